@@ -2,7 +2,8 @@
 
 To sort by figures, the figures of all campaigns are read and kept in this process: one list, of about half a
 kilobyte a campaign. A list older than FRESH_SECONDS is still used while a new list is read. A list older than
-MAX_AGE_SECONDS is not used. Created, changed and deleted campaigns are brought up to date on each call.
+MAX_AGE_SECONDS is not used. Each call adds created campaigns to the list, renews
+changed campaigns, and removes deleted campaigns.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Entry(NamedTuple):
 class Order(NamedTuple):
     """All campaigns, the newest first. as_of: time at which their figures were read, seconds.
 
-    version: see `change_log.read_version`. made_at: the same time by the monotonic clock, seconds.
+    version: see `change_log.read_version`. made_at: the time `as_of` by the monotonic clock, seconds.
     """
 
     entries: list[Entry]
@@ -94,7 +95,7 @@ async def _read(store: AsyncRedis, shards: int, consent: Consent, now: float) ->
 
 
 async def _apply_changes(store: AsyncRedis, shards: int, consent: Consent, order: Order) -> Order | None:
-    """Returns the order with the changes of campaigns since it was read, or None if the log lacks some."""
+    """Returns the order with the changes of campaigns since then, or None if the log lacks a change."""
     changes = await change_log.read(store, order.version)
     if changes is None:
         return None
@@ -122,17 +123,17 @@ async def _read_entries(store: AsyncRedis, shards: int, consent: Consent) -> lis
     entries: list[Entry] = []
     sums: dict[str, totals.Sums] = {}
     batch: list[Campaign] = []
-    following, after = await storage.page(store, None, BATCH)
-    while following or after:
+    next_batch, after = await storage.page(store, None, BATCH)
+    while next_batch or after:
         pipe = store.pipeline(transaction=False)
-        totals.queue_many(pipe, following, shards)
+        totals.queue_many(pipe, next_batch, shards)
         storage.queue_page(pipe, after or "~", BATCH)  # "~" sorts after all ids: an empty page
         reading = asyncio.ensure_future(pipe.execute())
         await asyncio.sleep(0)  # the commands are sent: Redis works on them while the last batch is handled
         entries += [_entry(campaign, sums[campaign.id], consent) for campaign in batch]
         *answers, page = await reading
-        batch, sums = following, totals.unpack_many(answers, following)
-        following, after = storage.unpack_page(page, BATCH)
+        batch, sums = next_batch, totals.unpack_many(answers, next_batch)
+        next_batch, after = storage.unpack_page(page, BATCH)
     entries += [_entry(campaign, sums[campaign.id], consent) for campaign in batch]
     return _newest_first(entries)
 

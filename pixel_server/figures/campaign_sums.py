@@ -25,12 +25,12 @@ VISITORS_BATCH = 400
 class CampaignSums:
     """The sums of a campaign. `queue` queues the commands. `unpack` takes their answers in the same order.
 
-    starts, ends: the intervals, in seconds. cells: counts of each interval, at the positions of `series`.
-    visitors: estimated visitors of each interval. range_visitors: estimated visitors of the range. addresses:
-    estimated addresses of all time. opens: opens by label. rules: hits by rule id, and the times of the
-    first and last use of each ruleset, in s since 1970, as `VERSION from` and `VERSION to`. dropped: three
-    numbers of requests that were not recorded: because of GPC or DNT, because of the opt-out cookie, because
-    of the page's origin.
+    starts, ends: start and end of each interval, in seconds. all_time: sums of all time. cells: counts of
+    each interval, at the positions of `series`. visitors: estimated visitors of each interval.
+    range_visitors: estimated visitors of the range. addresses: estimated addresses of all time. opens: opens
+    by label. rules: hits by rule id, and the times of the first and last use of each ruleset, in s since
+    1970, as `VERSION from` and `VERSION to`. dropped: three numbers of requests that were not recorded:
+    because of GPC or DNT, because of the opt-out cookie, because of the page's origin.
     """
 
     def __init__(self, campaign: Campaign, time_range: Range, shards: int) -> None:
@@ -126,7 +126,7 @@ class CampaignSums:
             self.range_visitors = sum(await pipe.execute())
 
     def count(self, interval: int, name: str) -> int:
-        """Returns a count of an interval. interval: its index in `starts`. name: of `series.POSITIONS`."""
+        """Returns a count of an interval. interval: an index in `starts`. name: one of `series.COUNTS`."""
         cell, position = self.cells[interval], series.POSITIONS[name]
         return cell[position] if position < len(cell) else 0
 

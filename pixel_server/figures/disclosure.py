@@ -4,11 +4,11 @@ A day of the campaign's zone is published an hour after its end, if all its hits
 it has at least `min_cell` visits (mail: opens). Every figure shown is a sum of published days. So the
 difference of two answers is a sum of published days too, and a withheld figure cannot be computed from
 answers. Two things are not prevented: late hits, from a spool, change a published day; and a client that
-sends hits can make a cell as large as it likes. This gives the rules for a day and its cells (the counts of
-one name):
+sends hits can make a cell as large as it likes. The rules for a day and its
+cells follow from this. A cell has the counts of one name.
 
-- Cells below `min_cell` go into `(other)`, and so does a small rest that is in no cell.
-- If a figure is part of another figure, neither the part nor the rest may be small.
+- Cells below `min_cell` go into `(other)`. If few visits of the day are in no cell, they go there too.
+- If a figure is part of another figure, neither the part nor the rest of the other figure may be small.
 - No dimension may reveal what another withholds. The kind of a referrer follows from its host, so kinds are
   summed from published hosts. Many systems and browsers imply a device, and a page nearly implies an entry
   page. In mails a client implies a device, and a missing country implies a proxy, which is a client. Of such
@@ -33,15 +33,15 @@ PUBLISH_DELAY_SECONDS = 3600
 DEFAULT_DAYS = 365
 """Number of days of totals if the query has no range."""
 DIMENSIONS = ("page", "referrer", "referrer_kind", "utm_source", "country", "device")
-"""Dimensions of breakdowns of pages that are shared."""
+"""Shared dimensions of the breakdowns of web campaigns."""
 FIELDS = ("id", "name", "kind", "time_zone")
-"""Fields of a campaign that are shared."""
+"""Shared fields of a campaign."""
 _FIGURES = {"email": ("opens", "unique_opens"), "web": ("views", "visits", "unique_visitors")}
-"""Figures that are shared, by kind of campaign."""
+"""Shared figures, by kind of campaign."""
 _WHOLE = {"email": "opens", "web": "visits"}
-"""Figure that is the whole of a day, of which other figures are parts, by kind of campaign."""
+"""Figure that is the whole of a day, by kind of campaign. The figures _PARTS are parts of it."""
 _PARTS = ("unique_opens", "unique_visitors")
-"""Figures that are part of the whole."""
+"""Figures that are parts of the figure _WHOLE."""
 
 Cell = tuple[int, int]
 """(views, visits) of a name; for mail, (opens, opens)."""
@@ -59,8 +59,8 @@ def parse(query: Mapping[str, str], campaign: Campaign, oldest: str, now: float)
     today = datetime.fromtimestamp(now, campaign.zone).date()
     ends = {name: query[name] for name in ("from", "to") if name in query}
     if not ends:
-        kept = max(oldest, (today - timedelta(days=DEFAULT_DAYS)).strftime("%Y%m%d"))
-        ends["from"] = min(kept, (today - timedelta(days=1)).strftime("%Y%m%d"))
+        first = max(oldest, (today - timedelta(days=DEFAULT_DAYS)).strftime("%Y%m%d"))
+        ends["from"] = min(first, (today - timedelta(days=1)).strftime("%Y%m%d"))
     return ranges.parse({"to": today.isoformat(), **ends}, campaign.time_zone, now)
 
 
@@ -73,7 +73,7 @@ def check(dimensions: Collection[str]) -> None:
 def figures(answer: Mapping[str, Any], campaign: Campaign, time_range: Range, until: float) -> dict[str, Any]:
     """Returns the shared part of an answer of `stats.read` for a range of days.
 
-    until: seconds. Every hit that came before it is counted. Days that end later are withheld.
+    until: time (s) up to which every hit is counted. Days that are published later are withheld.
     """
     ends = [*time_range.starts()[1:], time_range.end]
     series = [
@@ -150,7 +150,7 @@ def breakdowns(
             cells = publish(days[day][dimension], min_cell, whole_of_day[day])
             parts.setdefault(dimension, []).append(cells)
             if dimension == "referrer":
-                parts.setdefault("referrer_kind", []).append(kinds(cells, kind_of))
+                parts.setdefault("referrer_kind", []).append(sum_by_kind(cells, kind_of))
     return {dimension: add_up(cells) for dimension, cells in parts.items()}
 
 
@@ -176,7 +176,7 @@ def publish(cells: Cells, min_cell: int, whole: Cell | None = None) -> dict[str,
     return shown
 
 
-def kinds(hosts: Cells, kind_of: Callable[[str], str]) -> dict[str, Cell]:
+def sum_by_kind(hosts: Cells, kind_of: Callable[[str], str]) -> dict[str, Cell]:
     """Returns the cells of published hosts summed by kind. `(other)` stays a name of its own."""
     return add_up({name if name == OTHER else kind_of(name): cell} for name, cell in hosts.items())
 

@@ -23,12 +23,12 @@ Key = Callable[[int, str, int], str]
 class Source(NamedTuple):
     """A campaign that tells recipients apart.
 
-    sent_at: time of sending, seconds, or None if not known. is_named: whether names may be shown.
+    sent_at: time of sending, seconds, or None if not known. shows_names: whether names may be shown.
     """
 
     id: str
     sent_at: int | None
-    is_named: bool
+    shows_names: bool
 
 
 class Span(NamedTuple):
@@ -39,7 +39,9 @@ class Span(NamedTuple):
 
 
 class Inactive(NamedTuple):
-    """An inactive recipient. mails: number of campaigns that sent a mail. last_open: seconds, 0 if never."""
+    """An inactive recipient. mails: number of campaigns that sent a mail. last_open: seconds, of the last
+    open by a person, or 0 without such an open.
+    """
 
     place: int
     recipient: bytes
@@ -57,8 +59,9 @@ async def rows(
 ) -> Parts:
     """Yields the inactive recipients from a place on (see `figures.recipients`).
 
-    A recipient got mail if the list has a day in the span, or if the list has no day and its campaign was
-    sent in the span. Leaves out recipients who withdrew, because their opens are dropped.
+    A recipient got mail of a campaign if the list has a day in the span for this recipient, or if it has no
+    day and the campaign was sent in the span. Leaves out recipients who withdrew, because their opens are
+    dropped.
     """
     end = place_count(shards)
     max_places = max(1, MAX_PLACES // max(1, len(sources)))
@@ -84,7 +87,7 @@ async def rows(
 async def _sources_with(
     store: AsyncRedis, key: Key, sources: Sequence[Source], places: Iterable[int]
 ) -> list[Source]:
-    """Returns the campaigns that have a hash at one of these places. Of many campaigns, most have none."""
+    """Returns the campaigns that have a hash at one of these places. Most campaigns have none there."""
     buckets_of: dict[int, list[int]] = {}
     for place in places:
         shard, bucket = divmod(place, keys.PEOPLE_BUCKETS)
@@ -133,7 +136,7 @@ async def _read_mails(
 async def _read_last_opens(
     store: AsyncRedis, sources: Sequence[Source], mails: Mapping[int, Mapping[bytes, int]]
 ) -> dict[bytes, int]:
-    """Returns the time (s) of the last open by a person, by recipient. Leaves out those without an open."""
+    """Returns the time (s) of the last open by a person, by recipient. Leaves out recipients without one."""
     used = await _sources_with(store, keys.people, sources, mails)
     pipe = store.pipeline(transaction=False)
     reads = [(place, source, list(counts)) for place, counts in mails.items() for source in used]
@@ -159,7 +162,7 @@ async def _read_names(
         (place, source, recipients)
         for place, recipients in by_place.items()
         for source in sources
-        if source.is_named
+        if source.shows_names
     ]
     pipe = store.pipeline(transaction=False)
     for place, source, recipients in reads:

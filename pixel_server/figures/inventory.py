@@ -44,7 +44,9 @@ CountAndOldest = tuple[int, str | None]
 
 
 class Reading(NamedTuple):
-    """A way to count the entries of a key. command: the command that reads it. parse: takes key and reply."""
+    """A way to count the entries of a key. command: Redis command that reads the key. parse: called with the
+    key's name and the reply.
+    """
 
     command: str
     parse: Callable[[str, Any], CountAndOldest]
@@ -60,7 +62,7 @@ class Source(NamedTuple):
     reading: Reading
 
 
-def _no_age(name: str, count: int) -> CountAndOldest:
+def _without_time(name: str, count: int) -> CountAndOldest:
     return count, None
 
 
@@ -111,9 +113,9 @@ def _iso_date(day: str) -> str:
     return f"{day[:4]}-{day[4:6]}-{day[6:]}"
 
 
-_ENTRIES = Reading("hlen", _no_age)
-_MEMBERS = Reading("zcard", _no_age)
-_KEYS = Reading("exists", _no_age)
+_ENTRIES = Reading("hlen", _without_time)
+_MEMBERS = Reading("zcard", _without_time)
+_KEYS = Reading("exists", _without_time)
 _DAYS = Reading("exists", _day_in_name)
 _ENDS = Reading("exists", _second_in_name)
 _MINUTES = Reading("hlen", _minute_in_name)
@@ -261,7 +263,7 @@ async def _read_beginnings(store: AsyncRedis, inventory: _Inventory) -> None:
 
 
 def _starts(periods: bytes) -> list[str]:
-    """Returns the times at which a recipient withdrew. An erasure has none: its period begins at 0."""
+    """Returns the times at which a recipient withdrew. Leaves out erasures: their period begins at 0."""
     try:
         return [iso_ms(start) for start, _ in withdrawals.parse_periods(periods) if start]
     except NewerFormat:

@@ -2,11 +2,11 @@
 
 `delivered` is mails sent less mails bounced. It includes mails whose opens are not recorded: mails to
 recipients who withdrew, mails read in clients that send GPC or DNT if the campaign drops their hits, and
-mails of mode `off`. Their recipients read as others do but are not counted as openers, so all figures are too
-low by their share. Their number is not stored. To read means to see the mail with its images: a reader
-without images cannot be seen, and is in no figure here. Apple Mail Privacy Protection fetches the images of a
-mail by machine, whether the mail is read or not, so it hides whether its users read. Recipients with such a
-fetch are hidden; all others are visible.
+mails of mode `off`. The recipients of these mails read as others do but are not counted as openers, so all
+figures are too low by the share of these mails. The number of these mails is not stored. To read means to see
+the mail with its images: a reader without images cannot be seen, and is in no figure here. Apple Mail Privacy
+Protection fetches the images of a mail by machine, whether the mail is read or not, so it hides whether its
+users read. Recipients with such a fetch are hidden; all others are visible.
 
     low       recipients with an open by a person or proxy / delivered: they read, except machines in disguise
     high      (recipients with any open + anonymous opens) / delivered, at most 1: no more than these read
@@ -16,7 +16,7 @@ fetch are hidden; all others are visible.
 A worked example. 100 mails are delivered, 60 recipients are hidden. Of the 40 visible, 10 read. Of the
 hidden, 3 read in another client too. 2 more mails were opened by a scanner alone. Then low = 13/100 = 0.13,
 high = (10 + 60 + 2)/100 = 0.72, p = 10/40 = 0.25 and estimate = (10 + 60 * 0.25)/100 = 0.25. The estimate
-always equals p, if low is not greater: hidden recipients do not move it, they only widen its interval, here
+equals p unless low is greater. Hidden recipients do not move the estimate, but only widen its interval, here
 to 0.16..0.37.
 
 **The estimate assumes that hidden recipients read as often as visible ones.** The data cannot confirm this.
@@ -27,18 +27,19 @@ and power (https://bird.com/en-nl/blog/4-insights-on-ios-15-mail-privacy-protect
 not fetch and its user did not open counts as visible and not read. If there are many such mails, the estimate
 is too low.
 
-The interval. Under the assumption the visible are a sample of the delivered without replacement. So, for a
+The interval. Under the assumption, the visible are a sample of the delivered without replacement. So, for a
 true share t, the visible share has the variance t(1 - t)/visible * hidden/(delivered - 1) (Cochran, Sampling
 Techniques, 3rd ed. 1977, theorem 3.2). Wilson's interval with n = visible * (delivered - 1)/hidden inverts
-that. It covers the uncertainty of p and the chance that decides which hidden recipients read. In the example
-n = 40 * 99/60 = 66 gives 0.1613..0.3662. Its ends are rounded outwards to whole recipients, and cut to what
-is known: at least low, at most all of the hidden. The exact coverage is 95.0 % or more for 200 to 100,000
-delivered, 10 to 90 % hidden and p of 2 to 60 %. If less than one visible opener is expected, it can fall to
-84 %, as Wilson's does: a single opener then makes the interval begin too high.
+this variance. The interval covers the uncertainty of p and the chance that decides which hidden recipients
+read. In the example n = 40 * 99/60 = 66 gives 0.1613..0.3662. Its ends are rounded outwards to whole
+recipients, and cut to what is known: at least low, and at most the share if all hidden recipients read. The
+exact coverage is 95.0 % or more for 200 to 100,000 delivered, 10 to 90 % hidden and p of 2 to 60 %. If less
+than one visible opener is expected, the coverage can fall to 84 %, as with Wilson's interval: a single opener
+then makes the interval begin too high.
 
 There is no estimate if
 
-- fewer than 30 are visible: its interval would be up to 35 points wide. The number of openers has no minimum:
+- fewer than 30 are visible: the interval would be up to 35 points wide. The number of openers has no minimum:
   with a minimum, small campaigns would show an estimate only if chance had made it high.
 - there are anonymous opens: visible recipients may have made them, so p is not known.
 - the recipients who surely read exceed the interval: hidden recipients then read more than visible ones, and
@@ -71,7 +72,7 @@ class Openers(NamedTuple):
     hidden: int
     """Recipients with an open by a client that loads all images by machine (Apple's)."""
     hidden_person: int
-    """Recipients with both kinds of open."""
+    """Recipients who are counted in both `person` and `hidden`."""
     anonymous: int
     """Opens without a recipient. Each is at most one more opener."""
 
@@ -126,11 +127,11 @@ def open_rate(openers: Openers) -> tuple[Rate | None, bool]:
 def _estimate(delivered: int, openers: Openers) -> tuple[float, tuple[float, float], str] | None:
     _, _, person, hidden, hidden_person, anonymous = openers
     visible, visible_openers = delivered - hidden, person - hidden_person
-    known = round(person / delivered, 6)
+    low_rate = round(person / delivered, 6)
     if anonymous:
         return None
     if not hidden:
-        return known, (known, known), COUNT_METHOD
+        return low_rate, (low_rate, low_rate), COUNT_METHOD
     if visible < MIN_VISIBLE:
         return None
     share = visible_openers / visible
@@ -140,7 +141,7 @@ def _estimate(delivered: int, openers: Openers) -> tuple[float, tuple[float, flo
     if person > most:
         return None
     interval = round(least / delivered, 6), round(most / delivered, 6)
-    return max(round(share, 6), known), interval, ESTIMATE_METHOD
+    return max(round(share, 6), low_rate), interval, ESTIMATE_METHOD
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -165,9 +166,9 @@ def compare_rates(a: tuple[int, int], b: tuple[int, int]) -> Difference | None:
 
     Returns None if an n is 0. A difference is significant if the p-value is below 0.05. At the edge, test and
     interval may disagree; both are shown. The interval is method 10 of R. G. Newcombe, Statistics in Medicine
-    17 (1998), 873-890. The p-value is twice the smaller tail of Fisher's exact test, with half of the
-    observed table. It suits small and large numbers (Lydersen, Fagerland, Laake, Statistics in Medicine
-    28 (2009), 1159-1175). A z test would call 1 of 1 against 0 of 1000 impossible; its chance is 1 in 1001.
+    17 (1998), 873-890. The p-value is twice the smaller tail of Fisher's exact test, in which the observed
+    table counts half. It suits small and large numbers (Lydersen, Fagerland, Laake, Statistics in Medicine 28
+    (2009), 1159-1175). A z test would call 1 of 1 against 0 of 1000 impossible; its chance is 1 in 1001.
 
     The test covers chance alone. Rates of all delivered also differ if one campaign has more hidden
     recipients, so compare rates of visible recipients. The test assumes different recipients: if the same

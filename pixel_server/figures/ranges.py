@@ -18,7 +18,7 @@ INTERVALS: tuple[Interval, ...] = ("15m", "hour", "day")
 DEFAULT_DAYS = 30
 """Number of days of a range whose query has no beginning."""
 MAX_DAYS = 3660
-"""Largest number of days of a range by day in the campaign's own zone."""
+"""Largest number of days of a range with the interval `day` in the campaign's own zone."""
 MAX_FINE_DAYS = 40
 """Largest number of days of a range that is read from 15-minute buckets: by 15 minutes or hours, or in
 another time zone."""
@@ -125,7 +125,7 @@ def _boundary(text: str, interval: Interval, zone: ZoneInfo) -> int:
     at = int((when if when.tzinfo else when.replace(tzinfo=zone)).timestamp())
     if when.microsecond or not _is_boundary(at, interval, zone):
         unit = {"15m": "quarter of an hour", "hour": "full hour", "day": "midnight"}[interval]
-        raise ValueError(f"must be a {unit} in {zone.key}, so that ranges add up")
+        raise ValueError(f"must be a {unit} in {zone.key}, where an interval begins")
     return at
 
 
@@ -137,10 +137,10 @@ def _is_boundary(at: int, interval: Interval, zone: ZoneInfo) -> bool:
 
 def _is_hour(at: int, zone: ZoneInfo) -> bool:
     """Returns whether the wall clock shows a full hour, or is put back or forward at this instant."""
-    here = datetime.fromtimestamp(at, zone)
-    if here.minute == 0:
+    local_time = datetime.fromtimestamp(at, zone)
+    if local_time.minute == 0:
         return True
-    return here.utcoffset() != datetime.fromtimestamp(at - 1, zone).utcoffset()
+    return local_time.utcoffset() != datetime.fromtimestamp(at - 1, zone).utcoffset()
 
 
 def _after(now: float, interval: Interval, zone: ZoneInfo) -> int:

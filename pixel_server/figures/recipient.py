@@ -17,25 +17,24 @@ _BATCH = 1000
 
 
 async def read(store: AsyncRedis, shards: int, recipient: bytes) -> dict[str, Any]:
-    """Returns the data of a recipient key: its campaigns, in the order of their ids, and the day of its last
-    open.
+    """Returns the data of a recipient key, by campaign in the order of the ids, and the day of the last open.
 
-    Leaves out waiting hits and dead letters. `waiting` says whether there may be waiting hits. Leaves out the
-    traces of the last minutes too: except for a hash of the address, they hold nothing more.
+    Leaves out waiting hits and dead letters. `waiting` says whether hits of this recipient may wait. Also
+    leaves out the traces of the last minutes: they add nothing but a hash of the address.
     """
     shard, bucket = shard_of(recipient, shards), recipient_record.people_bucket(recipient)
     campaigns = []
-    names = await storage.ids_of_kind(store, "email")
-    for i in range(0, len(names), _BATCH):
-        part = names[i : i + _BATCH]
+    campaign_ids = await storage.ids_of_kind(store, "email")
+    for i in range(0, len(campaign_ids), _BATCH):
+        part = campaign_ids[i : i + _BATCH]
         pipe = store.pipeline(transaction=False)
-        for name in part:
+        for campaign_id in part:
             for key in (keys.people, keys.listed, keys.names):
-                pipe.hget(key(shard, name, bucket), recipient)
+                pipe.hget(key(shard, campaign_id, bucket), recipient)
         answers = await pipe.execute()
-        for name, *values in zip(part, answers[::3], answers[1::3], answers[2::3], strict=True):
+        for campaign_id, *values in zip(part, answers[::3], answers[1::3], answers[2::3], strict=True):
             if any(value is not None for value in values):
-                campaigns.append({"campaign": name, **_campaign_json(*values)})
+                campaigns.append({"campaign": campaign_id, **_campaign_json(*values)})
     last_day = await store.hget(keys.last(shard, bucket), recipient)
     return {
         "key": recipient.hex(),
@@ -48,12 +47,12 @@ async def read(store: AsyncRedis, shards: int, recipient: bytes) -> dict[str, An
 
 def _campaign_json(opened: bytes | None, listed: bytes | None, named: bytes | None) -> dict[str, Any]:
     person = recipient_record.unpack(opened)
-    row = lists.unpack(named) if named is not None else None
+    entry = lists.unpack(named) if named is not None else None
     return {
         "listed": listed is not None,
         "last_mail_day": iso_day(day) if listed and (day := lists.mail_day(listed)) is not None else None,
-        "recipient": row.recipient if row else None,
-        "name": row.name if row else None,
+        "recipient": entry.recipient if entry else None,
+        "name": entry.name if entry else None,
         "opens": person.opens,
         "first_open": iso_ms(person.first * 1000) if person.opens else None,
         "last_open": iso_ms(person.last * 1000) if person.opens else None,

@@ -1,6 +1,7 @@
-"""The recipients of a campaign in a state, such as opened. Reads a few hashes at a time.
+"""Lists the recipients of a campaign that are in a state, such as opened. Reads a few hashes at a time.
 
-A place is the number of a hash of recipients: shard * PEOPLE_BUCKETS + bucket. Lists use it as their cursor.
+A place is the number of a Redis hash of recipients: shard * PEOPLE_BUCKETS + bucket. Lists use a place as
+their cursor.
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ FIELDS = (
     *("opens", "opens_person", "first_open", "last_open", "last_open_person"),
 )
 FIRST_PLACES, MAX_PLACES = 64, 1024
-"""Places read in the first round trip (about 4,000 recipients of a million), and largest number in a round
-trip."""
+"""Number of places read in the first round trip (about 4,000 of a million recipients), and largest number
+read in one round trip."""
 PLACES_IN_CHECK = 4
 """Number of neighbouring places that one EXISTS command checks."""
 TARGET_ROWS = 4000
-"""Number of recipients that a round trip should read. Pixels of the same process wait about 10 ms."""
+"""Number of recipients that a round trip should read. Meanwhile pixel requests to this
+process wait about 10 ms."""
 
 Row = dict[str, Any]
 Parts = AsyncIterator[tuple[int, list[Row]]]
@@ -62,16 +64,16 @@ async def rows(
     campaign: str,
     shards: int,
     state: str,
-    is_named: bool,
+    shows_names: bool,
     start: int = 0,
     first_places: int = FIRST_PLACES,
 ) -> Parts:
     """Yields the recipients in a state, from a place on.
 
-    state: one of STATES. is_named: whether names may be shown. first_places: number of places read first.
+    state: one of STATES. shows_names: whether names may be shown. first_places: number of places read first.
     Raises NewerFormat if a newer version wrote a record.
     """
-    kinds = (keys.people, keys.listed, keys.names) if is_named else (keys.people, keys.listed)
+    kinds = (keys.people, keys.listed, keys.names) if shows_names else (keys.people, keys.listed)
     end = place_count(shards)
     step = first_places
     while start < end:
@@ -132,7 +134,7 @@ def next_step(step: int, rows_read: int, max_places: int = MAX_PLACES) -> int:
 
 
 def has_state(state: str, person: RecipientRecord, is_listed: bool) -> bool:
-    """Returns whether a recipient is in one of STATES. Does not know of withdrawals."""
+    """Returns whether a recipient is in one of STATES. Ignores withdrawals."""
     if state == "unopened":
         return is_listed and not person.opens
     if state == "person":

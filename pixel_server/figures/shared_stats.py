@@ -33,8 +33,8 @@ async def read(
     oldest = retention.oldest_day(campaign, retention.campaign_days(settings, campaign).days, now)
     time_range = disclosure.parse(query, campaign, oldest, now)
     answer = await stats.read(store, campaign, time_range, settings, now)
-    counted = datetime.fromisoformat(answer["as_of"]).timestamp()
-    until = min([now, counted, *([] if late_since is None else [late_since / 1000])])
+    counted_until = datetime.fromisoformat(answer["as_of"]).timestamp()
+    until = min([now, counted_until, *([] if late_since is None else [late_since / 1000])])
     shown = disclosure.figures(answer, campaign, time_range, until)
     if campaign.kind == "web":
         return shown

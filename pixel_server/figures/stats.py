@@ -26,7 +26,7 @@ from pixel_server.verdicts import CLASSES
 MAX_NAMES = 20
 """Largest number of clients, devices or countries shown by name. The others are summed as `(other)`."""
 _RECIPIENT_CLASSES = ("person", "prefetch", "scanner", "unknown")
-"""Classes of which recipients are counted. `proxy` counts under `person`."""
+"""Classes by which recipients are counted. `proxy` counts under `person`."""
 _HISTOGRAM = {"method": "histogram", "relative_error": round(histogram.RELATIVE_ERROR, 3)}
 
 
@@ -35,7 +35,7 @@ async def read(
 ) -> dict[str, Any]:
     """Returns the figures of a campaign in a range.
 
-    `as_of` is read before everything else: every hit that reached the stream before it is counted.
+    `as_of` is read before everything else: every hit that reached the stream before `as_of` is counted.
     """
     as_of, all_notes, sums = await _read_sums(store, campaign, time_range, settings.shards)
     kept_since = _kept_since(campaign, retention.campaign_days(settings, campaign), sums, now)
@@ -95,7 +95,7 @@ async def _read_sums(
 
 
 def _kept_since(campaign: Campaign, days: KeepDays, sums: CampaignSums, now: float) -> int:
-    """Returns the start (s) of the stored series that the range is read from."""
+    """Returns the time (s) from which the series of this range are kept."""
     if not sums.is_by_local_day:
         return retention.oldest_bucket(campaign, days.buckets, now)
     first = retention.oldest_day(campaign, days.days, now)
@@ -153,7 +153,7 @@ class _Stats:
         return totals
 
     def _dropped(self, gpc: int | None, opted_out: int | None, origin: int | None) -> Figures:
-        """Returns the requests that were not recorded."""
+        """Returns the numbers of requests that were not recorded."""
         refused = {"refused_origin": origin} if self.is_web else {}
         return {"dropped_gpc": gpc, "dropped_opted_out": opted_out, **refused}
 
@@ -239,7 +239,7 @@ class _Stats:
 
     def _knows_opens(self) -> bool:
         is_known = self.sums.has_opens and self.are_people_told_apart and self._is_kept()
-        return is_known and (self.range.all_time or self._is_open_at(self.range.end))
+        return is_known and (self.range.all_time or not self._is_closed_before(self.range.end))
 
     def _quartiles(
         self, letter: str, unit: str, bin_seconds: Callable[[int], float]
@@ -255,9 +255,9 @@ class _Stats:
         first, median, third = (round(seconds, 1) for seconds in quartiles)
         return {unit: sum(bins.values()), "quartile_1": first, "median": median, "quartile_3": third}
 
-    def _is_open_at(self, end: int) -> bool:
-        """Returns whether the campaign was still open at an instant (s)."""
-        return self.campaign.closed_at is None or end <= self.campaign.closed_at
+    def _is_closed_before(self, end: int) -> bool:
+        """Returns whether the campaign was closed before an instant (s)."""
+        return self.campaign.closed_at is not None and self.campaign.closed_at < end
 
     def open_rate(self, totals: Figures) -> tuple[open_rate.Rate | None, bool]:
         """Returns (open rate, whether more recipients opened than mails were delivered).
@@ -272,8 +272,8 @@ class _Stats:
         return rate, has_more_openers
 
     def _hide_unknown(self, figures: dict[str, Any], end: int) -> None:
-        """Sets figures of people to None if people are not told apart, or not until `end` (s)."""
-        is_known = self.are_people_told_apart and self._is_open_at(end)
+        """Sets figures of people to None if people are not told apart, or were not until `end` (s)."""
+        is_known = self.are_people_told_apart and not self._is_closed_before(end)
         all_time.hide_unknown(figures, self.campaign, is_known)
 
 
@@ -289,7 +289,10 @@ def _share(part: int | None, whole: int | None) -> float | None:
 
 
 def _most_frequent(opens: Mapping[str, int], letter: str) -> list[dict[str, Any]]:
-    """Returns the names with the most opens, and `(other)` for the rest. letter: begins the labels."""
+    """Returns the names with the most opens, and `(other)` for the rest.
+
+    letter: first letter of the labels.
+    """
     counts = {label[1:]: n for label, n in opens.items() if label[0] == letter and n}
     rest = counts.pop(OTHER, 0)
     order = sorted(counts, key=lambda name: (-counts[name], name))

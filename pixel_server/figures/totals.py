@@ -96,7 +96,10 @@ def figures_and_rate(
 
 
 def hide_unknown(figures: dict[str, Any], campaign: Campaign, are_people_told_apart: bool) -> None:
-    """Sets figures to None that need people told apart, or a cookie, if the campaign lacks that."""
+    """Sets the figures of people to None if people are not told apart.
+
+    Also sets new and returning visits to None if the campaign uses no cookie.
+    """
     if not are_people_told_apart:
         for name in PEOPLE_FIGURES:
             if name in figures:
@@ -140,8 +143,8 @@ return cmsgpack.pack(out)
 _unpack_numbers = msgspec.msgpack.Decoder(list[int]).decode
 
 
-class HasSums(Protocol):
-    """A campaign or another value with the id and kind of a campaign."""
+class HasIdAndKind(Protocol):
+    """A campaign, or another value with the id and the kind of a campaign."""
 
     @property
     def id(self) -> str: ...
@@ -149,20 +152,20 @@ class HasSums(Protocol):
     def kind(self) -> Kind: ...
 
 
-def queue_many(pipe: Pipeline, campaigns: Sequence[HasSums], shards: int) -> None:
+def queue_many(pipe: Pipeline, campaigns: Sequence[HasIdAndKind], shards: int) -> None:
     """Queues the commands for `unpack_many`: one for each shard."""
     for shard in range(shards):
         pipe.eval(*_read_many_call(shard, campaigns, OVERVIEW_FIELDS))
 
 
-def _read_many_call(shard: int, campaigns: Sequence[HasSums], fields: Sequence[str]) -> ScriptCall:
+def _read_many_call(shard: int, campaigns: Sequence[HasIdAndKind], fields: Sequence[str]) -> ScriptCall:
     """Returns the call that reads these fields of totals, and the visitors, of each campaign."""
     names = " ".join(f"{campaign.kind[0]}:{campaign.id}" for campaign in campaigns)
     prefixes = keys.total(shard, ""), keys.visitors(shard, "")
     return script_call(_READ_MANY, keys=prefixes, arguments=(names, *fields), undeclared=shard)
 
 
-def unpack_many(answers: Sequence[bytes], campaigns: Sequence[HasSums]) -> dict[str, Sums]:
+def unpack_many(answers: Sequence[bytes], campaigns: Sequence[HasIdAndKind]) -> dict[str, Sums]:
     """Returns the sums of OVERVIEW_FIELDS by campaign id. answers: one for each shard."""
     width = len(OVERVIEW_FIELDS) + 1
     shards = [_unpack_numbers(answer) for answer in answers]
@@ -177,7 +180,7 @@ def unpack_many(answers: Sequence[bytes], campaigns: Sequence[HasSums]) -> dict[
 
 
 def queue_as_of(pipe: Pipeline, shards: int) -> None:
-    """Queues a command of each shard for `as_of`. They must come first in the pipeline."""
+    """Queues the commands for `as_of`, one for each shard. These must come first in the pipeline."""
     for shard in range(shards):
         producer.queue_counted_until(pipe, shard)
 

@@ -23,9 +23,9 @@ REFERRER_KIND = "referrer_kind"
 """Dimension that is not stored: the sum of the referrers of each kind."""
 SHOWN_DIMENSIONS = (*DIMENSIONS, REFERRER_KIND)
 MAX_NAMES = 1000
-"""Names of one dimension that an answer shows. `(other)` has the rest."""
+"""Largest number of names of one dimension in an answer. `(other)` holds the rest."""
 _BATCH_DAYS = 200
-"""Days read in one round trip."""
+"""Number of days read in one round trip."""
 
 
 def parse(query: Mapping[str, str], default: Sequence[str] = SHOWN_DIMENSIONS) -> list[str]:
@@ -48,7 +48,7 @@ async def read(
     settings: Settings,
     now: float,
 ) -> dict[str, Any]:
-    """Returns the response to `GET /api/campaigns/{id}/breakdowns`. It begins at the first day that is kept.
+    """Returns the response to `GET /api/campaigns/{id}/breakdowns`, from the first day that is kept.
 
     Raises Problem 409 for a mail campaign, or if the range is not in days of the campaign's time zone.
     """
@@ -60,8 +60,8 @@ async def read(
     starts = {datetime.fromtimestamp(at, zone).strftime("%Y%m%d"): at for at in time_range.starts()}
     days = [day for day in starts if day >= first]
     sums: dict[str, CountsByName] = {name: {} for name in stored_dimensions(dimensions)}
-    viewed = await _days_with_views(store, campaign.id, days, settings.shards)
-    async for _, counts in by_day(store, campaign.id, viewed, dimensions, settings.shards):
+    days_with_views = await _days_with_views(store, campaign.id, days, settings.shards)
+    async for _, counts in by_day(store, campaign.id, days_with_views, dimensions, settings.shards):
         for name, day_counts in counts.items():
             _add(sums[name], day_counts)
     return {
