@@ -34,11 +34,12 @@ MIN_SHARE_FOR_PROXY_WARNING = 0.95
 class RecorderHealth(Protocol):
     """The health of a recorder. failing_since: seconds since 1970, or None if it can store hits."""
 
-    failing_since: float | None
     last_error: str
     pending_bytes: int
     counts: dict[str, int]
 
+    @property
+    def failing_since(self) -> float | None: ...
     @property
     def can_store(self) -> bool: ...
 

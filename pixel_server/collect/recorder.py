@@ -29,10 +29,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from pixel_server import hit, tasks
+from pixel_server import tasks
 from pixel_server.collect.batch import Batch, Sink, report_gap
+from pixel_server.collect.group import AnswerCallback, Group
+from pixel_server.collect.numbering import Numbering
+from pixel_server.collect.outage import Outage
 from pixel_server.store import producer
-from pixel_server.times import DAY
 
 log = logging.getLogger("pixel_server.recorder")
 
@@ -43,49 +45,13 @@ OVERHEAD_BYTES = 400
 GROUP_BYTES = 640 << 10
 """Pending bytes at which a group accepts no more hits: a thousand ordinary hits, or thirty of the longest
 (20 KB). The bound is needed because a group must reach Redis, and leave the spool, within a fixed time."""
-RENEW_SECONDS = DAY
-"""Seconds without a hit after which the recorder takes a new producer id. Redis prunes ids after 30 days."""
 FLIGHT_GAP_SECONDS = 0.02
 """Seconds that a group waits at most for the reply to the group before. If a round trip takes 150 ms, a hit
 cannot wait for two round trips."""
 MAX_IN_FLIGHT = 12
 """Maximum number of groups in flight: one each FLIGHT_GAP_SECONDS within the longest timeout of a group."""
-HOLD_SECONDS, MAX_HOLD_SECONDS = 0.25, 30.0
-"""Minimum seconds for which hits go to the spool after a failure of Redis. Each failure soon after another
-doubles them, from the first value up to the second."""
-STEADY_SECONDS = 60.0
-"""Seconds without a failure after which HOLD_SECONDS applies again."""
 _RETRY_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds before each retry of a group. The last value repeats."""
-
-AnswerCallback = Callable[[bool], None]
-"""Function that is called once for each hit, with whether the hit is stored."""
-
-
-class _Group:
-    """Hits that are stored together, and the callbacks of their requests.
-
-    shards: encoded hits by shard. count: number of hits. size: their pending bytes.
-    order: number of the group's departure. timer: answers the requests 503; None once it has done so.
-    """
-
-    __slots__ = ("batches", "callbacks", "count", "order", "shards", "size", "timer")
-
-    def __init__(self) -> None:
-        self.shards: dict[int, list[bytes]] = {}
-        self.batches: list[Batch] = []
-        self.order = 0
-        self.callbacks: list[AnswerCallback] = []
-        self.count = 0
-        self.size = 0
-        self.timer: asyncio.TimerHandle | None = None
-
-    def answer(self, stored: bool) -> int:
-        """Calls the callbacks that were not called yet. Returns their number."""
-        waiting, self.callbacks = self.callbacks, []
-        for callback in waiting:
-            callback(stored)
-        return len(waiting)
 
 
 class Recorder:
@@ -99,46 +65,6 @@ class Recorder:
     counts: numbers since the start: of hits (stored, spooled, late, refused, removed), and of lost batches
     (gaps).
     """
-
-    __slots__ = (
-        "_clock",
-        "_departed_at",
-        "_departures",
-        "_failed",
-        "_gap_timer",
-        "_gathering",
-        "_groups",
-        "_hold_seconds",
-        "_idle_event",
-        "_in_flight",
-        "_in_spool",
-        "_is_closed",
-        "_is_ready",
-        "_last_group_at",
-        "_max_pending_bytes",
-        "_next_shard",
-        "_on_acknowledged",
-        "_on_stored",
-        "_producer",
-        "_renew_before_next",
-        "_resume_not_before",
-        "_resumed_at",
-        "_sequence",
-        "_shards",
-        "_single",
-        "_single_event",
-        "_sink",
-        "_spool",
-        "_spool_failing",
-        "_spool_writes",
-        "_task",
-        "counts",
-        "failing_since",
-        "is_away",
-        "last_error",
-        "pending_bytes",
-    )
-    """Slots, because CPython 3.11 looks attributes up slowly in an object that has more than 30 of them."""
 
     def __init__(
         self,
@@ -160,11 +86,11 @@ class Recorder:
         self._on_stored = on_stored
         self._is_ready = is_ready
         self._clock = clock
-        self._groups: deque[_Group] = deque()
-        self._gathering: _Group | None = None
-        self._in_flight: dict[_Group, asyncio.Future[list[int]]] = {}
-        self._failed: list[_Group] = []
-        self._single: _Group | None = None
+        self._groups: deque[Group] = deque()
+        self._gathering: Group | None = None
+        self._in_flight: dict[Group, asyncio.Future[list[int]]] = {}
+        self._failed: list[Group] = []
+        self._single: Group | None = None
         """The group that is being stored while no other may be in flight."""
         self._departed_at = 0.0
         """Time of the event loop (s) at which the last group departed."""
@@ -177,21 +103,16 @@ class Recorder:
         self._idle_event.set()
         self._task: asyncio.Task[None] | None = None
         self._next_shard = 0
-        self._last_group_at = 0.0
-        self._producer = ""
-        self._sequence: dict[int, int] = {}
+        self._numbering = Numbering()
         self._in_spool = False
         """Whether the spool may hold batches of the current producer id."""
         self._spool_writes = 0
         self._spool_failing = False
         self._renew_before_next = False
         """Whether the next group takes a new producer id."""
-        self._hold_seconds = HOLD_SECONDS
-        self._resume_not_before = self._resumed_at = 0.0
         """Times of the event loop (s)."""
-        self.is_away = False
+        self._outage = Outage()
         self.pending_bytes = 0
-        self.failing_since: float | None = None
         self.last_error = ""
         self.counts = {"stored": 0, "spooled": 0, "late": 0, "refused": 0, "gaps": 0, "removed": 0}
 
@@ -244,10 +165,10 @@ class Recorder:
         self.pending_bytes += size
         return True
 
-    def _begin_group(self) -> _Group:
+    def _begin_group(self) -> Group:
         """Begins a group, and plans its departure."""
         loop = asyncio.get_running_loop()
-        self._gathering = group = _Group()
+        self._gathering = group = Group()
         group.timer = loop.call_later(ANSWER_TIMEOUT_SECONDS, self._answer_late, group)
         self._groups.append(group)
         self._idle_event.clear()
@@ -258,7 +179,7 @@ class Recorder:
             self._gap_timer = loop.call_later(max(0.0, wait_seconds), self._end_gap)
         return group
 
-    def _answer_late(self, group: _Group) -> None:
+    def _answer_late(self, group: Group) -> None:
         """Answers the requests of a group that is not stored in time. The group is still stored."""
         group.timer = None
         self.counts["late"] += group.answer(False)
@@ -286,22 +207,22 @@ class Recorder:
     @property
     def _may_overlap(self) -> bool:
         """Returns whether several groups may be in flight at once."""
-        if self.is_away or self._failed or self._single is not None:
+        if self._outage.is_going_on or self._failed or self._single is not None:
             return False
         return not self._in_spool or self._renew_before_next
 
-    def _take_group(self) -> _Group:
+    def _take_group(self) -> Group:
         """Returns the first waiting group, with its batches numbered."""
         group = self._groups.popleft()
         if group is self._gathering:
             self._gathering = None
-        if self._renew_before_next or self._clock() - self._last_group_at > RENEW_SECONDS:
+        now = self._clock()
+        if self._renew_before_next or self._numbering.is_idle(now):
             self._renew()
-        self._last_group_at = self._clock()
-        group.batches = self._number(group)
+        group.batches = self._numbering.number(group.shards, now)
         return group
 
-    def _send(self, group: _Group) -> None:
+    def _send(self, group: Group) -> None:
         """Sends a group to Redis. If others are in flight, Redis must have accepted them first."""
         if self._in_flight:
             group.batches = [batch._replace(after=batch.sequence - 1) for batch in group.batches]
@@ -311,7 +232,7 @@ class Recorder:
         self._in_flight[group] = flight = asyncio.ensure_future(self._sink.append(group.batches))
         flight.add_done_callback(functools.partial(self._on_reply, group))
 
-    def _on_reply(self, group: _Group, flight: asyncio.Future[list[int]]) -> None:
+    def _on_reply(self, group: Group, flight: asyncio.Future[list[int]]) -> None:
         """Finishes a group that Redis accepted. Keeps any other group for a retry."""
         if self._is_closed:
             return
@@ -339,7 +260,7 @@ class Recorder:
         self._on_acknowledged(batches, seen)
         return True
 
-    def _finish(self, group: _Group, in_redis: bool) -> None:
+    def _finish(self, group: Group, in_redis: bool) -> None:
         """Answers the requests of a stored group."""
         if group.timer is not None:
             group.timer.cancel()
@@ -369,6 +290,16 @@ class Recorder:
             self._depart()
 
     @property
+    def is_away(self) -> bool:
+        """Returns whether hits go to the spool, because Redis does not store them."""
+        return self._outage.is_going_on
+
+    @property
+    def failing_since(self) -> float | None:
+        """Returns when Redis began to fail (s since 1970), None if it stores hits."""
+        return self._outage.since
+
+    @property
     def can_store(self) -> bool:
         """Returns whether the last hits could be stored, in Redis or in the spool."""
         return not self.is_away or (self._spool is not None and not self._spool_failing)
@@ -378,16 +309,14 @@ class Recorder:
 
         Call it when Redis accepts batches.
         """
-        if self.is_away and self._is_ready() and asyncio.get_running_loop().time() >= self._resume_not_before:
+        if self.is_away and self._is_ready() and self._outage.may_end(asyncio.get_running_loop().time()):
             self._resume()
 
     def _resume(self) -> None:
-        outage_seconds = self._clock() - (self.failing_since or 0)
-        log.warning("recorder: Redis stores again, after %.1f s", outage_seconds)
-        self.is_away = False
-        self.failing_since = None
+        seconds = self._clock() - (self.failing_since or 0)
+        log.warning("recorder: Redis stores again, after %.1f s", seconds)
+        self._outage.end(asyncio.get_running_loop().time())
         self._renew_before_next = self._in_spool
-        self._resumed_at = asyncio.get_running_loop().time()
 
     def spooled_groups(self) -> int:
         """Returns the number of groups that were sent to the spool so far."""
@@ -409,7 +338,7 @@ class Recorder:
         """Counts batches that Redis has lost."""
         self.counts["gaps"] += batches
 
-    async def _store(self, group: _Group) -> bool:
+    async def _store(self, group: Group) -> bool:
         """Stores a group. Retries until it is stored.
 
         Returns True if the group is in Redis, False if it is in the spool.
@@ -430,7 +359,7 @@ class Recorder:
             await asyncio.sleep(_RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)])
             tries += 1
 
-    async def _to_redis(self, batches: list[Batch], group: _Group) -> list[Batch]:
+    async def _to_redis(self, batches: list[Batch], group: Group) -> list[Batch]:
         """Tries to store batches in Redis.
 
         Returns the batches that are still to be stored: none; `batches` itself after a failure; or some of
@@ -444,13 +373,14 @@ class Recorder:
         if min(seen) < 0:
             # Redis does not know this producer, so it has none of these batches, and a new id is safe.
             stale = {batch.shard for batch, last_seen in zip(batches, seen, strict=True) if last_seen < 0}
-            if self._producer == batches[0].producer:
+            if self._numbering.producer == batches[0].producer:
                 log.warning(
                     "recorder: Redis does not know producer %s any more; going on under a new id",
-                    self._producer,
+                    self._numbering.producer,
                 )
                 self._renew(producer.floor(min(seen)))
-            return self._number(group, only=stale)
+            stale_hits = {shard: hits for shard, hits in group.shards.items() if shard in stale}
+            return self._numbering.number(stale_hits, self._clock())
         for batch, last_seen in zip(batches, seen, strict=True):
             self.count_lost(report_gap(batch, last_seen))
         self._on_acknowledged(batches, seen)
@@ -474,32 +404,14 @@ class Recorder:
         self._spool_failing = False
         return True
 
-    def _number(self, group: _Group, only: Iterable[int] | None = None) -> list[Batch]:
-        """Returns the batches of a group under new sequence numbers. only: shards to number, None for all."""
-        batches = []
-        for shard, hits in group.shards.items():
-            if only is None or shard in only:
-                sequence = self._sequence[shard] = self._sequence.get(shard, 0) + 1
-                batches.append(Batch(shard, self._producer, sequence, hit.encode_batch(hits)))
-        return batches
-
     def _renew(self, floor: int = 0) -> None:
         """Takes a new producer id. floor: ms that the id must lie above."""
-        self._producer = producer.new_id(self._clock(), floor)
-        self._sequence = {}
-        self._last_group_at = self._clock()
+        self._numbering.renew(self._clock(), floor)
         self._in_spool = self._renew_before_next = False
 
-    def _note_failure(self, error: BaseException, group: _Group) -> None:
-        """Notes that Redis failed. From now on hits go to the spool, for at least `_hold_seconds`."""
+    def _note_failure(self, error: BaseException, group: Group) -> None:
+        """Notes that Redis failed. From now on hits go to the spool."""
         self.last_error = f"{type(error).__name__}: {str(error) or 'no answer in time'}"
-        self.is_away = True
-        if self.failing_since is None:
-            self.failing_since = self._clock()
-            now = asyncio.get_running_loop().time()
-            is_repeated = self._resumed_at and now - self._resumed_at < STEADY_SECONDS
-            longer_seconds = min(2 * self._hold_seconds, MAX_HOLD_SECONDS)
-            self._hold_seconds = longer_seconds if is_repeated else HOLD_SECONDS
-            self._resume_not_before = now + self._hold_seconds
+        if self._outage.begin(self._clock(), asyncio.get_running_loop().time()):
             where = "wait" if self._spool is None else "go to the spool"
             log.error("recorder: Redis does not store, %d hits %s: %s", group.count, where, self.last_error)

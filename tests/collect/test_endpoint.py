@@ -20,8 +20,8 @@ from pixel_server.campaigns.cache import CampaignCache
 from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.collect.admission import Admission
 from pixel_server.collect.endpoint import PixelEndpoint
+from pixel_server.collect.group import AnswerCallback
 from pixel_server.collect.image import GIF
-from pixel_server.collect.recorder import AnswerCallback
 from pixel_server.consent import Consent
 from pixel_server.hit import Hit
 from pixel_server.mail.links import Minter

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pixel_server import hit
+from pixel_server.collect import outage
 from pixel_server.collect import recorder as recorder_module
 from pixel_server.collect.batch import Batch
 from pixel_server.collect.recorder import Recorder
@@ -66,7 +67,7 @@ def test_spooling_redis_and_disk_fail_stores_each_hit_once(
 ):
     monkeypatch.setattr(recorder_module, "_RETRY_SECONDS", (0.001,))
     monkeypatch.setattr(recorder_module, "ANSWER_TIMEOUT_SECONDS", 30.0)
-    monkeypatch.setattr(recorder_module, "HOLD_SECONDS", 0.0)
+    monkeypatch.setattr(outage, "HOLD_SECONDS", 0.0)
     monkeypatch.setattr(recorder_module, "FLIGHT_GAP_SECONDS", 0.0)  # several groups are in flight
     monkeypatch.setattr("pixel_server.collect.spool.drain.PAUSE_SECONDS", 0.002)
     with connect(valkey_url) as client, tempfile.TemporaryDirectory() as directory:
