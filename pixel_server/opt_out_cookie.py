@@ -18,7 +18,7 @@ _search = re.compile(rb"(?:^|[;,]\s*)%b=1\s*(?:[;,]|$)" % NAME.encode()).search
 def is_set(cookies: bytes | None) -> bool:
     """Returns whether a request sent the opt-out cookie.
 
-    cookies: the value of its `Cookie` header, the joined values of several headers, or None.
+    cookies: value of the request's `Cookie` header, the joined values of several such headers, or None.
     """
     return cookies is not None and _search(cookies) is not None
 

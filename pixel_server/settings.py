@@ -90,7 +90,7 @@ def _words(value: str) -> tuple[str, ...]:
 
 
 def parse_base_url(value: str) -> str:
-    """Returns an http(s) address without the slash at its end. It may have a path.
+    """Returns an http(s) address without the slash at its end. The address may have a path.
 
     Raises ValueError with the reason if the value is not such an address.
     """

@@ -51,7 +51,7 @@ async def repeat(
     unreported: tuple[type[Exception], ...] = (),
     pauses_first: bool = False,
 ) -> None:
-    """Awaits `step` again and again, with a pause after each call, until it is cancelled.
+    """Awaits `step` again and again, with a pause after each call, until the task is cancelled.
 
     report: function that is called with the first error of a row of failures, so that an outage of hours is
     one line in the log. The call is inside the `except` block, so `log.exception` works. If `report` is None,

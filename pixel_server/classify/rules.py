@@ -77,7 +77,10 @@ class Rules:
         self._purpose_parts = _longest_first(rule.purpose for rule in self.rules)
 
     def judge(self, evidence: Evidence) -> Verdict:
-        """Returns the verdict of the rule with the highest priority whose conditions all hold."""
+        """Returns the verdict of the matching rule with the highest priority.
+
+        A rule matches if all its conditions hold.
+        """
         return self.verdict(*evidence)
 
     def verdict(

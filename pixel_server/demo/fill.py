@@ -146,10 +146,11 @@ async def _list_recipients(
 
 
 async def _turn_back_newest(store: AsyncRedis, shards: int, first_ms: int) -> None:
-    """Sets the time of each shard's newest hit back to that of the demo's first hit, if it is later.
+    """Lowers the stored time of each shard's newest hit to the time of the demo's first hit.
 
-    Otherwise the demo's hits would be late: their views would be counted, but not their visits. Also deletes
-    the stored traces, because the roll-up deletes traces only near the time of the newest hit.
+    Leaves an earlier time as it is. With a later time, the demo's hits would be late: their views would be
+    counted, but not their visits. Also deletes the stored traces, because the roll-up deletes traces only
+    near the time of the newest hit.
     """
     for shard in range(shards):
 

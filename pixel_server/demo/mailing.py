@@ -43,7 +43,7 @@ _AGENTS = {
 }
 """Weights and user agents of people's programs, by client."""
 _PREFETCHED_SHARE = 0.93
-"""Share of the readers with Apple's client whose client loads all images by machine."""
+"""Share of the readers with Apple's client for whom the client loads all images by machine."""
 _SCANNED_SHARE = 0.24
 """Share of the readers with Outlook who are behind a mail gateway."""
 _UNNAMED_SHARE = 0.02

@@ -1,5 +1,5 @@
-"""Reads a recipient list, CSV or NDJSON, in pieces of any size. Every command and call that takes a list
-reads it here."""
+"""Reads a recipient list, CSV or NDJSON, in pieces of any size. Every command and API call
+that takes a list uses this reader."""
 
 from __future__ import annotations
 

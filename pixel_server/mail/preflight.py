@@ -172,7 +172,7 @@ def is_message(mail: bytes) -> bool:
 def is_surely_message(mail: bytes) -> bool:
     """Returns whether a mail begins with header fields, and has a well-known field such as `Subject`.
 
-    Unlike `is_message`, it is not misled by HTML that begins with a line such as `Note: ...`.
+    Unlike `is_message`, this function is not misled by HTML that begins with a line such as `Note: ...`.
     """
     head = re.split(rb"\r?\n\r?\n", mail.removeprefix(BOM_UTF8), maxsplit=1)[0]
     known_field = rb"^(?:From|To|Subject|Date|Received|Return-Path|Message-ID|MIME-Version|Content-Type):"

@@ -58,7 +58,7 @@ class SurroundingsTracker:
         )
 
     def add(self, token: HtmlToken, text: bytes) -> None:
-        """Follows a token. text: its bytes."""
+        """Follows the next token. text: bytes of an expression, or b"" for any other token."""
         name = token.name
         if token.kind == "expression":
             self._add_expression(text)

@@ -16,7 +16,7 @@ MAX_COMMENT_BYTES, MAX_EXPRESSION_BYTES = 20_000, 2000
 
 
 class _Form(NamedTuple):
-    """A form of comment or expression. opener, closer: patterns. limit: bytes that it may have."""
+    """A form of comment or expression. opener, closer: patterns. limit: largest number of bytes."""
 
     opener: re.Pattern[bytes]
     closer: re.Pattern[bytes]

@@ -41,7 +41,7 @@ def _count_call(mark: bytes, minute: int) -> ScriptCall:
 
 
 async def count_action(store: AsyncRedis, mark: bytes, now: float) -> int:
-    """Counts an action, and returns 0, if it is allowed. Else returns the seconds until it will be allowed.
+    """If an action is allowed, counts the action and returns 0. Else returns the seconds to wait.
 
     mark: `Secrets.withdrawal_mark` of the recipient. now: seconds since 1970.
     """

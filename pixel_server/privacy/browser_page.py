@@ -1,4 +1,4 @@
-"""Renders the privacy page of a browser, which opts the browser out of recording or allows it again."""
+"""Renders the privacy page of a browser. The page opts the browser out of recording, or allows recording."""
 
 from __future__ import annotations
 

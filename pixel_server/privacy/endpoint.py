@@ -1,6 +1,6 @@
-"""`/privacy`: the page on which a recipient stops the recording. The privacy link of any mail leads there.
+"""`/privacy`: the page on which a recipient stops the recording. The privacy link of any mail leads here.
 
-The link holds a token. Without a token, the page is about the browser that shows it: see `browser_endpoint`.
+The link holds a token. Without a token, the page is about the browser that shows it; see `browser_endpoint`.
 """
 
 from __future__ import annotations
