@@ -375,18 +375,18 @@ def _labels(
             if day >= first_day:
                 touched.add(day[:6])
                 open_breakdown.add(stored.labels[day[:6]], int(day[6:]), counts)
-    for name in sorted(touched):
-        value = open_breakdown.pack(stored.labels[name])
-        yield ("HSET", keys.breakdown(shard, sums.campaign.id), name, value)
+    for month in sorted(touched):  # or ALL
+        value = open_breakdown.pack(stored.labels[month])
+        yield ("HSET", keys.breakdown(shard, sums.campaign.id), month, value)
 
 
 def _web_counts(shard: int, sums: Sums, stored: Stored, first_day: str) -> Iterator[Command]:
-    for day, counted in sums.web_counts.items():
+    for day, day_counts in sums.web_counts.items():
         if day < first_day:
             continue
         fields: list[str | bytes] = []
-        for dimension, names in web_breakdown.by_dimension(counted).items():
-            web_breakdown.add(stored.web_counts[day, dimension], names)
+        for dimension, counts_by_name in web_breakdown.by_dimension(day_counts).items():
+            web_breakdown.add(stored.web_counts[day, dimension], counts_by_name)
             fields += (dimension, web_breakdown.pack(stored.web_counts[day, dimension]))
         if fields:
             yield ("HSET", keys.web(shard, sums.campaign.id, day), *fields)

@@ -61,10 +61,10 @@ class VisitsUnderWay:
     def end(self, before_ms: int) -> None:
         """Ends the visits whose last hit was before this time."""
         while self.ends and self.ends[0][0] < before_ms:
-            last, name = heapq.heappop(self.ends)
-            visit = self.entries.get(name)
+            last, visit_field = heapq.heappop(self.ends)
+            visit = self.entries.get(visit_field)
             if isinstance(visit, Visit) and visit.last == last:
-                self._remove(name, visit)
+                self._remove(visit_field, visit)
 
     def find(self, view: View) -> tuple[bytes, Visit] | None:
         """Returns (field, visit) of the visit that a view or report belongs to, or None without such a visit.
@@ -74,46 +74,47 @@ class VisitsUnderWay:
         """
         pause = PAUSE_MS if view.spent_ms < 0 else KEPT_MS
         for visitor in (view.visitor, *view.other_visitors):
-            name = visits.field(visitor, view.sums.id_bytes)
-            entry = self.entries.get(name)
+            visit_field = visits.field(visitor, view.sums.id_bytes)
+            entry = self.entries.get(visit_field)
             if isinstance(entry, bytes):
-                name, entry = entry, self.entries.get(entry)
+                visit_field, entry = entry, self.entries.get(entry)
             if not isinstance(entry, Visit):
                 continue
             latest = min(entry.last + pause, entry.start + MAX_VISIT_MS)
             if entry.start - PAUSE_MS <= view.time_ms <= latest:
-                return name, entry
+                return visit_field, entry
         return None
 
-    def has_room(self, name: bytes) -> bool:
+    def has_room(self, visit_field: bytes) -> bool:
         """Returns whether a visit may begin under this field (see MAX_VISITS).
 
         A new visit may always replace an old visit of the same field.
         """
         free = visits.MAX_VISITS - self.count
-        return self.by_campaign[visits.campaign_of(name)] < free or isinstance(self.entries.get(name), Visit)
+        has_visit = isinstance(self.entries.get(visit_field), Visit)
+        return has_visit or self.by_campaign[visits.campaign_of(visit_field)] < free
 
-    def begin(self, name: bytes, visit: Visit) -> None:
+    def begin(self, visit_field: bytes, visit: Visit) -> None:
         """Adds a visit, in place of a visit of the same visitor that has ended."""
-        old = self.entries.get(name)
+        old = self.entries.get(visit_field)
         if isinstance(old, Visit):
-            self._remove(name, old)
+            self._remove(visit_field, old)
         else:
-            self._remove_alias(name)
-        self._count(name, 1)
-        self.entries[name] = visit
-        self.touch(name, visit)
+            self._remove_alias(visit_field)
+        self._count(visit_field, 1)
+        self.entries[visit_field] = visit
+        self.touch(visit_field, visit)
 
-    def touch(self, name: bytes, visit: Visit) -> None:
+    def touch(self, visit_field: bytes, visit: Visit) -> None:
         """Notes that a visit has changed, and may end at another time."""
-        self.removed.pop(name, None)
-        self.changed[name] = None
-        heapq.heappush(self.ends, (visit.last, name))
+        self.removed.pop(visit_field, None)
+        self.changed[visit_field] = None
+        heapq.heappush(self.ends, (visit.last, visit_field))
 
-    def add_alias(self, alias: bytes, name: bytes, visit: Visit) -> None:
+    def add_alias(self, alias: bytes, visit_field: bytes, visit: Visit) -> None:
         """Makes another hash of the visitor lead to this visit."""
         entry = self.entries.get(alias)
-        if name in (entry, alias):
+        if visit_field in (entry, alias):
             return
         if isinstance(entry, Visit):
             if entry.last + PAUSE_MS >= visit.last:
@@ -122,30 +123,30 @@ class VisitsUnderWay:
         self._remove_alias(alias)
         if len(visit.aliases) >= MAX_ALIASES:  # drop the oldest alias but the first, which needs no cookie
             self._remove_alias(visit.aliases[1])
-        self.entries[alias] = name
+        self.entries[alias] = visit_field
         visit.aliases.append(alias)
         self.removed.pop(alias, None)
         self.changed[alias] = None
 
     def _remove_alias(self, alias: bytes) -> None:
-        name = self.entries.pop(alias, None)
-        if name is not None:
+        visit_field = self.entries.pop(alias, None)
+        if visit_field is not None:
             self.changed.pop(alias, None)
             self.removed[alias] = None
-        visit = self.entries.get(name) if isinstance(name, bytes) else None
+        visit = self.entries.get(visit_field) if isinstance(visit_field, bytes) else None
         if isinstance(visit, Visit) and alias in visit.aliases:
             visit.aliases.remove(alias)
-            self.changed[name] = None  # type: ignore[index]
+            self.changed[visit_field] = None  # type: ignore[index]
 
-    def _count(self, name: bytes, change: int) -> None:
-        campaign = visits.campaign_of(name)
+    def _count(self, visit_field: bytes, change: int) -> None:
+        campaign = visits.campaign_of(visit_field)
         self.count += change
         self.by_campaign[campaign] += change
         self.count_changes[campaign] += change
 
-    def _remove(self, name: bytes, visit: Visit) -> None:
-        self._count(name, -1)
-        for key in (name, *visit.aliases):
+    def _remove(self, visit_field: bytes, visit: Visit) -> None:
+        self._count(visit_field, -1)
+        for key in (visit_field, *visit.aliases):
             self.entries.pop(key, None)
             self.changed.pop(key, None)
             self.removed[key] = None
@@ -158,20 +159,20 @@ def count_visits(pipe: Pipeline, shard: int, tally: Tally, newest_ms: int) -> Re
     visit.
     """
     last_ms = max(newest_ms, tally.newest_ms)
-    names = list(_fields(tally.views))
+    view_fields = list(_fields(tally.views))
     (ended, count), entries, by_campaign = yield from together(
         pipe,
         _ended(pipe, shard, last_ms - KEPT_MS),
-        visits.read_entries(pipe, shard, names),
-        visits.count_by_campaign(pipe, shard, names),
+        visits.read_entries(pipe, shard, view_fields),
+        visits.count_by_campaign(pipe, shard, view_fields),
     )
     if not tally.views and not ended:
         return []
-    ended_names = [name for _, name in ended if name not in entries]
+    ended_fields = [visit_field for _, visit_field in ended if visit_field not in entries]
     more_entries, more_by_campaign = yield from together(
         pipe,
-        visits.read_entries(pipe, shard, ended_names),
-        visits.count_by_campaign(pipe, shard, ended_names),
+        visits.read_entries(pipe, shard, ended_fields),
+        visits.count_by_campaign(pipe, shard, ended_fields),
     )
     under_way = VisitsUnderWay(entries | more_entries, ended, count, by_campaign | more_by_campaign)
     entries = under_way.entries
@@ -180,8 +181,8 @@ def count_visits(pipe: Pipeline, shard: int, tally: Tally, newest_ms: int) -> Re
         under_way.end(newest_ms - KEPT_MS)
         _add(under_way, view, newest_ms)
     under_way.end(last_ms - KEPT_MS)
-    changed = {name: entries[name] for name in under_way.changed if name in entries}
-    removed = [name for name in under_way.removed if name not in changed]
+    changed = {key: entries[key] for key in under_way.changed if key in entries}
+    removed = [key for key in under_way.removed if key not in changed]
     return visits.store_commands(shard, changed, removed, under_way.count_changes)
 
 
@@ -193,7 +194,7 @@ def _ended(pipe: Pipeline, shard: int, before_ms: int) -> Reader[tuple[list[tupl
     pipe.zrangebyscore(keys.visit_times(shard), "-inf", f"({before_ms}", withscores=True)
     pipe.zcard(keys.visit_times(shard))
     ended, count = yield
-    return [(int(last), name) for name, last in ended], int(count)
+    return [(int(last), visit_field) for visit_field, last in ended], int(count)
 
 
 def _fields(views: Iterable[View]) -> Iterable[bytes]:
@@ -253,8 +254,8 @@ def _count_view(sums: Sums, day: str, view: View, visit: Visit | None) -> None:
 def _begin(under_way: VisitsUnderWay, view: View) -> tuple[bytes, Visit] | None:
     """Begins a visit with this view, and counts the visit and its exit. Returns None if there is no room."""
     sums, page = view.sums, view.page
-    name = visits.field(view.visitor, sums.id_bytes)
-    if not under_way.has_room(name):
+    visit_field = visits.field(view.visitor, sums.id_bytes)
+    if not under_way.has_room(visit_field):
         return None
     day = sums.day(view.start)
     visit = Visit(
@@ -275,7 +276,8 @@ def _begin(under_way: VisitsUnderWay, view: View) -> tuple[bytes, Visit] | None:
     cell = sums.cell(view.start)
     cell[series.VISITS] += 1
     cell[series.BOUNCES] += 1
-    _count_new_or_returning(visit, view, is_new=view.visit_number == 1 and name not in under_way.entries)
+    is_new = view.visit_number == 1 and visit_field not in under_way.entries
+    _count_new_or_returning(visit, view, is_new=is_new)
     counts = sums.web_counts_of(day)
     counts.pages[page][1] += 1
     counts.traits[view.traits][1] += 1
@@ -283,12 +285,12 @@ def _begin(under_way: VisitsUnderWay, view: View) -> tuple[bytes, Visit] | None:
     exits = counts.exits[page]
     exits[0] += 1
     exits[1] += 1
-    under_way.begin(name, visit)
-    _add_aliases(under_way, name, visit, view)
-    return name, visit
+    under_way.begin(visit_field, visit)
+    _add_aliases(under_way, visit_field, visit, view)
+    return visit_field, visit
 
 
-def _continue(under_way: VisitsUnderWay, name: bytes, visit: Visit, view: View) -> None:
+def _continue(under_way: VisitsUnderWay, visit_field: bytes, visit: Visit, view: View) -> None:
     """Adds a view to a visit. Corrects the counts of the visit's bounce, exit page and duration."""
     sums, page = view.sums, view.page
     if visit.views == 1:
@@ -310,8 +312,8 @@ def _continue(under_way: VisitsUnderWay, name: bytes, visit: Visit, view: View) 
     visit.seen.append(Seen(view.id, view.time_ms))
     del visit.seen[:-MAX_SEEN]
     _prolong(sums, visit, view.time_ms)
-    under_way.touch(name, visit)
-    _add_aliases(under_way, name, visit, view)
+    under_way.touch(visit_field, visit)
+    _add_aliases(under_way, visit_field, visit, view)
 
 
 def _move_exit(sums: Sums, visit: Visit, page: str) -> None:
@@ -327,7 +329,7 @@ def _move_exit(sums: Sums, visit: Visit, page: str) -> None:
         new[1] += visits_begun
 
 
-def _report(under_way: VisitsUnderWay, name: bytes, visit: Visit, view: View) -> None:
+def _report(under_way: VisitsUnderWay, visit_field: bytes, visit: Visit, view: View) -> None:
     """Counts how long a view was visible, as its page reports.
 
     A report replaces a time that was not reported, or that was shorter.
@@ -341,8 +343,9 @@ def _report(under_way: VisitsUnderWay, name: bytes, visit: Visit, view: View) ->
                 seen.is_reported = True
                 _prolong(view.sums, visit, view.time_ms)
             _count_new_or_returning(visit, view, is_new=view.visit_number == 1)
-            under_way.touch(name, visit)
-            _add_aliases(under_way, name, visit, view)  # a cookie may have been accepted since the view
+            under_way.touch(visit_field, visit)
+            # A cookie may have been accepted since the view.
+            _add_aliases(under_way, visit_field, visit, view)
             return
 
 
@@ -379,8 +382,8 @@ def _move_bin(sums: Sums, time_ms: int, letter: str, before: int, after: int) ->
         counts[f"{letter}{after}"] += 1
 
 
-def _add_aliases(under_way: VisitsUnderWay, name: bytes, visit: Visit, view: View) -> None:
+def _add_aliases(under_way: VisitsUnderWay, visit_field: bytes, visit: Visit, view: View) -> None:
     """Adds aliases of the visit for the visitor's hashes in this view, so that later hits find the visit."""
     for alias in (view.visitor, view.cookieless):
         if alias:
-            under_way.add_alias(visits.field(alias, view.sums.id_bytes), name, visit)
+            under_way.add_alias(visits.field(alias, view.sums.id_bytes), visit_field, visit)

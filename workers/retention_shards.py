@@ -27,6 +27,7 @@ async def remove_dead_letters(
     """Removes old dead letters of each shard. now: Redis's time, s."""
     removals = no_removals()
     oldest_ms = int((now - settings.keep_dead_letters * DAY) * 1000)
+    # If there are dead letters from before this time, all that are due wait for an operator.
     held_before_ms = {"nothing": oldest_ms, "a day": oldest_ms - DAY_MS, "all": 0}[allowance]
     for shard in range(settings.shards):
         if await store.xrange(keys.dead(shard), "-", f"({held_before_ms}", 1):
@@ -68,6 +69,7 @@ async def remove_last_open_days(
     """Removes old days of last opens (mode `last`) in one of the SLICES. now: Redis's time, s."""
     removals = no_removals()
     first_day = int(now) // DAY - settings.keep_recipients
+    # If a bucket has days before this day, all its days that are due wait for an operator.
     held_before = {"nothing": first_day, "a day": first_day - 1, "all": 0}[allowance]
     for bucket in range(slice_number, keys.PEOPLE_BUCKETS, SLICES):
         pipe = store.pipeline(transaction=False)

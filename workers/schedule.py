@@ -42,7 +42,7 @@ class Schedule:
         self._queue: Queue = jobs.queue(connect_queue(queue_url, timeout=REDIS_TIMEOUT_SECONDS))
         self._rewriter = Rewriter(settings)
         self.job_threads = JobThreads(settings)
-        self._periods_done: dict[str, int] = {}
+        self._periods_done: dict[str, int] = {}  # number of the period that each job was last enqueued for
         self._without_queue_until = 0.0
         self._last_progress: dict[int, tuple[bytes | None, float]] = {}
         self._store_fails = False

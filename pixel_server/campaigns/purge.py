@@ -38,10 +38,10 @@ async def remove_recipients(store: AsyncRedis, shard: int, campaign: str) -> int
     """Removes the records, lists and names of recipients, and the traces of their last hits."""
     removed = 0
     newest = await checkpoint.read_newest_ms(store, shard)
-    traces = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest)]
-    for trace in traces if await store.exists(*traces) else ():
-        async for name, _ in store.hscan_iter(trace, match="?" * 8 + campaign, count=_STEP):
-            await store.hdel(trace, name)
+    trace_keys = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest)]
+    for trace_key in trace_keys if await store.exists(*trace_keys) else ():
+        async for field, _ in store.hscan_iter(trace_key, match="?" * 8 + campaign, count=_STEP):
+            await store.hdel(trace_key, field)
     for key in keys.kinds(CampaignBucketKey):
         removed += await _unlink(
             store, (key(shard, campaign, bucket) for bucket in range(keys.PEOPLE_BUCKETS))
@@ -52,9 +52,9 @@ async def remove_recipients(store: AsyncRedis, shard: int, campaign: str) -> int
 async def remove_visits(store: AsyncRedis, shard: int, campaign: str) -> int:
     """Removes visits under way, and returns their number."""
     removed = 0
-    async for name, _ in store.hscan_iter(keys.visits(shard), match="?" * 8 + campaign, count=_STEP):
-        removed += int(await store.hdel(keys.visits(shard), name))
-        await store.zrem(keys.visit_times(shard), name)
+    async for field, _ in store.hscan_iter(keys.visits(shard), match="?" * 8 + campaign, count=_STEP):
+        removed += int(await store.hdel(keys.visits(shard), field))
+        await store.zrem(keys.visit_times(shard), field)
     await store.hdel(keys.visiting(shard), campaign)
     return removed
 

@@ -71,32 +71,34 @@ def kept_minutes(newest_ms: int) -> range:
 
 def forget_commands(shard: int, newest_ms: int) -> list[Command]:
     """Returns the commands that remove the traces, the visits and the time of the newest hit of a shard."""
-    names = [keys.evidence(shard, minute) for minute in kept_minutes(newest_ms)]
-    names += [keys.visits(shard), keys.visit_times(shard), keys.visiting(shard)]
-    return [*(("UNLINK", name) for name in names), ("HDEL", keys.checkpoint(shard), "newest")]
+    key_names = [keys.evidence(shard, minute) for minute in kept_minutes(newest_ms)]
+    key_names += [keys.visits(shard), keys.visit_times(shard), keys.visiting(shard)]
+    return [*(("UNLINK", key) for key in key_names), ("HDEL", keys.checkpoint(shard), "newest")]
 
 
 def read_traces(pipe: Pipeline, shard: int, fields: dict[int, set[bytes]], traces: Traces) -> Reader[None]:
     """Adds the stored traces of these fields to `traces`. fields: by minute. Raises NewerFormat."""
     requests: list[tuple[int, list[bytes]]] = []
     for minute, fields_of_minute in sorted(fields.items()):
-        names = list(fields_of_minute)
-        for i in range(0, len(names), _FIELDS_PER_COMMAND):
-            requests.append((minute, names[i : i + _FIELDS_PER_COMMAND]))
+        traces_fields = list(fields_of_minute)
+        for i in range(0, len(traces_fields), _FIELDS_PER_COMMAND):
+            requests.append((minute, traces_fields[i : i + _FIELDS_PER_COMMAND]))
             pipe.hmget(keys.evidence(shard, minute), requests[-1][1])
     replies = (yield) if requests else []
-    for (minute, names), values in zip(requests, replies, strict=True):
-        for name, value in zip(names, values, strict=True):
+    for (minute, traces_fields), values in zip(requests, replies, strict=True):
+        for traces_field, value in zip(traces_fields, values, strict=True):
             if value is not None:
                 refuse_newer(value, FORMAT, "evidence")
-                traces.setdefault(name, {})[minute] = _decode(value)[1]
+                traces.setdefault(traces_field, {})[minute] = _decode(value)[1]
 
 
 def store_commands(shard: int, traces: Traces, changed: Iterable[tuple[int, bytes]]) -> Iterator[Command]:
     """Yields the commands that store the changed traces. changed: (minute, field) of each change."""
     by_minute: dict[int, list[bytes]] = {}
-    for minute, name in changed:
-        by_minute.setdefault(minute, []).extend((name, _encode((FORMAT, traces[name][minute]))))
+    for minute, traces_field in changed:
+        by_minute.setdefault(minute, []).extend(
+            (traces_field, _encode((FORMAT, traces[traces_field][minute])))
+        )
     for minute, pairs in by_minute.items():
         for i in range(0, len(pairs), _FIELDS_PER_COMMAND):
             yield ("HSET", keys.evidence(shard, minute), *pairs[i : i + _FIELDS_PER_COMMAND])

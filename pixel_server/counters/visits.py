@@ -123,10 +123,10 @@ def read_entries(pipe: Pipeline, shard: int, fields: Iterable[bytes]) -> Reader[
             pipe.hmget(keys.visits(shard), to_read[i : i + _FIELDS_PER_COMMAND])
         replies = yield
         values = [value for reply in replies for value in reply]
-        for name, value in zip(to_read, values, strict=True):
+        for field_name, value in zip(to_read, values, strict=True):
             if value is not None:
                 refuse_newer(value, FORMAT, "visit")
-                entries[name] = _decode(value)[1]
+                entries[field_name] = _decode(value)[1]
         targets = {entry for entry in entries.values() if isinstance(entry, bytes)}
         to_read = list(targets - requested)
     return entries
@@ -134,7 +134,7 @@ def read_entries(pipe: Pipeline, shard: int, fields: Iterable[bytes]) -> Reader[
 
 def count_by_campaign(pipe: Pipeline, shard: int, fields: Iterable[bytes]) -> Reader[Counter[bytes]]:
     """Returns the number of visits under way, for each campaign that these fields name."""
-    campaigns = list({campaign_of(name) for name in fields})
+    campaigns = list({campaign_of(field_name) for field_name in fields})
     if not campaigns:
         return Counter()
     pipe.hmget(keys.visiting(shard), campaigns)
@@ -157,16 +157,18 @@ def store_commands(
     commands: list[Command] = [
         ("HINCRBY", keys.visiting(shard), campaign, str(n)) for campaign, n in count_changes.items() if n
     ]
-    pairs = [(name, pack(entry)) for name, entry in changed.items()]
+    pairs = [(field_name, pack(entry)) for field_name, entry in changed.items()]
     for i in range(0, len(pairs), _FIELDS_PER_COMMAND):
         flat = [part for pair in pairs[i : i + _FIELDS_PER_COMMAND] for part in pair]
         commands.append(("HSET", keys.visits(shard), *flat))
-    last_hits = [(str(entry.last), name) for name, entry in changed.items() if isinstance(entry, Visit)]
+    last_hits = [
+        (str(entry.last), field_name) for field_name, entry in changed.items() if isinstance(entry, Visit)
+    ]
     for i in range(0, len(last_hits), _FIELDS_PER_COMMAND):
         flat_last_hits = [part for pair in last_hits[i : i + _FIELDS_PER_COMMAND] for part in pair]
         commands.append(("ZADD", keys.visit_times(shard), *flat_last_hits))
     without_entry = list(removed)
-    aliases = [name for name, entry in changed.items() if isinstance(entry, bytes)]
+    aliases = [field_name for field_name, entry in changed.items() if isinstance(entry, bytes)]
     commands += _remove("HDEL", keys.visits(shard), without_entry)
     commands += _remove("ZREM", keys.visit_times(shard), without_entry + aliases)
     return commands

@@ -93,10 +93,10 @@ def _utm_fields(query: str, is_internal: bool) -> dict[str, str]:
         name, _, value = pair.partition("=")
         if "%" in name:
             name = unquote(name)
-        known = _PARAMETERS.get(name.strip().lower().rpartition("amp;")[2])
-        if known is None or not value or (is_internal and known == _REF):
+        field_and_rank = _PARAMETERS.get(name.strip().lower().rpartition("amp;")[2])
+        if field_and_rank is None or not value or (is_internal and field_and_rank == _REF):
             continue
-        field, rank = known
+        field, rank = field_and_rank
         text = clean(unquote_plus(value).strip())
         if text and (field not in fields or rank < fields[field][0]):
             fields[field] = rank, text

@@ -64,24 +64,24 @@ class CampaignSums:
         return self.campaign.kind == "web" and self.is_by_local_day
 
     def queue(self, pipe: Pipeline) -> None:
-        name, is_all_time = self.campaign.id, self.range.all_time
+        campaign, is_all_time = self.campaign.id, self.range.all_time
         if is_all_time:
-            pipe.hmget(keys.DROPPED, [keys.dropped_field(name, why) for why in ("gpc", "out", "origin")])
+            pipe.hmget(keys.DROPPED, [keys.dropped_field(campaign, why) for why in ("gpc", "out", "origin")])
         for shard in range(self.shards):
-            pipe.hgetall(keys.total(shard, name))
+            pipe.hgetall(keys.total(shard, campaign))
             if self.has_opens:
                 months = [open_breakdown.ALL] if is_all_time else self._months
-                pipe.hmget(keys.breakdown(shard, name), months)
+                pipe.hmget(keys.breakdown(shard, campaign), months)
             if is_all_time:
-                pipe.hgetall(keys.rules(shard, name))
+                pipe.hgetall(keys.rules(shard, campaign))
             if self.is_by_local_day:
-                pipe.hmget(keys.months(shard, name), self._months)
+                pipe.hmget(keys.months(shard, campaign), self._months)
             else:
                 for day in self._utc_days:
-                    pipe.get(keys.buckets(shard, name, day))
+                    pipe.get(keys.buckets(shard, campaign, day))
             if is_all_time:
-                pipe.get(keys.addresses(shard, name))
-                pipe.pfcount(keys.visitors(shard, name))
+                pipe.get(keys.addresses(shard, campaign))
+                pipe.pfcount(keys.visitors(shard, campaign))
 
     def unpack(self, answers: Iterator[Any]) -> None:
         addresses: list[bytes | None] = []
@@ -109,9 +109,11 @@ class CampaignSums:
         """Reads the visitors of the days that have views, VISITORS_BATCH counts in a round trip."""
         if not self.has_visitors:
             return
-        name, shards = self.campaign.id, range(self.shards)
+        campaign, shards = self.campaign.id, range(self.shards)
         days = [(i, day) for i, day in enumerate(self._days) if any(self.cells[i])]
-        sets_to_count = [(i, keys.daily_visitors(shard, name, day)) for shard in shards for i, day in days]
+        sets_to_count = [
+            (i, keys.daily_visitors(shard, campaign, day)) for shard in shards for i, day in days
+        ]
         for begin in range(0, len(sets_to_count), VISITORS_BATCH):
             batch = sets_to_count[begin : begin + VISITORS_BATCH]
             pipe = store.pipeline(transaction=False)
@@ -122,7 +124,7 @@ class CampaignSums:
         if days and not self.range.all_time:
             pipe = store.pipeline(transaction=False)
             for shard in shards:
-                pipe.pfcount(*(keys.daily_visitors(shard, name, day) for _, day in days))
+                pipe.pfcount(*(keys.daily_visitors(shard, campaign, day) for _, day in days))
             self.range_visitors = sum(await pipe.execute())
 
     def count(self, interval: int, name: str) -> int:
