@@ -19,14 +19,14 @@ _PAGING = Paging("[1-9][0-9]{0,14}-[0-9]{1,15}")
 
 
 async def audit_page(
-    api: Api, query: Mapping[str, str], log: audit_log.Log = "audit"
+    api: Api, query: Mapping[str, str], log_name: audit_log.Log = "audit"
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Returns (lines of a log, newest first; the cursor of the next page or None).
 
     Raises Problem 422 if the query has a bad `after` or `limit`.
     """
     page = _PAGING.parse(query)
-    lines, next_cursor = await audit_log.read_page(api.store, page.after, page.limit, log)
+    lines, next_cursor = await audit_log.read_page(api.store, page.after, page.limit, log_name)
     return [_line_json(line) for line in lines], next_cursor
 
 

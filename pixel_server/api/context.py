@@ -28,7 +28,8 @@ NO_BASE_URL = "set PIXEL_BASE_URL, or the campaign's base_url: links need an add
 class Api:
     """The parts of this process that a handler may use.
 
-    late_since: returns the time of the oldest hit in the spool (ms), or None. clock: returns seconds.
+    late_since: returns the time of the oldest hit in the spool (ms), or None if the
+    spool is empty. clock: returns seconds since 1970.
     """
 
     store: AsyncRedis
@@ -44,7 +45,7 @@ class Api:
     recent: RecentAnswers = field(default_factory=RecentAnswers)
 
     def minter(self, base_url: str | None) -> Minter:
-        """Returns a minter of links below this URL, or below the server's if it is None.
+        """Returns a minter of links that begin with `base_url`, or if None, with the server's base URL.
 
         Raises Problem 409 if the server has no base URL either.
         """

@@ -172,7 +172,7 @@ def with_offset_or_end_of_day(text: str, zone: ZoneInfo) -> str:
 
 
 def day(value: Any) -> int:
-    """Converts a day to the seconds from 1970 to its begin in UTC: `"2026-11-24"` to 1795478400."""
+    """Converts a day to the time at which the day begins in UTC, in seconds: `"2026-11-24"` to 1795478400."""
     try:
         if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
             raise ValueError
@@ -182,7 +182,7 @@ def day(value: Any) -> int:
 
 
 def days_by_kind(limits: KeepDays) -> Check:
-    """Returns the check of `keep`, `{"days": 30}`. limits: the days for which the server keeps each kind."""
+    """Returns the check of `keep`, `{"days": 30}`. limits: the largest number of days for each kind."""
 
     def check(value: Any) -> dict[str, int]:
         if not isinstance(value, dict):
@@ -192,7 +192,7 @@ def days_by_kind(limits: KeepDays) -> Check:
                 raise ValueError(f"must be days by: {', '.join(DATA_KINDS)}")
             limit = getattr(limits, kind)
             if type(days) is not int or not 1 <= days <= limit:
-                raise ValueError(f"{kind} must be a whole number from 1 to {limit}, as the server keeps them")
+                raise ValueError(f"{kind} must be a whole number from 1 to {limit}, the server's own limit")
         return value
 
     return check

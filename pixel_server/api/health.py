@@ -26,13 +26,13 @@ from pixel_server.times import iso_ms
 READY_TIMEOUT_SECONDS = 0.8
 """Seconds that `/readyz` waits for Redis, and for the spool's disk."""
 MIN_HITS_FOR_PROXY_WARNING = 50
-"""Recent hits of this process without which no proxy is suspected."""
+"""Smallest number of recent hits of this process from which to suspect a proxy."""
 MIN_SHARE_FOR_PROXY_WARNING = 0.95
-"""Share of hits from one address, or from private addresses, from which on a proxy is suspected."""
+"""Smallest share of hits from one address, or from private addresses, at which a proxy is suspected."""
 
 
 class RecorderHealth(Protocol):
-    """The health of a recorder. failing_since: seconds since 1970, or None if it can store hits."""
+    """The health of a recorder. failing_since: time (s) since which Redis stores no hits, or None."""
 
     last_error: str
     pending_bytes: int
@@ -57,9 +57,11 @@ class NoRecorder:
 
 
 class ProcessState(NamedTuple):
-    """The parts of a process that know of bad data in the store.
+    """The parts of a process that know of trouble with the store's data.
 
-    losses: returns the lost hits that the operator has not acknowledged.
+    mark: tells whether this is the store that the server used before. campaign_cache, withdrawn: know the
+    records that this version cannot read. losses: returns the lost hits that the operator has not
+    acknowledged.
     """
 
     mark: StoreMark
@@ -72,7 +74,7 @@ class Health:
     """The endpoints `/healthz` and `/readyz`.
 
     spool_status: returns (segments, hits, bytes, time of the oldest hit in ms, files set aside), or raises
-    OSError. spool_trouble: returns why the spool cannot take hits, or "". recent_addresses: returns the
+    OSError. spool_trouble: returns why the spool cannot store hits, or "". recent_addresses: returns the
     packed client addresses of the last hits of this process.
     """
 
@@ -97,7 +99,7 @@ class Health:
         self._process = process
 
     async def healthz(self, request: Request) -> Response:
-        """Answers 200 as long as the process answers at all."""
+        """Answers 200: an answer shows that the process is alive."""
         return reply({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
@@ -111,21 +113,25 @@ class Health:
                 **recorder.counts,
             }
         }
-        (away, warnings), health["spool"] = await asyncio.gather(self._add_store(health), self._read_spool())
+        (redis_error, warnings), health["spool"] = await asyncio.gather(
+            self._add_store(health), self._read_spool()
+        )
         if self._process is not None:
             health |= _process_json(self._process)
             warnings += _process_warnings(self._process)
-        warnings += _own_warnings(health, self._recent_addresses())
-        can_store = recorder.can_store and (not away or self._settings.spool_bytes > 0)
+        warnings += _spool_warnings(health["spool"]) + _proxy_warnings(self._recent_addresses())
+        can_store = recorder.can_store and (not redis_error or self._settings.spool_bytes > 0)
         if not can_store:
-            warnings.append(f"hits are not stored: {recorder.last_error or away}")
-        elif away or since is not None:
-            warnings.append(f"Redis does not store, hits go to the spool: {recorder.last_error or away}")
+            warnings.append(f"hits are not stored: {recorder.last_error or redis_error}")
+        elif redis_error or since is not None:
+            warnings.append(
+                f"Redis does not store, hits go to the spool: {recorder.last_error or redis_error}"
+            )
         status = "failing" if not can_store else "degraded" if warnings else "ok"
         return reply({"status": status, "warnings": warnings, **health}, 200 if can_store else 503)
 
     async def _add_store(self, health: dict[str, Any]) -> tuple[str, list[str]]:
-        """Adds the report on the store. Returns (why Redis does not answer, or ""; the warnings)."""
+        """Adds the report on the store to `health`. Returns (the error of Redis or "", the warnings)."""
         settings = self._settings
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):
@@ -135,15 +141,15 @@ class Health:
             health |= store
             return "", [text for _, text in store_health.warnings(store)]
         except (redis.RedisError, OSError) as error:
-            away = f"{type(error).__name__}: {error}".removesuffix(": ")
-            health["redis"] = {"answers": False, "error": away}
-            return away, []
+            redis_error = f"{type(error).__name__}: {error}".removesuffix(": ")
+            health["redis"] = {"answers": False, "error": redis_error}
+            return redis_error, []
         except Exception as error:  # the store holds a value of another type
             health["redis"] = {"answers": True, "error": f"{type(error).__name__}: {error}"}
             return "", [f"the store holds what this version cannot read: {type(error).__name__}"]
 
     async def _read_spool(self) -> dict[str, Any]:
-        """Returns the report on the spool, also if its disk hangs."""
+        """Returns the report on the spool. If the spool's disk hangs, the report says so."""
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):
                 return await asyncio.to_thread(self._spool_json)
@@ -200,17 +206,18 @@ def _process_warnings(process: ProcessState) -> list[str]:
     return warnings
 
 
-def _own_warnings(health: dict[str, Any], recent_addresses: list[bytes]) -> list[str]:
-    """Returns the warnings about this process's spool, recorder and clients."""
+def _spool_warnings(spool: dict[str, Any]) -> list[str]:
+    """Returns the warnings about the spool. spool: from `Health._read_spool`."""
     warnings = []
-    if trouble := health["spool"].get("trouble"):
+    if trouble := spool.get("trouble"):
         warnings.append(f"{trouble}: while Redis is away, hits may be lost")
-    if health["spool"].get("set_aside"):
+    if spool.get("set_aside"):
         warnings.append("the spool has set batches aside: see its folder `aside` and the log")
-    return warnings + _proxy_warning(recent_addresses)
+    return warnings
 
 
-def _proxy_warning(addresses: list[bytes]) -> list[str]:
+def _proxy_warnings(addresses: list[bytes]) -> list[str]:
+    """Returns a warning if the addresses of recent hits suggest a proxy that is not trusted."""
     if len(addresses) < MIN_HITS_FOR_PROXY_WARNING:
         return []
     most_frequent = Counter(addresses).most_common(1)[0][1]

@@ -1,4 +1,4 @@
-"""Call of the API that makes links for recipients. If rows are bad, it names them all and makes no link."""
+"""The call that makes links for recipients. If any row is bad, it makes no link and names all bad rows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _CHECKS: dict[str, Check] = {
 
 
 async def make(api: Api, campaign: Campaign, content: Any) -> list[dict[str, Any]]:
-    """Makes links from the JSON of a body, `{recipients: [...], sent}`. Returns them as `mint` does.
+    """Makes links from the JSON of a body, `{recipients: [...], sent}`. Returns them in the form of `mint`.
 
     Raises Problem 409 if the campaign cannot have links, and 422 if rows are bad.
     """
@@ -70,10 +70,10 @@ async def make_links(api: Api, request: Request) -> Response:
 
 
 def parse_rows(content: Any, campaign_mode: Mode) -> tuple[list[LinkRow], bool]:
-    """Returns the rows of a body, each with a mode, and whether their mails are sent.
+    """Returns (the rows of a body, each with a mode; whether their mails count as sent).
 
-    campaign_mode: the mode of rows without a mode, and the highest mode of a row. Raises Problem 422 that
-    names each bad row.
+    campaign_mode: the mode of rows without a mode, and the highest mode that a row may have. Raises Problem
+    422 that names each bad row.
     """
     body = check_fields(
         content, {"recipients": fields.recipients, "sent": fields.flag}, frozenset({"recipients"})
@@ -98,7 +98,7 @@ def parse_rows(content: Any, campaign_mode: Mode) -> tuple[list[LinkRow], bool]:
 
 
 async def _note_mails(api: Api, campaign: str, rows: list[LinkRow]) -> None:
-    """Puts the recipients of sent mails on the campaign's list. Only counts those who are not told apart."""
+    """Puts the recipients of sent mails on the campaign's list. Counts those who must not be told apart."""
     now, settings = api.clock(), api.settings
     recipients_by_day, other_count = mailed_recipients(rows, now)
     try:
@@ -106,8 +106,10 @@ async def _note_mails(api: Api, campaign: str, rows: list[LinkRow]) -> None:
             await lists.begin(api.store, campaign, False, settings, now)
         for day, recipients in recipients_by_day.items():
             for i in range(0, len(recipients), BATCH_ROWS):
-                part = [lists.ListEntry(recipient, None) for recipient in recipients[i : i + BATCH_ROWS]]
-                await lists.put(api.store, api.secrets, campaign, part, settings.shards, False, mailed_at=day)
+                batch = [lists.ListEntry(recipient, None) for recipient in recipients[i : i + BATCH_ROWS]]
+                await lists.put(
+                    api.store, api.secrets, campaign, batch, settings.shards, False, mailed_at=day
+                )
         if other_count:
             await lists.count_mails(api.store, campaign, other_count)
     except lists.ListClosed as error:
@@ -117,7 +119,8 @@ async def _note_mails(api: Api, campaign: str, rows: list[LinkRow]) -> None:
 def mailed_recipients(rows: list[LinkRow], now: float) -> tuple[dict[int, list[str]], int]:
     """Returns (the recipients that may be told apart, by day of sending; the number of other recipients).
 
-    A day is given by its first second in UTC. Leaves out test mails of the sender, and mails without a pixel.
+    A day is given by its first second in UTC. Test mails of the sender, and mails without a pixel, do not
+    count.
     """
     days: dict[str, int] = {}
     others: set[str] = set()

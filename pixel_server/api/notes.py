@@ -36,9 +36,9 @@ async def add(api: Api, campaign: Campaign, content: Any) -> Note:
 
     Raises Problem 422 if fields are bad, and 409 if the campaign has too many notes.
     """
-    note = check_fields(content, {"at": fields.instant, "text": fields.name}, frozenset({"text"}))
+    values = check_fields(content, {"at": fields.instant, "text": fields.name}, frozenset({"text"}))
     try:
-        return await notes.add(api.store, campaign.id, note.get("at", int(api.clock())), note["text"])
+        return await notes.add(api.store, campaign.id, values.get("at", int(api.clock())), values["text"])
     except notes.TooManyNotes as error:
         raise Problem(409, str(error)) from None
 
@@ -49,10 +49,10 @@ async def remove_note(api: Api, request: Request) -> Response:
     return Response(status_code=204)
 
 
-async def remove(api: Api, campaign: Campaign, note: str) -> None:
-    """Removes a note by its id. Raises Problem 404 if the campaign has no such note."""
+async def remove(api: Api, campaign: Campaign, note_id: str) -> None:
+    """Removes a note. Raises Problem 404 if the campaign has no such note."""
     try:
-        await notes.remove(api.store, campaign.id, note)
+        await notes.remove(api.store, campaign.id, note_id)
     except notes.UnknownNote:
         raise Problem(404, "this campaign has no such note") from None
 

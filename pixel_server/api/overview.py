@@ -26,12 +26,16 @@ async def show_overview(api: Api, request: Request) -> Response:
 _PAGING = BY_NUMBER._replace(default=overview.PAGE_SIZE)
 _SORTS = (*campaign_order.SORTS, *(f"-{sort}" for sort in campaign_order.SORTS))
 _QUERY = (
-    Parameter("q", text("Part of an id or a name.", maxLength=overview.MAX_QUERY_CHARACTERS)),
+    Parameter(
+        "q",
+        text("Text that the id or the name of a campaign contains.", maxLength=overview.MAX_QUERY_CHARACTERS),
+    ),
     Parameter(
         "sort",
         choice(
             _SORTS,
-            "A `-` puts the greatest first. `rate`: the estimate, or `low` without an estimate.",
+            "A `-` before the name puts the greatest first. `rate` sorts by the `estimate` of the open "
+            "rate, or by `low` if `estimate` is null.",
             default=overview.DEFAULT_SORT,
         ),
     ),

@@ -8,17 +8,17 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
 MAX_ANSWERS = 64
-"""Largest number of answers in a process. The largest answers, three years of days, have 400 KB each."""
+"""Largest number of answers in a process. The largest answers have 400 KB: three years of figures by day."""
 
 
 class RecentAnswers:
-    """The cache. The key of an answer names all that it depends on, such as campaign, range and minute."""
+    """The cache. The key of an answer names all that determines the answer: campaign, range, minute."""
 
     def __init__(self) -> None:
         self._answers: OrderedDict[Hashable, asyncio.Task[Any]] = OrderedDict()
 
     async def get(self, key: Hashable, read: Callable[[], Awaitable[Any]]) -> Any:
-        """Returns the answer with a key. Reads a missing answer, once for all callers. Keeps no errors."""
+        """Returns the answer with a key. Reads a missing answer once for all callers. Errors are not kept."""
         task = self._answers.get(key)
         if task is None:
             task = self._answers[key] = asyncio.ensure_future(_run(read))

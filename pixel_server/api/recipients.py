@@ -1,4 +1,4 @@
-"""Calls of the API on recipients: lists of a campaign or of all, and finding, showing and erasing one."""
+"""Calls of the API on recipients: upload and list them; find, show and erase a single recipient."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ KEY_DIGITS = 16
 
 async def upload_recipients(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    is_named = _keeps_names(api, campaign)
+    keeps_names = _keeps_names(api, campaign)
     who = request.state.who
     mailed = _mailed_at(campaign, request.query_params.get("sent", "true"), api.clock())
-    store_part = uploads.list_writer(
-        api.store, api.secrets, api.settings, campaign.id, is_named, api.clock(), who, mailed=mailed
+    store_rows = uploads.list_writer(
+        api.store, api.secrets, api.settings, campaign.id, keeps_names, api.clock(), who, mailed=mailed
     )
     is_csv = uploads.is_csv_type(request.headers.get("content-type", ""))
-    upload = Upload(store_part, is_csv=is_csv, takes_names=is_named)
+    upload = Upload(store_rows, is_csv=is_csv, takes_names=keeps_names)
     try:
         await upload.read(request.stream())
     except ClientDisconnect:
         log.warning(
             "api: the upload of a list of %s was cut off; lines 1 to %d are stored", campaign.id, upload.lines
         )
-        return Response(status_code=400)  # nobody reads it
+        return Response(status_code=400)  # the client is gone and reads no answer
     except lists.ListClosed as error:
         raise Problem(409, f"{error}; {upload.progress}") from None
     finally:
@@ -68,7 +68,7 @@ async def upload_recipients(api: Api, request: Request) -> Response:
 
 
 def _mailed_at(campaign: Campaign, sent: str, now: float) -> float | None:
-    """Returns the time (s) of the mails of an uploaded list, or None if they do not count as sent."""
+    """Returns the time of sending (s) for an uploaded list, or None if its mails do not count as sent."""
     if sent not in ("true", "false"):
         errors = [{"field": "sent", "message": "must be true or false"}]
         raise Problem(422, "some parameters cannot be used", errors)
@@ -76,7 +76,7 @@ def _mailed_at(campaign: Campaign, sent: str, now: float) -> float | None:
 
 
 def _keeps_names(api: Api, campaign: Campaign) -> bool:
-    """Returns what `lists.keeps_names` returns. Raises Problem 409 if recipients are not told apart."""
+    """Returns whether names are stored. Raises Problem 409 if the campaign does not tell recipients apart."""
     try:
         return lists.keeps_names(campaign, api.consent)
     except lists.ListClosed as error:
@@ -101,28 +101,28 @@ async def read_recipients(
     who: str,
     first_places: int = recipients.FIRST_PLACES,
 ) -> Parts:
-    """Returns a campaign's recipients in a state, and notes the reading in the audit log.
+    """Returns a campaign's recipients in a state, and writes to the audit log that they were read.
 
     after: the cursor to begin at, the number of a place (see `figures.recipients`). who: name for the audit
     log. first_places: see `recipients.rows`. Raises Problem 422 if the state or the cursor is bad, and 409 if
-    the campaign does not or no longer keep recipients.
+    the campaign keeps no recipients, or no longer keeps them.
     """
     errors = _bad_state(state)
     if not (after.isascii() and after.isdigit() and len(after) < 10 and int(after) < place_count(api)):
         errors.append(BAD_CURSOR)
     if errors:
         raise bad_parameters(errors)
-    is_named = _keeps_names(api, campaign)
+    keeps_names = _keeps_names(api, campaign)
     if campaign.closed_at is not None:
         raise Problem(409, "this campaign is closed: its recipients are gone")
     shards = api.settings.shards
     if state == "unopened" and not await lists.count_listed(api.store, campaign.id, shards):
         raise Problem(
-            409, "upload a list, or make links with `sent`: else who did not open a mail is not known"
+            409, "upload a list, or make links with `sent`: only then is it known who did not open a mail"
         )
     await audit_log.note(api.store, who, "recipients.read", campaign=campaign.id, state=state)
     return recipients.rows(
-        api.store, api.secrets, campaign.id, shards, state, is_named, int(after), first_places
+        api.store, api.secrets, campaign.id, shards, state, keeps_names, int(after), first_places
     )
 
 
@@ -139,7 +139,7 @@ def _place(page: Page) -> tuple[str, str]:
 
 
 def place_count(api: Api) -> int:
-    """Returns the number of places of a list of recipients, which cursors are below."""
+    """Returns the number of places of a list of recipients. Every cursor is a smaller number."""
     return recipients.place_count(api.settings.shards)
 
 
@@ -169,9 +169,9 @@ async def _inactive_sources(api: Api) -> list[inactive_recipients.Source]:
         with suppress(storage.UnknownCampaign, UnreadableCampaign):
             campaign, uses = await storage.get_uses(api.store, campaign_id)
             if campaign.closed_at is None and lists.keeps_recipients(campaign, api.consent):
-                is_named = lists.keeps_names(campaign, api.consent)
-                sent = retention.sending_time(campaign, uses)
-                sources.append(inactive_recipients.Source(campaign_id, sent, is_named))
+                keeps_names = lists.keeps_names(campaign, api.consent)
+                sent_at = retention.sending_time(campaign, uses)
+                sources.append(inactive_recipients.Source(campaign_id, sent_at, keeps_names))
     return sources
 
 
@@ -213,7 +213,8 @@ def _order(api: Api, key: str) -> tuple[int, str]:
 def key_of_query(content: Any, secrets: Secrets) -> bytes:
     """Returns the recipient key of `{recipient}` or `{token}`.
 
-    Raises Problem 422 if there is not exactly one of the two, or it is bad, or the token has no recipient.
+    Raises Problem 422 if the body does not have exactly one of the two fields, if the field is bad, or if the
+    token names no recipient.
     """
     query = check_fields(content, {"recipient": fields.recipient, "token": fields.string})
     if len(query) != 1:
@@ -223,10 +224,10 @@ def key_of_query(content: Any, secrets: Secrets) -> bytes:
     try:
         _, _, key, _ = verify_token(query["token"].encode("utf-8", "replace"), secrets.signing)
     except BadToken:
-        errors = [{"field": "token", "message": "is not of this server"}]
+        errors = [{"field": "token", "message": "was not made by this server"}]
         raise bad_fields(errors) from None
     if not key:
-        raise Problem(422, "this token names nobody")
+        raise Problem(422, "this token names no recipient")
     return key
 
 
@@ -245,7 +246,7 @@ async def find_recipient(api: Api, request: Request) -> Response:
 
 
 async def show(api: Api, key: str, who: str) -> dict[str, Any]:
-    """Returns everything that is stored of one recipient, and notes it in the audit log.
+    """Returns everything that is stored about one recipient, and writes to the audit log that it was shown.
 
     who: name for the audit log. Raises Problem 404 if `key` is not a recipient key.
     """
@@ -261,7 +262,7 @@ async def show_recipient(api: Api, request: Request) -> Response:
 
 
 async def erase(api: Api, key: str, who: str) -> erasure.Erased:
-    """Erases one recipient, who is not recorded any more. who: name for the audit log.
+    """Erases one recipient, and stops the recording of this recipient. who: name for the audit log.
 
     Raises Problem 404 if `key` is not a recipient key.
     """
@@ -288,8 +289,12 @@ async def erase_recipient(api: Api, request: Request) -> Response:
 _SENT = Parameter(
     "sent", choice(("true", "false"), "Whether the mails of the list count as sent.", default="true")
 )
-_STATE = Parameter("state", choice(recipients.STATES, "State of the recipients.", default="opened"))
-_QUIET_SINCE = Parameter("quiet_since", text("A day of UTC.", format="date"), is_required=True)
+_STATE = Parameter("state", choice(recipients.STATES, "State of the recipients to list.", default="opened"))
+_QUIET_SINCE = Parameter(
+    "quiet_since",
+    text("First day, in UTC, of the time without an open by a person.", format="date"),
+    is_required=True,
+)
 
 CALLS = (
     Call("PUT", "/api/campaigns/{id}/recipients", "people", upload_recipients, query=(_SENT,)),

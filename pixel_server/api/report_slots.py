@@ -1,4 +1,4 @@
-"""Slots for reports. They bound the requests that a process works on at a time, so that pixels do not wait.
+"""Slots for reports. They limit how many requests a process works on at a time, so that pixels do not wait.
 
 MAX_RUNNING requests are worked on. MAX_WAITING wait, in the order of arrival. Further requests are answered
 503 at once. A request releases its slot when its answer begins, and while it waits for its body. So neither
@@ -19,7 +19,7 @@ from pixel_server.collect.handover import is_for_pixel_process
 MAX_RUNNING = 2
 """Largest number of requests that a process works on at a time."""
 MAX_WAITING = 256
-"""Largest number of requests that wait for a slot. Each takes about 10 KB of memory."""
+"""Largest number of requests that wait for a slot. A waiting request takes about 10 KB of memory."""
 WAIT_TIMEOUT_SECONDS = 10.0
 """Seconds that a request waits for a slot before it is answered 503."""
 
@@ -101,7 +101,7 @@ class ReportSlots:
         except asyncio.CancelledError:
             if slot.done() and not slot.cancelled():
                 self._release()  # `_release` has just passed the slot to this request
-            with contextlib.suppress(ValueError):  # `_release` may have removed it already
+            with contextlib.suppress(ValueError):  # `_release` may have removed the slot already
                 self._waiting.remove(slot)
             raise
 

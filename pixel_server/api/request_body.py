@@ -15,16 +15,17 @@ MAX_BODY_BYTES = 2 << 20
 MAX_UNKNOWN_FIELDS = 100
 """Largest number of unknown fields of an object that are named one by one."""
 _MAX_DIGITS = 30
-"""Digits of an integer. Python takes long to parse very long integers."""
+"""Largest number of digits of an integer. Python takes long to parse very long integers."""
 
 Check = Callable[[Any], Any]
-"""Checks the value of a field and returns it, perhaps converted. Raises ValueError if it is bad."""
+"""Checks the value of a field and returns it, perhaps converted. Raises ValueError if the value is bad."""
 
 
 async def read_json(request: Request) -> Any:
     """Returns the parsed JSON of a request's body.
 
-    Raises Problem 400, 408, 413 or 415 if the body is not JSON, late, too large or of another type.
+    Raises Problem 400 if the body is not JSON or is cut off, 408 if it comes too late, 413 if it is too
+    large, and 415 if it has another content type.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":

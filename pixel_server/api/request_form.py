@@ -16,7 +16,8 @@ MAX_FIELDS = 200
 async def read_form(request: Request, max_bytes: int) -> dict[str, str]:
     """Returns the first value of each field, even if it is empty. Bytes that are not UTF-8 become U+FFFD.
 
-    Raises BodyError if the form has more than `max_bytes` or MAX_FIELDS, is late, or is cut off.
+    Raises BodyError if the form is larger than `max_bytes`, has more than MAX_FIELDS fields, comes too late,
+    or is cut off.
     """
     body = await read_body(request, max_bytes)
     try:

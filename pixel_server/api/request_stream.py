@@ -10,7 +10,7 @@ BODY_TIMEOUT_SECONDS = 30.0
 
 
 class BodyError(Exception):
-    """A body that is too long, late or cut off.
+    """A body that is too long, comes too late, or is cut off.
 
     The text is the end of a sentence that begins with "the body": `"has more than 100 bytes"`.
     status: 413, 408 or 400. headers: response headers.
@@ -24,7 +24,7 @@ class BodyError(Exception):
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
-    """Returns the body. Raises BodyError if it has more than `max_bytes`, is late, or is cut off."""
+    """Returns the body. Raises BodyError if it has more than `max_bytes`, comes too late, or is cut off."""
     body = b""
     try:
         async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
@@ -35,5 +35,5 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     except TimeoutError:
         raise BodyError(408, f"did not come within {BODY_TIMEOUT_SECONDS:.0f} seconds") from None
     except ClientDisconnect:
-        raise BodyError(400, "was cut off") from None  # nobody reads the answer
+        raise BodyError(400, "was cut off") from None  # the client is gone and reads no answer
     return body

@@ -24,7 +24,7 @@ from pixel_server.api.openapi.document import document
 from pixel_server.api.routing import Call, reply
 
 _documents: dict[str | None, bytes] = {}
-"""The OpenAPI document as JSON, by base URL. A process makes it once."""
+"""The OpenAPI document as JSON, by base URL. Each document is made only once in a process."""
 
 
 async def describe(api: Api, request: Request) -> Response:

@@ -74,7 +74,8 @@ def routes_by_path(
 ) -> list[Route]:
     """Returns one route per path, so that a wrong method is answered with 405 and the allowed methods.
 
-    kind: prefix of the routes' names. answer: answers a request for one of the items. GET also answers HEAD.
+    kind: prefix of the routes' names. answer: answers a request for one of the items. A request with HEAD is
+    answered by the item for GET.
     """
     by_path: dict[str, dict[str, RoutedType]] = {}
     for item in items:
@@ -119,7 +120,8 @@ def refuse_emptied(api: Api) -> None:
 async def _check_key(api: Api, request: Request, scope: str, allows_shared_key: bool) -> None:
     """Sets `who`, `scopes` and `has_shared_key` of the request's state from its API key.
 
-    Raises Problem 401, 403 or 429 if the key is missing, unknown or lacks the scope.
+    Raises Problem 401 if the key is missing or unknown, 429 if the key is unknown and many wrong keys come,
+    and 403 if the key lacks the scope.
     """
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     challenge = {"WWW-Authenticate": "Bearer"}
@@ -129,9 +131,9 @@ async def _check_key(api: Api, request: Request, scope: str, allows_shared_key: 
     if record is None:
         if await api.throttle.delay_failure(request, api.clock()):
             raise Problem(401, "this API key is not known", headers=challenge)
-        later = {**challenge, "Retry-After": str(throttle.RETRY_SECONDS)}
+        headers = {**challenge, "Retry-After": str(throttle.RETRY_SECONDS)}
         raise Problem(
-            429, "this API key is not known, and too many wrong keys come at the moment", headers=later
+            429, "this API key is not known, and too many wrong keys come at the moment", headers=headers
         )
     request.state.who = f"key {record.id}"
     request.state.scopes = frozenset(record.scopes)

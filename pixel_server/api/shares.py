@@ -48,14 +48,14 @@ async def make(api: Api, campaign: Campaign, content: Any, who: str) -> tuple[Sh
 
     checks = {"name": fields.name, "expires_at": future_instant_or_null, "frames": fields.origins}
     values = check_fields(content, checks, frozenset({"name"}))
-    address = link_base(api, campaign)
-    if address is None:
+    base_url = link_base(api, campaign)
+    if base_url is None:
         raise Problem(409, NO_BASE_URL)
     try:
         share, token = await share_links.make(api.store, campaign.id, now=now, who=who, **values)
     except share_links.TooManyShares as error:
         raise Problem(409, str(error)) from None
-    return share, share_links.url(address, token)
+    return share, share_links.url(base_url, token)
 
 
 def link_base(api: Api, campaign: Campaign) -> str | None:
@@ -69,10 +69,10 @@ async def revoke_share(api: Api, request: Request) -> Response:
     return Response(status_code=204)
 
 
-async def revoke(api: Api, campaign: Campaign, share: str, who: str) -> None:
-    """Revokes a share link by its id. who: name for the audit log. Raises Problem 404 if it is unknown."""
+async def revoke(api: Api, campaign: Campaign, share_id: str, who: str) -> None:
+    """Revokes a share link. who: name for the audit log. Raises Problem 404 if the link is unknown."""
     try:
-        await share_links.revoke(api.store, campaign.id, share, who)
+        await share_links.revoke(api.store, campaign.id, share_id, who)
     except share_links.UnknownShare:
         raise Problem(404, "this campaign has no such share link") from None
 

@@ -103,14 +103,14 @@ def _boundary(description: str) -> Schema:
 
 
 _ENDS = (
-    Parameter("from", _boundary("First instant.")),
-    Parameter("to", _boundary("End: the first instant that is not in the range.")),
+    Parameter("from", _boundary("First instant of the range.")),
+    Parameter("to", _boundary("End of the range: the first instant after it.")),
 )
 _BY = f"({'|'.join(web_breakdowns.SHOWN_DIMENSIONS)})"
 _STATS_QUERY = (
     *_ENDS,
     Parameter("interval", choice(ranges.INTERVALS, "Interval of `series`.", default="day")),
-    Parameter("tz", {**ref("TimeZone"), "description": "Default: the campaign's."}),
+    Parameter("tz", {**ref("TimeZone"), "description": "Default: the campaign's time zone."}),
 )
 _BREAKDOWNS_QUERY = (
     Parameter(
@@ -122,7 +122,7 @@ _BREAKDOWNS_QUERY = (
     ),
     Parameter("tz", {**ref("TimeZone"), "description": "Must be the campaign's time zone."}),
 )
-_IDS = Parameter("ids", text(f"2 to {MAX_COMPARED} ids, with commas between."), is_required=True)
+_IDS = Parameter("ids", text(f"2 to {MAX_COMPARED} ids of campaigns, with commas between."), is_required=True)
 _COMPARE_QUERY = (_IDS, *_ENDS, *BY_NUMBER.parameters)
 
 CALLS = (

@@ -20,7 +20,7 @@ MAX_WAIT_SECONDS = 60
 ASYNCHRONOUS = (
     "asynchronous: a replica that is promoted may lack the last hits that were answered as recorded"
 )
-"""Text on what the promotion of a replica may lose."""
+"""Text about the hits that are lost if a replica is promoted."""
 
 UNKNOWN_EVICTION = (
     "this user of Redis can use neither CONFIG nor INFO: make sure that maxmemory-policy is noeviction, and "
@@ -76,7 +76,7 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
 
 
 async def _memory_use(store: AsyncRedis) -> MemoryUse | None:
-    """Returns how much memory Redis uses, None if this user of Redis cannot use INFO."""
+    """Returns how much memory Redis uses, or None if this user of Redis cannot use INFO."""
     try:
         return MemoryUse.parse(await store.info("memory"))
     except redis.ResponseError:
@@ -84,7 +84,7 @@ async def _memory_use(store: AsyncRedis) -> MemoryUse | None:
 
 
 async def replicas(store: AsyncRedis) -> dict[str, Any]:
-    """Returns {role, replication, replicas}: the connected replicas, and what their promotion may lose."""
+    """Returns {role, replication, replicas}. replication: what is lost if a replica is promoted."""
     try:
         info = await store.info("replication")
     except redis.ResponseError:

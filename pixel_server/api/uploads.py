@@ -1,7 +1,7 @@
 """Uploads of recipient lists: NDJSON or CSV, read as a stream of any length.
 
 A bad line is left out and named by its number; the other lines are stored as they arrive. If the body is cut
-off, its whole lines stay stored. The same list can be sent again without harm.
+off, the lines that arrived completely stay stored. The same list can be sent again without harm.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from pixel_server.store.protocols import AsyncRedis
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 CHARSETS = frozenset({"utf-8", "us-ascii", "utf-16", "utf-16le", "utf-16be", "windows-1252"})
-"""Charsets that a `Content-Type` may name. The list itself tells which of them it is in."""
-StorePart = Callable[[list[ListEntry]], Awaitable[PutResult]]
+"""Charsets that a `Content-Type` may name. The charset is then found from the bytes of the list."""
+StoreRows = Callable[[list[ListEntry]], Awaitable[PutResult]]
 """Stores some rows. Returns the numbers of new, known and withdrawn recipients among them."""
 
 
@@ -51,7 +51,7 @@ def list_writer(
     who: str,
     *,
     mailed: float | None,
-) -> StorePart:
+) -> StoreRows:
     """Returns a function that stores rows on a campaign's list. Its first call begins the list.
 
     who: name for the audit log. mailed: time (s) at which the mails went out, or None if they do not count as
@@ -59,7 +59,7 @@ def list_writer(
     """
     has_begun = False
 
-    async def store_part(rows: list[ListEntry]) -> PutResult:
+    async def store_rows(rows: list[ListEntry]) -> PutResult:
         nonlocal has_begun
         if not has_begun:
             await audit_log.note(store, who, "recipients.upload_begun", campaign=campaign)
@@ -67,7 +67,7 @@ def list_writer(
             has_begun = True
         return await lists.put(store, secrets, campaign, rows, settings.shards, takes_names, mailed_at=mailed)
 
-    return store_part
+    return store_rows
 
 
 def mailed_at(campaign: Campaign, now: float) -> float:
@@ -85,8 +85,9 @@ async def log_end(store: AsyncRedis, upload: Upload, campaign: str, who: str) ->
 class Upload:
     """The reading of one recipient list.
 
-    lines: number of the last line that was handled. bad: number of bad lines. errors, warnings: the errors of
-    the first MAX_ERRORS bad lines, and the first as many warnings about lines that are stored.
+    lines: number of the last line that was handled. new, known, withdrawn: numbers of recipients, see
+    `lists.PutResult`. bad: number of bad lines. errors: errors of the first MAX_ERRORS bad lines. warnings:
+    the first MAX_ERRORS warnings about lines that are stored.
     """
 
     COUNTS = ("lines", "new", "known", "withdrawn", "bad")
@@ -96,17 +97,17 @@ class Upload:
     MAX_ERRORS = 100
 
     def __init__(
-        self, store_part: StorePart, *, is_csv: bool | None, takes_names: bool, column: str = "recipient"
+        self, store_rows: StoreRows, *, is_csv: bool | None, takes_names: bool, column: str = "recipient"
     ) -> None:
-        """is_csv: None to find out. takes_names: whether names are kept."""
-        self._store_part = store_part
+        """is_csv: False for NDJSON, None to detect the format. column: name of the recipients' column."""
+        self._store_rows = store_rows
         self._takes_names = takes_names
         self._reader = ListReader(Columns(column, takes_names=takes_names), self._warn, is_csv)
         self._rows: list[ListEntry] = []
         self.lines = self.new = self.known = self.withdrawn = self.bad = 0
         self.errors: list[dict[str, Any]] = []
         self.warnings: list[dict[str, Any]] = []
-        self._has_told_names = False
+        self._has_warned_of_names = False
 
     @property
     def counts(self) -> dict[str, int]:
@@ -120,53 +121,53 @@ class Upload:
 
     @property
     def progress(self) -> str:
-        """Returns which lines were stored, in words."""
+        """Returns a text that says which lines were handled."""
         return f"lines 1 to {self.lines} were taken" if self.lines else "nothing was taken"
 
     async def read(self, chunks: AsyncIterator[bytes]) -> None:
         """Reads and stores the whole list.
 
-        Raises Problem 422 if the list cannot be read. Raises ClientDisconnect if the body was cut off; its
-        whole lines are stored.
+        Raises Problem 422 if the list cannot be read. Raises ClientDisconnect if the body was cut off, after
+        storing the lines that arrived completely.
         """
         is_empty = True
         try:
             async for chunk in chunks:
                 is_empty = is_empty and not chunk
                 self._reader.add(chunk)
-                await self._take(self._reader.rows())
+                await self._add_rows(self._reader.rows())
             if not is_empty:
                 self._reader.add(b"", is_final=True)
-                await self._take(self._reader.rows())
+                await self._add_rows(self._reader.rows())
         except ListError as error:
             errors = [{"line": 1, "field": "line", "message": str(error)}]
             raise Problem(422, f"this list cannot be read: {error}; nothing was taken", errors) from None
         except ClientDisconnect:
-            await self._take(self._reader.rows_before_cut())
+            await self._add_rows(self._reader.rows_before_cut())
             await self._store(self._reader.line)
             raise
         await self._store(self._reader.line)
 
-    async def _take(self, rows: Iterator[ListRow]) -> None:
+    async def _add_rows(self, rows: Iterator[ListRow]) -> None:
         for row in rows:
-            self._check(row)
+            self._add_row(row)
             if len(self._rows) >= self.BATCH_ROWS:
                 await self._store(row.last_line)
         content = self._reader.content
-        if content and content.has_names and not self._takes_names and not self._has_told_names:
-            self._has_told_names = True
+        if content and content.has_names and not self._takes_names and not self._has_warned_of_names:
+            self._has_warned_of_names = True
             self._warn(1, "names are not stored: only campaigns of mode `identified` keep them", "name")
 
     async def _store(self, line: int) -> None:
         if self._rows:
-            result = await self._store_part(self._rows)
+            result = await self._store_rows(self._rows)
             self.new += result.new
             self.known += result.known
             self.withdrawn += result.withdrawn
             self._rows.clear()
         self.lines = line
 
-    def _check(self, row: ListRow) -> None:
+    def _add_row(self, row: ListRow) -> None:
         error = row.error
         if not error:
             try:

@@ -22,15 +22,15 @@ from pixel_server.times import MAX_SECONDS, iso
 log = logging.getLogger("pixel_server.auth.api_keys")
 
 SCOPES = ("read", "write", "people")
-"""Scopes of a whole server. Only `people` allows calls on single recipients and withdrawals."""
+"""Scopes that hold for all campaigns. Only `people` allows calls on single recipients and withdrawals."""
 CAMPAIGN_SCOPE = "read:"
-"""Prefix of a scope that shows only the shared figures of a campaign: `read:docs` shows those of `docs`."""
+"""Prefix of a scope for one campaign: `read:docs` shows only the shared figures of the campaign `docs`."""
 MAX_SCOPES = 100
 """Largest number of scopes of one key."""
 ENVIRONMENT_KEY_NAME = "PIXEL_API_KEY"
 """Name of the setting PIXEL_API_KEY, and the name under which the key of this setting is stored."""
 _USE_INTERVAL_SECONDS = 60
-"""Shortest time between two updates of `last_used`, in seconds."""
+"""Smallest number of seconds between two updates of `last_used`."""
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +95,7 @@ async def missing_campaigns(store: AsyncRedis, scopes: Iterable[str]) -> list[st
 
 
 async def find_by_key(store: AsyncRedis, key: str) -> ApiKey | None:
-    """Returns the record of a key, or None if the key is unknown. Notes its use, to the minute."""
+    """Returns the record of a key, or None if the key is unknown. Updates `last_used`, to the minute."""
     digest = _hash(key)
     fields = await store.hgetall(keys.api_key(digest[:12]))
     if fields.get(b"hash") != digest.encode():
@@ -108,7 +108,7 @@ async def find_by_key(store: AsyncRedis, key: str) -> ApiKey | None:
 
 
 async def find_by_id(store: AsyncRedis, key_id: str) -> ApiKey | None:
-    """Returns the record of the key with this id, or None if there is no such key. Notes its use."""
+    """Returns the record of the key with this id, or None if there is no such key. Updates `last_used`."""
     fields = await store.hgetall(keys.api_key(key_id))
     if not fields:
         return None
@@ -122,7 +122,7 @@ async def find_by_id(store: AsyncRedis, key_id: str) -> ApiKey | None:
 async def _note_use(store: AsyncRedis, record: ApiKey) -> None:
     now = int(time.time())
     if record.last_used is None or now - record.last_used >= _USE_INTERVAL_SECONDS:
-        with suppress(redis.ResponseError):  # a full store can still be read
+        with suppress(redis.ResponseError):  # a full store refuses this write, but the key must still work
             await store.eval(*_note_use_call(record.id, now))
 
 
@@ -172,7 +172,7 @@ async def store_environment_key(store: AsyncRedis, key: str | None) -> None:
 
 
 def _record(key_id: str, fields: Any) -> ApiKey | None:
-    """Returns the record in stored fields. Returns None if it cannot be read: the key is then refused."""
+    """Decodes the stored fields of a key. Returns None if they cannot be read: the key is then refused."""
     try:
         last_used = fields.get(b"last_used")
         return ApiKey(
@@ -192,14 +192,14 @@ def _record(key_id: str, fields: Any) -> ApiKey | None:
 
 
 def _seconds(value: bytes) -> int:
-    """Returns a stored time in seconds. Raises ValueError if no date can show it."""
+    """Returns a stored time in seconds. Raises ValueError if the time is not in the years 1970 to 9999."""
     if not 0 <= (at := int(value)) <= MAX_SECONDS:
         raise ValueError("a time out of range")
     return at
 
 
 def to_json(record: ApiKey) -> dict[str, Any]:
-    """Returns the record as the API shows it."""
+    """Returns the record as the API shows the record: with times in ISO 8601."""
     shown: dict[str, Any] = msgspec.to_builtins(record)
     for name in ("created", "last_used"):
         if shown[name] is not None:

@@ -29,7 +29,7 @@ _TAG_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session. key_id, name, scopes: of its API key. csrf: the token that the session's forms carry."""
+    """A session. key_id, name, scopes: describe its API key. csrf: the token that its forms carry."""
 
     key_id: str
     name: str
@@ -38,7 +38,7 @@ class Session:
 
     @property
     def shared_campaigns(self) -> list[str]:
-        """Returns the ids of campaigns whose shared figures the session sees."""
+        """Returns the ids of the campaigns in scopes such as `read:docs`."""
         return api_keys.shared_campaigns(sorted(self.scopes))
 
 
@@ -87,14 +87,17 @@ def csrf(secrets: Secrets, cookie: str) -> str:
 
 
 def set_cookie(response: Response, cookie: str, path: str, secure: bool) -> None:
-    """Adds the session's cookie to a response. path: where browsers send it. secure: over HTTPS only."""
+    """Adds the session's cookie to a response. path: root of the paths for which browsers send the cookie.
+
+    secure: whether browsers send the cookie over HTTPS only.
+    """
     response.set_cookie(
         COOKIE, cookie, max_age=LIFETIME_SECONDS, path=path, secure=secure, httponly=True, samesite="lax"
     )
 
 
 def delete_cookie(response: Response, path: str, secure: bool) -> None:
-    """Makes a response delete the session's cookie. path, secure: as when the cookie was set."""
+    """Adds the header that deletes the session's cookie. path, secure: the values with which it was set."""
     response.delete_cookie(COOKIE, path=path, secure=secure, httponly=True, samesite="lax")
 
 

@@ -31,14 +31,14 @@ TOKEN_BYTES = 24
 """Random bytes of a token. A URL shows them as 32 characters."""
 MAX_TOKEN_CHARACTERS = 100
 """Largest number of characters of a token that is looked up."""
-_HOUR = 3600
+_HOUR_SECONDS = 3600
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
     """The record of a share link, without its token. Times are seconds since 1970.
 
     expires_at: None if the link never expires. last_used: start of the hour of the last use. frames: origins
-    whose pages may show the link in a frame. made_by: name of the creator in the audit log.
+    whose pages may show the link's page in a frame. made_by: name of the creator in the audit log.
     """
 
     id: str
@@ -67,7 +67,7 @@ _decode = msgspec.json.Decoder(Share).decode
 
 _MAKE = """
 -- KEYS: campaign, shares, share. ARGV: id, hash of the token, record, MAX_SHARES.
--- Returns 1; 0 if there is no campaign; -1 if it has too many share links.
+-- Returns 1; 0 if the campaign does not exist; -1 if the campaign has too many share links.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 if redis.call('SCARD', KEYS[2]) >= tonumber(ARGV[4]) then return -1 end
 redis.call('HSET', KEYS[3], 'hash', ARGV[2], 'record', ARGV[3])
@@ -93,16 +93,16 @@ return 1
 """
 
 
-def _revoke_call(campaign: str, share: str) -> ScriptCall:
-    return script_call(_REVOKE, keys=(keys.shares(campaign), keys.share(share)), arguments=(share,))
+def _revoke_call(campaign: str, share_id: str) -> ScriptCall:
+    return script_call(_REVOKE, keys=(keys.shares(campaign), keys.share(share_id)), arguments=(share_id,))
 
 
 _NOTE_USE = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'used', ARGV[1]) end"
 
 
-def _note_use_call(share: str, hour: int) -> ScriptCall:
-    """Returns the call that stores the hour (s) in which a share link was used."""
-    return script_call(_NOTE_USE, keys=(keys.share(share),), arguments=(hour,))
+def _note_use_call(share_id: str, hour: int) -> ScriptCall:
+    """Returns the call that stores the hour of use of a share link. hour: its first second since 1970."""
+    return script_call(_NOTE_USE, keys=(keys.share(share_id),), arguments=(hour,))
 
 
 def _hash(token: str) -> str:
@@ -146,7 +146,7 @@ async def make(
 
 
 async def find(store: AsyncRedis, token: str, now: float) -> Share | None:
-    """Returns the share link of a token, or None if it is unknown or expired. Notes its use, to the hour."""
+    """Returns the share link with a token, or None if it is unknown or expired. Updates `last_used`."""
     if len(token) > MAX_TOKEN_CHARACTERS:
         return None
     digest = _hash(token)
@@ -156,7 +156,7 @@ async def find(store: AsyncRedis, token: str, now: float) -> Share | None:
     share = _decode_share(fields)
     if share is None or has_expired(share, now):
         return None
-    hour = int(now) // _HOUR * _HOUR
+    hour = int(now) // _HOUR_SECONDS * _HOUR_SECONDS
     if share.last_used is None or share.last_used < hour:
         with suppress(redis.ResponseError):  # a full store refuses this, but the link must open
             await store.eval(*_note_use_call(share.id, hour))
@@ -177,19 +177,19 @@ async def list_shares(store: AsyncRedis, campaign: str) -> list[Share]:
     return sorted(shares, key=lambda share: (share.created, share.id))
 
 
-async def revoke(store: AsyncRedis, campaign: str, share: str, who: str = audit_log.COMMAND) -> None:
-    """Revokes the share link with an id. who: name for the audit log. Raises UnknownShare."""
-    if not re.fullmatch(ID_PATTERN, share) or not await store.sismember(keys.shares(campaign), share):
-        raise UnknownShare(share)
-    await audit_log.note(store, who, "share.revoked", campaign=campaign, share=share)
-    if not await store.eval(*_revoke_call(campaign, share)):
-        raise UnknownShare(share)
+async def revoke(store: AsyncRedis, campaign: str, share_id: str, who: str = audit_log.COMMAND) -> None:
+    """Revokes a share link. who: name for the audit log. Raises UnknownShare."""
+    if not re.fullmatch(ID_PATTERN, share_id) or not await store.sismember(keys.shares(campaign), share_id):
+        raise UnknownShare(share_id)
+    await audit_log.note(store, who, "share.revoked", campaign=campaign, share=share_id)
+    if not await store.eval(*_revoke_call(campaign, share_id)):
+        raise UnknownShare(share_id)
 
 
 def _decode_share(fields: Any) -> Share | None:
-    """Returns the share link in stored fields.
+    """Decodes the stored fields of a share link.
 
-    Returns None if this version cannot read them: the link then opens nothing.
+    Returns None if this version cannot read the fields. The link then opens nothing.
     """
     try:
         last_used = fields.get(b"used")
@@ -209,12 +209,12 @@ def _decode_share(fields: Any) -> Share | None:
 
 
 def url(base_url: str, token: str) -> str:
-    """Returns the link with a token. base_url: without a slash at its end."""
+    """Returns the URL of a share link. base_url: without a slash at its end."""
     return f"{base_url}/s/{token}"
 
 
 def to_json(share: Share) -> dict[str, Any]:
-    """Returns the record as the API shows it."""
+    """Returns the record as the API shows the record: with times in ISO 8601."""
     shown: dict[str, Any] = msgspec.to_builtins(share)
     for name in ("created", "expires_at", "last_used"):
         if shown[name] is not None:

@@ -17,16 +17,16 @@ class NoApiKey(LookupError):
     """No API key has the given id, or no API key has all scopes."""
 
 
-async def make(store: AsyncRedis, key: str | None = None) -> str:
+async def make(store: AsyncRedis, key_id: str | None = None) -> str:
     """Returns the token of a new link.
 
-    key: id of the API key that the link signs in with. None stands for the oldest key with all scopes. Raises
+    key_id: id of the API key that the link signs in with, or None for the oldest key with all scopes. Raises
     NoApiKey.
     """
     ids = [
         record.id
         for record in await api_keys.list_keys(store)
-        if (record.id == key if key else set(api_keys.SCOPES) <= set(record.scopes))
+        if (record.id == key_id if key_id else set(api_keys.SCOPES) <= set(record.scopes))
     ]
     if not ids:
         raise NoApiKey
@@ -36,7 +36,7 @@ async def make(store: AsyncRedis, key: str | None = None) -> str:
 
 
 async def redeem(store: AsyncRedis, token: str) -> str | None:
-    """Uses up a token. Returns the id of the API key that the link signs in with.
+    """Uses up the token of a link. Returns the id of the API key that the link signs in with.
 
     Returns None if the token was used before, has expired or is unknown.
     """

@@ -1,8 +1,8 @@
 """A throttle for wrong API keys and sign-in links. It never refuses a right key.
 
 A key is checked first. Only the answer to a wrong key is delayed, and the delay grows with the number of
-wrong keys from the same address. So a stranger who seems to have the operator's address cannot lock the
-operator out. (Behind a proxy that PIXEL_TRUSTED_PROXIES does not name, all clients seem to have the proxy's
+wrong keys from the same address. So a stranger with the operator's address cannot lock the operator out.
+(Behind a proxy that PIXEL_TRUSTED_PROXIES does not name, all clients seem to have the proxy's
 address.) Each process counts for itself.
 """
 
@@ -21,11 +21,11 @@ STEP_SECONDS, MAX_DELAY_SECONDS = 0.25, 2.0
 FORGET_SECONDS = 60.0
 """Seconds from the last failure of an address until the address is forgotten."""
 MAX_ADDRESSES = 10_000
-"""Largest number of remembered addresses, about 2 MB. The one that failed longest ago is forgotten first."""
+"""Largest number of remembered addresses, about 2 MB. The address idle for longest is forgotten first."""
 MAX_DELAYED = 100
 """Largest number of answers delayed at the same time. Further failures are answered 429 at once."""
 RETRY_SECONDS = 2
-"""Seconds that an answer with 429 says to wait."""
+"""Seconds to wait, in the header `Retry-After` of an answer with 429."""
 
 AddressOf = Callable[[Request], bytes]
 delay = asyncio.sleep  # tests replace it
@@ -47,7 +47,7 @@ class Throttle:
         self._delayed = 0
 
     async def delay_failure(self, request: Request, now: float) -> bool:
-        """Counts a failure, and waits for as long as its answer must be delayed. now: seconds.
+        """Counts a failure, and waits until it may be answered. now: seconds.
 
         Returns False, without a wait, if too many answers are being delayed. The caller then answers 429.
         """
@@ -64,7 +64,7 @@ class Throttle:
         return True
 
     def count_failure(self, address: bytes, now: float) -> float:
-        """Counts a failure of an address. Returns the seconds that its answer must be delayed."""
+        """Counts a failure of an address. Returns the seconds by which to delay the answer."""
         network = address[:8] if len(address) == 16 else address
         count, last = self._failures.pop(network, (0, now))
         count = 1 if abs(now - last) >= FORGET_SECONDS else count + 1

@@ -129,12 +129,12 @@ def _counting(campaign: str, sent_at: int | None) -> Iterator[CountSent]:
             lists.refuse_closed(record, takes_names=False)
             now = time.time()
             mailed = now if sent_at is None else sent_at
-            store_part = uploads.list_writer(
+            store_rows = uploads.list_writer(
                 store, secrets, settings, campaign, False, now, audit_log.COMMAND, mailed=mailed
             )
 
             async def put(recipients: Sequence[str]) -> None:
-                await store_part([ListEntry(recipient, None) for recipient in recipients])
+                await store_rows([ListEntry(recipient, None) for recipient in recipients])
 
             yield lambda recipients: runner.run(put(recipients))
         finally:

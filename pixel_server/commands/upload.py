@@ -48,10 +48,10 @@ def upload(id: str, file: IO[bytes], column: str, sent: bool, as_json: bool) -> 
         now = await clock.read_time(store)
         secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
         mailed = uploads.mailed_at(campaign, now) if sent else None
-        store_part = uploads.list_writer(
+        store_rows = uploads.list_writer(
             store, secrets, settings, id, takes_names, now, audit_log.COMMAND, mailed=mailed
         )
-        upload = uploads.Upload(store_part, is_csv=None, takes_names=takes_names, column=column)
+        upload = uploads.Upload(store_rows, is_csv=None, takes_names=takes_names, column=column)
         try:
             await upload.read(_chunks(file))
         except lists.ListClosed as error:
