@@ -1,4 +1,4 @@
-"""Pages of lists: the parameters `after` and `limit` of every list, and the cursor of its next page."""
+"""Pages of lists: the parameters `after` and `limit` of every list, and the cursor of the next page."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Item = TypeVar("Item")
 
 
 class Page(NamedTuple):
-    """The page that a query asks for. after: the cursor of the page before, or None for the first page."""
+    """The page that a query requests. after: the cursor from the page before, or None for the first page."""
 
     after: str | None
     limit: int
 
 
 class Paging(NamedTuple):
-    """The pages of one list. cursor: pattern of its cursors. default: items of a page without `limit`."""
+    """The pages of one list. cursor: pattern of the cursors. default: the limit if a query has none."""
 
     cursor: str
     default: int = PAGE_SIZE
@@ -44,24 +44,29 @@ class Paging(NamedTuple):
         )
 
     def parse(self, query: Mapping[str, str], errors: Sequence[dict[str, Any]] = ()) -> Page:
-        """Returns the page of a query. Raises Problem 422 with these errors and its own, if there are any."""
+        """Returns the page that a query requests.
+
+        errors: errors of other parameters. Raises Problem 422 with all errors if there are any, or if `after`
+        or `limit` is bad.
+        """
         after, digits = query.get("after"), query.get("limit", str(self.default))
         limit = int(digits) if re.fullmatch("[0-9]{1,5}", digits, re.ASCII) else 0
-        found = [*errors]
+        all_errors = [*errors]
         if not 1 <= limit <= MAX_PAGE_SIZE:
             message = f"must be a whole number from 1 to {MAX_PAGE_SIZE}"
-            found.append({"field": "limit", "message": message})
+            all_errors.append({"field": "limit", "message": message})
         if after is not None and not re.fullmatch(self.cursor, after, re.ASCII):
-            found.append(BAD_CURSOR)
-        if found:
-            raise bad_parameters(found)
+            all_errors.append(BAD_CURSOR)
+        if all_errors:
+            raise bad_parameters(all_errors)
         return Page(after, limit)
 
 
 BY_NUMBER = Paging("[0-9]{1,9}", MAX_PAGE_SIZE)
-"""Pages of a list that has an order of its own. A cursor is the number of items before the page."""
+"""Pages of a list in any fixed order. A cursor is the number of items before the next page."""
 BY_TIME = Paging("[0-9]{1,12}-[0-9a-f]{1,32}", MAX_PAGE_SIZE)
-"""Pages of a list in order of time. A cursor is the last item's `time-id`: `1796040000-5f0c9a3be1d2`."""
+"""Pages of a list in order of time. A cursor is the time (s) and the id of a page's last item:
+`1796040000-5f0c9a3be1d2`."""
 
 
 def cut_by_number(items: Sequence[Item], page: Page) -> tuple[list[Item], str | None]:

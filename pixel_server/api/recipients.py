@@ -33,8 +33,8 @@ log = logging.getLogger("pixel_server.api")
 
 NO_STORE = {"Cache-Control": "no-store"}
 _PAGING = Paging("[0-9]{1,9}(?:-[0-9a-f]{16})?", fields.MAX_PAGE_SIZE)
-"""A cursor is a place (see `figures.recipients`). If the page ended within that place, the key of the last
-recipient of the page follows: `4711-5f0c9a3be1d2a4b6`."""
+"""A cursor is a place (see `figures.recipients`) at which to go on: `4711`. If the page ended within the
+place, the key of the page's last recipient follows: `4711-5f0c9a3be1d2a4b6`."""
 KEY_DIGITS = 16
 """Hexadecimal digits of a recipient key."""
 
@@ -87,9 +87,9 @@ async def list_recipients(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     query = request.query_params
     page = _PAGING.parse(query, _bad_state(query.get("state", "opened")))
-    place, last = _place(page)
+    place, last_key = _place(page)
     parts = await read_recipients(api, campaign, query.get("state", "opened"), place, request.state.who)
-    parts = _without_earlier(api, parts, last)
+    parts = _without_earlier(api, parts, last_key)
     return await _list_response(api, request, parts, recipients.FIELDS, page.limit)
 
 
@@ -127,19 +127,19 @@ async def read_recipients(
 
 
 def _bad_state(state: str) -> list[dict[str, str]]:
-    """Returns the error of a state that does not exist, as a list; [] if the state is one of STATES."""
+    """Returns the errors of the parameter `state`: one error, or none if the state is in STATES."""
     message = f"must be one of: {', '.join(recipients.STATES)}"
     return [] if state in recipients.STATES else [{"field": "state", "message": message}]
 
 
 def _place(page: Page) -> tuple[str, str]:
-    """Returns (the place at which a page begins, the key of the last recipient before it, or "")."""
-    place, _, last = (page.after or "0").partition("-")
-    return place, last
+    """Returns (the place at which a page begins, the key of the last recipient before the page or "")."""
+    place, _, last_key = (page.after or "0").partition("-")
+    return place, last_key
 
 
 def place_count(api: Api) -> int:
-    """Returns the number of places of a list of recipients. Every cursor is a smaller number."""
+    """Returns the number of places of a list of recipients. The first place is 0."""
     return recipients.place_count(api.settings.shards)
 
 
@@ -151,14 +151,14 @@ async def list_quiet(api: Api, request: Request) -> Response:
     except ValueError as error:
         errors.append({"field": "quiet_since", "message": str(error)})
     page = _PAGING.parse(query, errors)
-    place, last = _place(page)
+    place, last_key = _place(page)
     if int(place) >= place_count(api):
         raise bad_parameters([BAD_CURSOR])
     await audit_log.note(api.store, request.state.who, "recipients.read", state="quiet")
     span = inactive_recipients.Span(since, int(api.clock()))
     sources = await _inactive_sources(api)
     parts = inactive_recipients.rows(api.store, api.secrets, sources, api.settings.shards, span, int(place))
-    parts = _without_earlier(api, parts, last)
+    parts = _without_earlier(api, parts, last_key)
     return await _list_response(api, request, parts, inactive_recipients.FIELDS, page.limit)
 
 
@@ -198,14 +198,14 @@ async def _list_response(
     return reply({"items": items, "next": str(next_place) if next_place < place_count(api) else None})
 
 
-async def _without_earlier(api: Api, parts: Parts, last: str) -> Parts:
-    """Yields parts without the rows up to a recipient. last: key of the recipient, or "" for all rows."""
+async def _without_earlier(api: Api, parts: Parts, last_key: str) -> Parts:
+    """Yields parts without the rows up to the recipient with `last_key`. With "", yields all rows."""
     async for place, rows in parts:
-        yield place, [row for row in rows if not last or _order(api, row["key"]) > _order(api, last)]
+        yield place, [row for row in rows if not last_key or _order(api, row["key"]) > _order(api, last_key)]
 
 
 def _order(api: Api, key: str) -> tuple[int, str]:
-    """Returns the place of a recipient, and the key, by which lists of recipients are ordered."""
+    """Returns (place, key) of a recipient. Lists of recipients are in this order."""
     recipient_key = bytes.fromhex(key)
     return recipients.place(recipient_key, api.settings.shards), key
 

@@ -20,8 +20,8 @@ from pixel_server.store import audit_log
 from pixel_server.times import iso_ms
 
 _PAGING = Paging("(?:0|[1-9][0-9]{0,18})(?:-[0-9a-f]{16})?", fields.MAX_PAGE_SIZE)
-"""A cursor is a cursor of Redis's HSCAN; and then, if the page ended among the marks that HSCAN returned, the
-last mark of the page: `1536-5f0c9a3be1d2a4b6`."""
+"""A cursor is a cursor of Redis's HSCAN: `1536`. If HSCAN returned more marks than the page shows, the last
+mark of the page follows: `1536-5f0c9a3be1d2a4b6`."""
 
 
 def periods_json(periods: Periods) -> list[dict[str, str | None]]:
@@ -55,12 +55,12 @@ async def withdrawals_page(
     """
     page = _PAGING.parse({"limit": str(limit), **({} if after is None else {"after": after})})
     place, _, last_mark = (page.after or "0").partition("-")
-    scanned, following = await withdrawals.page(api.store, int(place), fields.MAX_PAGE_SIZE)
+    scanned, next_place = await withdrawals.page(api.store, int(place), fields.MAX_PAGE_SIZE)
     rest = sorted(item for item in scanned if item[0] > bytes.fromhex(last_mark))
     items = [{"mark": mark.hex(), "periods": periods_json(periods)} for mark, periods in rest[: page.limit]]
     if len(rest) > page.limit:
         return items, f"{place}-{items[-1]['mark']}"
-    return items, str(following) if following else None
+    return items, str(next_place) if next_place else None
 
 
 async def list_withdrawals(api: Api, request: Request) -> Response:

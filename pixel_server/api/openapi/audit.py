@@ -11,7 +11,10 @@ from pixel_server.store import audit_log
 
 _PAGE = page("AuditLine")
 _COUNTS = answer(
-    **{action: count("Times since the store was created.") for action in get_args(audit_log.Action)}
+    **{
+        action: count("Number of these actions since the store was created.")
+        for action in get_args(audit_log.Action)
+    }
 )
 
 OPERATIONS = {
@@ -26,7 +29,7 @@ SCHEMAS = {
     "AuditLine": answer(
         at=instant("Time of the action."),
         who=text("`key ID`, `command line`, `privacy page`, `retention` or `PIXEL_API_KEY`."),
-        what=text("The action, as `recipient.erased`."),
+        what=text("The action, such as `recipient.erased`."),
         about=mapping(text("An id or a count; never personal data."), "Other fields of the line."),
     ),
 }

@@ -27,8 +27,8 @@ OPERATIONS = {
     "create_campaign": Operation(
         "Create a campaign",
         {**_SHOWN, "headers": _CREATED},
-        "Its pixel works at once. 409: another campaign has or had this id, or a field is "
-        "for the other kind.",
+        "Its pixel works at once. 409: another campaign has or had this id, or a field belongs to the other "
+        "kind of campaign.",
         status=201,
         body="NewCampaign",
         problems=(409,),
@@ -36,23 +36,23 @@ OPERATIONS = {
     "show_campaign": Operation(
         "A campaign",
         ok("The campaign.", {"anyOf": [ref("Campaign"), ref("SharedCampaign")]}),
-        f"{MAY_SHARE}, and is shown a `SharedCampaign`.",
+        f"{MAY_SHARE}. The answer is then a `SharedCampaign`.",
     ),
     "change_campaign": Operation(
         "Change a campaign",
         _SHOWN,
-        "Fields that are not sent stay. 409: `time_zone` and `identity` are fixed after the first hit; "
-        "`mode` can only fall after the first hit or link.",
+        "Fields that are not sent keep their values. 409: after the first hit, `time_zone` and `identity` "
+        "cannot change; after the first hit or link, `mode` can only be lowered.",
         body="CampaignChange",
         problems=(409,),
     ),
     "delete_campaign": Operation(
         "Delete a campaign and all its figures",
-        description="Its id can never be used again. Its pixels are still answered 200, but not counted.",
+        description="The id can never be used again. Its pixels still answer 200, but nothing is counted.",
     ),
 }
 
-KIND = choice(KINDS, "Whether its pixel is in mails or in web pages.")
+KIND = choice(KINDS, "Whether the campaign's pixel is in mails or in web pages.")
 
 
 def _schema_of(field: Field) -> Schema:
@@ -82,12 +82,14 @@ def _schema_of(field: Field) -> Schema:
 
 _FIELDS = {field.name: _schema_of(field) for field in FIELDS}
 _SHOWN_FIELDS = {
-    name: or_null(schema, f"{schema['description']} Null: a mail campaign.") if name in WEB_ONLY else schema
+    name: or_null(schema, f"{schema['description']} Null for an email campaign.")
+    if name in WEB_ONLY
+    else schema
     for name, schema in _FIELDS.items()
 }
 
 SCHEMAS = {
-    "CampaignId": text("A slug.", pattern=f"^{PATTERN}$"),
+    "CampaignId": text("Lower-case letters, digits and hyphens.", pattern=f"^{PATTERN}$"),
     "TimeZone": text("A name from the IANA time zone database.", examples=["Europe/Berlin", "UTC"]),
     "Campaign": record(
         Campaign,
@@ -97,11 +99,13 @@ SCHEMAS = {
         **_SHOWN_FIELDS,
         created=instant("Time of creation."),
         closed_at=instant_or_null(
-            "Time from which hits are only counted, because its recipients were removed."
+            "Time from which hits are only counted, because the campaign's recipients were removed; null if "
+            "not closed."
         ),
         made_by=choice(
             ("api", "hit", "demo"),
-            "`hit`: by the first hit of a link, as nobody had created it. `demo`: all its data is made up.",
+            "How the campaign was created. `hit`: by the first hit of a link, because nobody had created the "
+            "campaign. `demo`: all its data is made up.",
         ),
     ),
     "NewCampaign": body(("id", "name", "kind"), id=ref("CampaignId"), kind=KIND, **_FIELDS),

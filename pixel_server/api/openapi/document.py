@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document, made from the declarations of the calls and the texts on each resource.
 
-A test compares it with the routes and with their answers.
+A test compares the document with the routes and with their answers.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _RESOURCES: tuple[ModuleType, ...] = (
     *(campaigns, links, stats, overview, explain, notes, shares, recipients, audit, withdrawals),
     *(inventory, keys),
 )
-"""Modules with the OPERATIONS of a resource, by the name of the handler, and its SCHEMAS."""
+"""Modules of the resources. Each has OPERATIONS, by the name of their handler, and SCHEMAS, by name."""
 _OPERATIONS: dict[str, Operation] = {
     "describe": Operation("This document", ok("The document.", {"type": "object"})),
     **{name: operation for module in _RESOURCES for name, operation in module.OPERATIONS.items()},
@@ -65,7 +65,7 @@ _PATH_PARAMETERS: dict[str, Schema] = {
 
 
 def document(base_url: str | None, calls: Iterable[Call]) -> dict[str, Any]:
-    """Returns the whole document. base_url: public address of this server, or None if it is not known."""
+    """Returns the document. base_url: public address of this server, or None if not known."""
     paths: dict[str, Schema] = {}
     for call in calls:
         item = paths.setdefault(call.path, {})

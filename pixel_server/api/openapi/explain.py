@@ -24,7 +24,7 @@ SCHEMAS = {
             "maxProperties": fields.MAX_HEADERS,
             "propertyNames": {"maxLength": fields.MAX_TEXT_CHARACTERS},
             "additionalProperties": {"type": "string", "maxLength": fields.MAX_TEXT_CHARACTERS},
-            "description": "Other headers; `Referer` and `Sec-Purpose` matter.",
+            "description": "Other headers, such as `Referer` and `Sec-Purpose`, which rules use.",
         },
         delay={
             "type": ["number", "null"],
@@ -34,9 +34,9 @@ SCHEMAS = {
         },
     ),
     "Explanation": answer(
-        verdict=choice(CLASSES, "The class that the hit is counted under."),
+        verdict=choice(CLASSES, "The class of the hit."),
         rule=text("Id of the rule that decided; `none` if no rule did."),
-        source=text("Origin of the rule."),
+        source=text("Where the rule comes from."),
         ruleset=text("Version of the rules."),
         networks=array(text("A list of networks that contains the address.")),
         soon_seconds=count("Seconds after sending within which an open counts as a scanner's."),

@@ -39,7 +39,7 @@ SCHEMAS = {
         warnings=array(text("A line for the operator.")),
         recorder=answer(
             failing_since=instant_or_null("Null if the recorder is not failing."),
-            pending_bytes=count("Bytes of memory that hits take which are not stored yet."),
+            pending_bytes=count("Bytes of memory that hits take until they are stored."),
             stored=count("Hits that this process wrote to Redis."),
             spooled=count("Hits that this process wrote to the spool."),
             late=count("Hits that were answered 503 because they were not stored in time."),
@@ -65,13 +65,14 @@ SCHEMAS = {
             durability=text("What a crash of Redis may cost."),
             aof=text("Its `appendonly`; `unknown` if its settings cannot be read."),
             fsync=text("Its `appendfsync`, or `unknown`."),
-            eviction=text("Its `maxmemory-policy`; it should be `noeviction`."),
-            used_memory=or_null({"type": "integer"}, "Bytes of memory that it uses, if it says so."),
+            eviction=text("The `maxmemory-policy` of Redis, which should be `noeviction`."),
+            used_memory=or_null({"type": "integer"}, "Bytes of memory that Redis uses; null if not known."),
             maxmemory=or_null(
-                {"type": "integer"}, "Bytes of memory that it may use. 0 without a limit of its own."
+                {"type": "integer"},
+                "Bytes of memory that Redis may use; 0 if no limit is set, null if not known.",
             ),
-            full=text("How full it is, if too little is free; hits then go to the spool."),
-            error=text("Why it does not answer."),
+            full=text("How full Redis is. Only if too little memory is free; hits then go to the spool."),
+            error=text("Why Redis does not answer."),
         ),
         store=answer(
             is_known=flag("Whether the store is the one that this server used before."),
@@ -97,12 +98,12 @@ SCHEMAS = {
             waiting_since=instant_or_null("Time of the oldest hit that waits; null if none waits."),
             set_aside=count("Files that cannot be replayed."),
             trouble=text(
-                "Why the spool can hardly take hits now. If it cannot be read, it is the only field."
+                "Why the spool can probably not store hits. The only field if the spool cannot be read."
             ),
         ),
-        workers=count("Workers seen within 10 s."),
+        workers=count("Workers that sent a heartbeat within the last 10 s."),
         wrong_clocks=mapping(
-            {"type": "integer", "description": "Seconds ahead of Redis's clock; below 0: behind."},
+            {"type": "integer", "description": "Seconds ahead of Redis's clock; negative if behind."},
             "Processes with a wrong clock.",
         ),
         retention_waits=mapping(
@@ -110,11 +111,13 @@ SCHEMAS = {
         ),
         oldest_uncounted_seconds=or_null(
             {"type": "number"},
-            "Seconds since the oldest hit that is not counted came; null if all are counted.",
+            "Age in seconds of the oldest hit that is not counted yet; null if all hits are counted.",
         ),
         stream_entries=count("Batches of hits that wait to be counted."),
         dead_letters=count("Hits set aside because they cannot be read."),
         drops=mapping(count("Number of hits."), "Hits that were not counted, by reason."),
-        stopped=mapping(text("Why the shard stands still."), "Shards that stand still, by number."),
+        stopped=mapping(
+            text("Why its hits are no longer counted."), "Shards whose hits are no longer counted, by number."
+        ),
     ),
 }

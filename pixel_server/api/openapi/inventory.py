@@ -18,18 +18,23 @@ OPERATIONS = {
                 as_of=instant("Time at which the store was read."),
             ),
         ),
-        f"Counts only, no data. It reads the whole store, at most every {inventory_cache.FRESH_SECONDS} s.",
+        "Numbers only, not the data itself. They are counted at most once in "
+        f"{inventory_cache.FRESH_SECONDS} s, because counting reads the whole store.",
     ),
 }
 
 SCHEMAS = {
     "Kept": answer(
-        data=text("The kind of data, as `recipients`."),
-        holds=text("What the data holds."),
-        number=count("How many there are, in `unit`."),
+        data=text("The kind of data, such as `recipients`."),
+        holds=text("The contents of an entry."),
+        number=count("Number of entries; `unit` says what an entry is."),
         unit=text("What `number` counts."),
-        oldest=text_or_null("A day or an instant of UTC; null if the kind is empty or has no times."),
-        kept_for=text("How long it is kept, by this server's settings; a campaign may keep less."),
-        where=text("Its keys in Redis, or its place on disk."),
+        oldest=text_or_null(
+            "Day or instant of the oldest entry, in UTC; null if there is no entry or entries have no times."
+        ),
+        kept_for=text(
+            "How long entries are kept by this server's settings; a campaign may set a shorter time."
+        ),
+        where=text("The keys in Redis, or the place on disk."),
     ),
 }

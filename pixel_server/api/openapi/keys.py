@@ -12,7 +12,7 @@ OPERATIONS = {
     "list_keys": Operation("API keys, oldest first", ok("A page of keys.", page("ApiKey"))),
     "create_key": Operation(
         "Create an API key",
-        ok("The key. It is shown this once, and stored as a hash.", ref("NewApiKey")),
+        ok("The key. Only this answer shows it; the server stores only a hash.", ref("NewApiKey")),
         status=201,
         body="KeyRequest",
     ),
@@ -22,7 +22,10 @@ OPERATIONS = {
 _SCOPE = {
     "anyOf": [
         {"enum": list(SCOPES)},
-        text("Reads what may be shared of this campaign.", pattern=f"^{CAMPAIGN_SCOPE}{PATTERN}$"),
+        text(
+            "Reads only the shared figures of one campaign: `read:docs`.",
+            pattern=f"^{CAMPAIGN_SCOPE}{PATTERN}$",
+        ),
     ]
 }
 _API_KEY = record(

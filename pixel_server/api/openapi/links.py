@@ -12,14 +12,14 @@ OPERATIONS = {
     "make_links": Operation(
         "Make pixel links of an email campaign",
         {
-            "description": "A link for each recipient, in their order.",
+            "description": "A link for each recipient, in the order of `recipients`.",
             "content": {
                 **content(answer(links=array(ref("Link")))),
                 **content(text("A link as JSON on each line."), "application/x-ndjson"),
             },
         },
-        "No link is stored. 422 names every bad row, counted from 0, and makes no link. 409: a web campaign, "
-        "or no base URL is set. NDJSON if `Accept` asks for it.",
+        "No link is stored. 422: `errors` names every bad row, counted from 0, and no link is made. 409: the "
+        "campaign is for the web or is closed, or no base URL is set. NDJSON if `Accept` names it.",
         body="Recipients",
         problems=(409,),
     ),
@@ -30,12 +30,14 @@ _ROW = body(
     recipient=RECIPIENT,
     mode=choice(
         MODES,
-        "What is stored about the recipient; `off`: no pixel. The default and the highest is the campaign's "
-        "mode.",
+        "What is stored about the recipient; `off`: no pixel. The default is the campaign's mode; a higher "
+        "mode is refused.",
     ),
-    part=choice(links.PARTS, "Which pixel of the mail; `bottom` counts no open.", default="single"),
+    part=choice(
+        links.PARTS, "Place of the pixel in the mail. A `bottom` pixel counts no open.", default="single"
+    ),
     sent_at=instant("Time of sending, to the second, 1970 to 2106. Default: not known."),
-    test={**flag("Whether it is a test mail of the sender's own."), "default": False},
+    test={**flag("Whether the mail is a test mail of the sender."), "default": False},
 )
 
 SCHEMAS = {
@@ -44,8 +46,9 @@ SCHEMAS = {
         recipients=array({"anyOf": [RECIPIENT, _ROW]}, minItems=1, maxItems=fields.MAX_RECIPIENTS),
         sent={
             **flag(
-                "Whether the mails are sent. Then the recipients are put on the campaign's list, and each is "
-                "counted once as sent to. Modes that do not tell recipients apart count them at each call."
+                "Whether the mails count as sent. If so, the recipients are put on the campaign's list, and "
+                "each recipient counts once. In modes that do not tell recipients apart, they are counted "
+                "again at each call."
             ),
             "default": False,
         },

@@ -9,16 +9,17 @@ from pixel_server.api.openapi.values import Schema
 from pixel_server.api.routing import Call
 
 KEY_STATUSES, BODY_STATUSES = (400, 401, 403, 429, 503), (400, 408, 413, 415, 422)
-"""Statuses of every call that needs an API key, and of every call that takes JSON."""
+"""Statuses of errors: of every call that needs an API key, and of every call that takes JSON."""
 
-MAY_SHARE = "A key of the scope `read:CAMPAIGN` may ask this of its own campaign"
+MAY_SHARE = "A shared key (with only the scope `read:CAMPAIGN`) may make this call for its own campaign"
 
 
 class Operation(NamedTuple):
     """The parts of an operation that do not follow from the declaration of its call.
 
-    response: of the success status; None if that is 204. body: the name of a schema, or the whole content.
-    problems: statuses of errors, without those that follow from the declaration.
+    response: the response to a successful call, or None for 204 without a body. status: its status. body: the
+    name of a schema, or the whole content. problems: statuses of errors that do not follow from the
+    declaration.
     """
 
     summary: str

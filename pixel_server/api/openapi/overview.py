@@ -15,9 +15,9 @@ OPERATIONS = {
             answer(
                 items=array(ref("InOverview")),
                 next=CURSOR,
-                total=count("Campaigns that match `q`."),
+                total=count("Number of campaigns that match `q`."),
                 as_of=instant("As in `Stats`."),
-                ordered_as_of=instant("Time at which the figures of the order were read."),
+                ordered_as_of=instant("Time at which the figures that decide the order were read."),
                 estimates=mapping(ref("Estimate"), "Figures that are estimates, and how good they are."),
             ),
         ),
@@ -37,14 +37,14 @@ SCHEMAS = {
         sent=or_null(count(""), "As in `Stats`."),
         open_rate=or_null({"type": "object"}, "As in `Stats`."),
         over=flag("As in `Stats`."),
-        unique_opens_person=or_null(count(""), "Of all time, of mail only, as in `Stats`."),
-        unique_visitors=or_null(count(""), "Of all time, of web pages only, as in `Stats`."),
+        unique_opens_person=or_null(count(""), "As in `Stats`, of all time. Only for email campaigns."),
+        unique_visitors=or_null(count(""), "As in `Stats`, of all time. Only for web campaigns."),
         days=array(
             or_null(count(""), "Null if the day is not kept any more."),
             minItems=overview.DAYS,
             maxItems=overview.DAYS,
-            description="Opens, or views of pages, of the last days in the campaign's zone. The last is "
-            "today.",
+            description="Opens, or views of pages, on each of the last days in the campaign's time zone. The "
+            "last item is for today.",
         ),
         last_hit=instant_or_null("As in `Stats`."),
     ),

@@ -9,7 +9,7 @@ from pixel_server.api.openapi.values import Schema, text
 
 def _pixel(parameter: Schema, summary: str, *parameters: Schema) -> Schema:
     about = {"summary": summary, "responses": _images()}
-    description = "It counts as a hit, but not as an open."
+    description = "A HEAD request counts as a hit, but not as an open."
     return {
         "parameters": [parameter, *parameters],
         "get": {**about, "operationId": f"open_{parameter['name']}"},
@@ -41,21 +41,24 @@ _BEACON = {
         "i": text("Id of one view, which the page makes up.", pattern="^[A-Za-z0-9_-]{1,32}$"),
         "u": text("URL of the page. Default: `Referer`."),
         "r": text("URL that the visitor came from."),
-        "v": text("The page's own id of its visitor, with identity `own`."),
-        "c": {"type": "number", "description": "1: the page consents to the cookie of identity `cookie`."},
+        "v": text("The page's own id for the visitor, if the campaign's identity is `own`."),
+        "c": {
+            "type": "number",
+            "description": "1: the visitor consents to the cookie, if the identity is `cookie`.",
+        },
         "t": {
             "type": "number",
             "minimum": 0,
-            "description": "Milliseconds for which the view has been visible. With it the beacon is a "
-            "report, not a view.",
+            "description": "Milliseconds for which the page has been visible. A beacon with this field is "
+            "a report on an earlier view, not a view.",
         },
     },
 }
 _REFUSALS = {
-    "400": "`refused; reason=body`: not this JSON.",
+    "400": "`refused; reason=body`: the body is not this JSON.",
     "403": "`refused; reason=origin`: the campaign has `origins`, and the page has another origin.",
-    "408": "`refused; reason=body`: it did not arrive in time.",
-    "413": "`refused; reason=body`: more than 4096 bytes.",
+    "408": "`refused; reason=body`: the body did not arrive in time.",
+    "413": "`refused; reason=body`: the body has more than 4096 bytes.",
 }
 
 PATHS = {
@@ -68,16 +71,16 @@ PATHS = {
         "Pixel of a web page",
         query("u", text("URL of the page. Default: `Referer`.")),
         query("r", text("URL that the visitor came from.")),
-        query("v", text("The page's own id of its visitor, with identity `own`. Stored as a hash.")),
-        query("c", text("`1`: the page consents to the cookie of identity `cookie`.")),
+        query("v", text("The page's own id for the visitor, if the identity is `own`. Stored as a hash.")),
+        query("c", text("`1`: the visitor consents to the cookie, if the identity is `cookie`.")),
     ),
     "/p/{campaign}": {
         "parameters": [path("campaign", "A web campaign.", ref("CampaignId"))],
         "post": {
             "operationId": "send_beacon",
             "summary": "A view of a web page, or how long it was visible",
-            "description": "`/p.js` sends it. It may also come as `text/plain`, which a page of another site "
-            "may send without asking first (CORS).",
+            "description": "The script `/p.js` sends this. The body may also be sent as `text/plain`, which "
+            "needs no CORS preflight from another site.",
             "requestBody": {"required": True, "content": content(_BEACON)},
             "responses": _images(**_REFUSALS),
         },

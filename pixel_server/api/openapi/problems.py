@@ -15,7 +15,7 @@ _STATUSES = {
     403: "The API key lacks the scope that this call needs.",
     404: "Nothing has this id, or it was deleted.",
     408: f"The body did not come within {request_stream.BODY_TIMEOUT_SECONDS:.0f} seconds.",
-    409: "The present state does not allow the call; `detail` says why.",
+    409: "The call conflicts with what is stored or set; `detail` says why.",
     413: f"The body has more than {request_body.MAX_BODY_BYTES} bytes.",
     415: "The body is not sent as `application/json`.",
     422: "The input cannot be used; `errors` names each bad field, up to 100 of them.",

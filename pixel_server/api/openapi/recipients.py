@@ -20,7 +20,7 @@ from pixel_server.api.openapi.withdrawals import PERIOD
 
 def _page_or_lines(item: str) -> Schema:
     return {
-        "description": "A page, in no particular order; all recipients if `Accept` names NDJSON or CSV.",
+        "description": "A page, in no particular order. If `Accept` names NDJSON or CSV: all recipients.",
         "content": {
             **content(page(item)),
             **content(text("A recipient as JSON on each line."), uploads.NDJSON),
@@ -55,12 +55,12 @@ OPERATIONS = {
         problems=(409, 415, 422),
     ),
     "list_quiet": Operation(
-        "Recipients who had mail since a day, and no open by a person since, over all campaigns",
+        "Recipients of all campaigns who had mail since a day, but no open by a person since then",
         _page_or_lines("QuietRecipient"),
-        "Recipients to write to once more, or not any more. Only lists tell who had mail: links made "
-        "with `sent`, and uploads, on the day of the campaign's `sent_at` or else of the upload. Without "
-        "lists the answer is empty. Campaigns that are closed or do not tell recipients apart are left out, "
-        "and so are recipients who withdrew.",
+        "Recipients to write to once more, or not any more. Who had mail is known only from lists: links "
+        "made with `sent`, and uploads. The mails of an upload have the day of the campaign's `sent_at`, or "
+        "else of the upload. Without lists the answer is empty. Campaigns that are closed or do not tell "
+        "recipients apart are left out, and so are recipients who withdrew.",
     ),
     "find_recipient": Operation(
         "The key of a recipient, by the recipient or by the token of a link",
@@ -83,13 +83,13 @@ OPERATIONS = {
                 note=text("What an erasure cannot reach."),
             ),
         ),
-        "Erases in all campaigns, and in hits that wait. Sums stay as they were.",
+        "Erases the recipient in all campaigns, and in hits that wait to be counted. Sums stay as they were.",
     ),
 }
 
 _LISTED = {
     "recipient": text_or_null("The recipient as uploaded, in mode `identified`; null if not stored."),
-    "name": text_or_null("The name as uploaded, in mode `identified`; null if there is none."),
+    "name": text_or_null("The name as uploaded, in mode `identified`; null if not stored."),
 }
 _IS_LISTED = flag(
     "Whether the recipient is on the campaign's list: by an upload, or by links made with `sent`."
@@ -170,6 +170,6 @@ SCHEMAS = {
             text("", format="date"), "UTC day of the last open in mode `last`, over all campaigns."
         ),
         withdrawals=array(PERIOD),
-        waiting=flag("Whether hits wait to be counted that may be this recipient's."),
+        waiting=flag("Whether hits that may be this recipient's still wait to be counted."),
     ),
 }

@@ -24,7 +24,7 @@ def mapping(values: Schema, description: str) -> Schema:
 
 
 def answer(optional: tuple[str, ...] = (), /, **properties: Schema) -> Schema:
-    """Returns the schema of an answer. optional: fields that can be missing. It may get more fields."""
+    """Returns the schema of an answer. optional: fields that may be missing. Answers may get more fields."""
     required = [name for name in properties if name not in optional]
     return {"type": "object", "properties": properties, "required": required}
 
@@ -32,8 +32,9 @@ def answer(optional: tuple[str, ...] = (), /, **properties: Schema) -> Schema:
 def record(struct: type, /, *, without: tuple[str, ...] = (), **described: Schema | str) -> Schema:
     """Returns the schema of an answer with the fields of a struct.
 
-    described: the description of each field; or its whole schema, if the API shows the field in another form,
-    such as a time. without: fields that the API does not show. Raises ValueError if a field is not described.
+    described: the description of each field, or the field's whole schema if the API shows the field in
+    another form, such as a time. without: fields that the API does not show. Raises ValueError if a field is
+    not described.
     """
     _, components = msgspec.json.schema_components((struct,))
     struct_fields: dict[str, Schema] = components[struct.__name__]["properties"]

@@ -8,8 +8,8 @@ from pixel_server.api.openapi.values import Schema, count, instant, or_null, tex
 from pixel_server.figures import campaign_sums
 
 
-def _figure(what: str) -> Schema:
-    return or_null(count(""), f"{what} Null if withheld or not known.")
+def _figure(description: str) -> Schema:
+    return or_null(count(""), f"{description} Null if withheld or not known.")
 
 
 _EMAIL = {
@@ -19,7 +19,7 @@ _EMAIL = {
 _WEB = {
     "views": _figure("GETs of the pixel."),
     "visits": _figure("Visits of pages."),
-    "unique_visitors": _figure("Estimate. In `totals`, only of cookieless campaigns: visitor-days."),
+    "unique_visitors": _figure("An estimate. In `totals` only for identity `cookieless`, in visitor-days."),
 }
 _START = text("First instant of the day, with the zone's offset.", format="date-time")
 
@@ -34,15 +34,17 @@ SCHEMAS = {
         to=instant("End of the range, not in it."),
         interval={"const": "day"},
         time_zone=ref("TimeZone"),
-        min_cell=count("Smallest number of visits (for mail: opens) of a day whose figures are shown."),
+        min_cell=count("Smallest number of visits (for mail: opens) with which a day is shown."),
         totals={
             "anyOf": [answer(**_EMAIL), answer(("visits",), **_WEB)],
             "description": "Sums of the days of `series` that are shown.",
         },
         series=array({"anyOf": [answer(start=_START, **_EMAIL), answer(("visits",), start=_START, **_WEB)]}),
         opens_person_by=or_null(
-            answer(client=array(ref("OpensOf"), description="Small figures are in `(other)`.")),
-            f"Of mails. Null in a range of over {campaign_sums.MAX_BREAKDOWN_DAYS} days, or if not known.",
+            answer(
+                client=array(ref("OpensOf"), description="Names with few opens are added up in `(other)`.")
+            ),
+            f"Only for email. Null over {campaign_sums.MAX_BREAKDOWN_DAYS} days, or if not known.",
         ),
         estimates=mapping(ref("Estimate"), "Figures that are estimates, and how good they are."),
     ),

@@ -14,8 +14,8 @@ OPERATIONS = {
     ),
     "make_share": Operation(
         "Make a share link of a campaign",
-        ok("The link. It is shown this once, and stored as a hash.", ref("NewShare")),
-        "Whoever has the link sees what a key of the scope `read:CAMPAIGN` is shown, without a key. 409: the "
+        ok("The link. Only this answer shows it; the server stores only a hash.", ref("NewShare")),
+        "Whoever has the link sees the shared figures of the campaign, without an API key. 409: the "
         f"campaign has {share_links.MAX_SHARES} links already, or no base URL is set.",
         status=201,
         body="ShareRequest",
@@ -26,8 +26,8 @@ OPERATIONS = {
 
 _FRAMES = {
     **ORIGINS,
-    "description": "Origins of the pages that may frame the link's page, as `https://www.example.org`. "
-    "Empty: no page may.",
+    "description": "Origins of the pages that may show the link's page in a frame, such as "
+    "`https://www.example.org`. If empty, no page may do so.",
 }
 _SHARE = record(
     share_links.Share,
@@ -44,7 +44,7 @@ _SHARE = record(
 SCHEMAS = {
     "ShareId": text("A share link's id, not its token.", pattern=f"^{share_links.ID_PATTERN}$"),
     "Share": _SHARE,
-    "NewShare": with_field(_SHARE, "url", text("The link. Whoever has it sees the shared figures.")),
+    "NewShare": with_field(_SHARE, "url", text("The link. Whoever has the link sees the shared figures.")),
     "ShareRequest": body(
         ("name",),
         name=NAME,

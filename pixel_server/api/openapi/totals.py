@@ -7,7 +7,7 @@ from pixel_server.api.openapi.values import Schema, count, or_null, text
 
 
 def figure(description: str) -> Schema:
-    """Returns the schema of a figure that is read from the 15-minute series in a range."""
+    """Returns the schema of a figure that, in a range, may be read from the 15-minute series."""
     return or_null(count(""), f"{description} Null if the 15-minute series are no longer kept.")
 
 
@@ -31,7 +31,8 @@ _EMAIL = {
         "recipients apart."
     ),
     "unique_opens_person": figure(
-        "Recipients whose first open by a person, or a proxy for a person, lies in the range. Null likewise."
+        "Recipients whose first open by a person, or a proxy for a person, lies in the range. Null if "
+        "`unique_opens` is."
     ),
     "opens_anonymous": figure("Opens that are stored without anything that tells recipients apart."),
     "hits_gpc": _HITS_GPC,
@@ -41,12 +42,16 @@ _WEB = {
     "views": figure("Views of pages by people, as far as is known."),
     "views_bot": figure("Views by scanners and prefetches. No other figure but `hits` has them."),
     "visits": figure(
-        "Views of one visitor without a pause of 30 minutes between them, at most a day. Null in a mode that "
-        "does not tell visitors apart."
+        "Visits: series of views by one visitor, with pauses of less than 30 minutes, for at most a day. "
+        "Null in a mode that does not tell visitors apart."
     ),
-    "bounces": figure("Visits with one view. Null likewise."),
-    "visits_new": figure("Visits that are a visitor's first, by its cookie. Null without identity `cookie`."),
-    "visits_returning": figure("Later visits. Null likewise. Visits without a cookie are in neither figure."),
+    "bounces": figure("Visits with one view. Null if `visits` is."),
+    "visits_new": figure(
+        "Visits that are a visitor's first, by the visitor's cookie. Null without identity `cookie`."
+    ),
+    "visits_returning": figure(
+        "Later visits, by the cookie. Null if `visits_new` is. Neither counts visits without a cookie."
+    ),
     "views_no_visitor": figure(
         "Views without a known visitor: by mode, GPC or DNT, a proxy, a missing `v`, or because they came so "
         "late that the salt of their day was gone."
@@ -56,7 +61,8 @@ _WEB = {
         "there was no room for further visits."
     ),
     "unique_visitors": or_null(
-        count(""), "Estimate. Each day counts its own visitors. Null except for `day` in the campaign's zone."
+        count(""),
+        "Estimate, in `visitor_unit`. Null unless the interval is `day` and the zone is the campaign's.",
     ),
     "hits_gpc": _HITS_GPC,
 }

@@ -50,7 +50,7 @@ def choice(choices: tuple[str, ...], description: str, **rules: Any) -> Schema:
 
 _ONE_LINE = r"[^\x00-\x1f\x7f-\x9f]"
 NAME = text(
-    "A text for people, not only blanks, without control characters.",
+    "A text for people. Must not be blank, and must not contain control characters.",
     minLength=1,
     maxLength=fields.MAX_NAME_CHARACTERS,
     pattern=rf"^{_ONE_LINE}*[^\s\x00-\x1f\x7f-\x9f]{_ONE_LINE}*$",

@@ -15,7 +15,7 @@ OPERATIONS = {
         ok(
             "They are not recorded any more.",
             answer(
-                withdrawn=count("Recipients that were sent."),
+                withdrawn=count("Number of recipients in the body."),
                 new=count("Recipients among them that were recorded until now."),
             ),
         ),
