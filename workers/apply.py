@@ -183,9 +183,10 @@ def _touched_buckets(sums: Sums, stored: Stored) -> set[int]:
 def plan(
     shard: int, sums: Sums, stored: Stored, keep: KeepDays, now: float, records: Records
 ) -> Iterator[Command]:
-    """Yields the commands that add a campaign's sums to its stored counts. Adds recipients to `records`.
+    """Yields the commands that add a campaign's sums to its stored counts.
 
-    keep: how long each kind of data is kept. Hits of days that are no longer kept change only the totals.
+    Adds the recipients' merged records to `records`. keep: how long each kind of data is kept. Hits of days
+    that are no longer kept change only the totals.
     """
     campaign = sums.campaign.id
     first_bucket = retention.oldest_bucket(sums.campaign, keep.buckets, now)

@@ -94,7 +94,10 @@ def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, 
 
 
 def _add_to_record(sums: Sums, hit: Hit, part: int, judged: Verdict, delay: int, is_open: bool) -> None:
-    """Merges a GET of a pixel into the recipient's record. part: the hit's PART_BITS. delay: its bin."""
+    """Merges a GET of a pixel into the recipient's record.
+
+    part: PART_BITS of the hit. delay: bin of the time from sending to the open, 0 if unknown.
+    """
     flags = recipient_record.TOP if part == TOP else recipient_record.BOTTOM if part == BOTTOM else 0
     if part == BOTTOM and judged.verdict in ELIGIBLE:
         flags |= recipient_record.SEEN

@@ -55,9 +55,9 @@ async def remove_visits_and_traces(store: AsyncRedis, settings: Settings, now: f
         newest_ms = await checkpoint.read_newest_ms(store, shard)
         if not newest_ms or abs(now * 1000 - newest_ms) < DAY_MS:
             continue
-        names = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest_ms)]
-        names += [keys.visits(shard), keys.visit_times(shard), keys.visiting(shard)]
-        if (existing := int(await store.exists(*names))) or newest_ms > now * 1000:
+        key_names = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest_ms)]
+        key_names += [keys.visits(shard), keys.visit_times(shard), keys.visiting(shard)]
+        if (existing := int(await store.exists(*key_names))) or newest_ms > now * 1000:
             await checkpoint.commit_always(store, shard, burst_window.forget_commands(shard, newest_ms))
             removed += existing
     return removed

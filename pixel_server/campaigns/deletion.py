@@ -55,7 +55,7 @@ async def delete(store: AsyncRedis, campaign: str, shards: int) -> None:
 
 async def finish_deletions(store: AsyncRedis, shards: int) -> list[str]:
     """Finishes deletions that a crash cut short. Returns the ids of their campaigns."""
-    unfinished = [name.decode() for name in await store.smembers(keys.DELETING)]
+    unfinished = [campaign.decode() for campaign in await store.smembers(keys.DELETING)]
     for campaign in unfinished:
         await _remove_keys(store, campaign, shards)
     return unfinished

@@ -73,8 +73,8 @@ async def remove_time_buckets(store: AsyncRedis, shard: int, campaign: str, star
 
 async def count_time_buckets(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> int:
     """Returns how many keys `remove_time_buckets` would remove."""
-    names = await _time_bucket_keys(store, shard, campaign, start, end)
-    return int(await store.exists(*names)) if names else 0
+    key_names = await _time_bucket_keys(store, shard, campaign, start, end)
+    return int(await store.exists(*key_names)) if key_names else 0
 
 
 async def _time_bucket_keys(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> list[str]:

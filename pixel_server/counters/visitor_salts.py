@@ -71,11 +71,11 @@ async def remove_old(store: AsyncRedis, shards: int, now: float) -> int:
     ends = range(newest, int(now - EXPIRY_SECONDS) - BUCKET_SECONDS, -BUCKET_SECONDS)
     removed = 0
     for shard in range(shards):
-        names = [keys.salt(shard, end) for end in ends]
-        if existing := int(await store.exists(*names)):
+        key_names = [keys.salt(shard, end) for end in ends]
+        if existing := int(await store.exists(*key_names)):
             await even_if_full(store, "HSET", keys.REWRITE, "salts", 0)
             await aof_rewrite.request(store)
-            await checkpoint.commit_always(store, shard, [("UNLINK", *names)])
+            await checkpoint.commit_always(store, shard, [("UNLINK", *key_names)])
             removed += existing
     if removed or is_overdue:
         await aof_rewrite.request(store)

@@ -103,8 +103,8 @@ async def _apply_changes(store: AsyncRedis, shards: int, consent: Consent, order
     if not changed:
         return order
     pipe = store.pipeline(transaction=False)
-    for name in changed:
-        storage.queue_record(pipe, name)
+    for campaign_id in changed:
+        storage.queue_record(pipe, campaign_id)
     records = map(storage.unpack_record, await pipe.execute(), changed)
     campaigns = [record for record in records if record is not None]
     entries = [entry for entry in order.entries if entry.id not in changed]

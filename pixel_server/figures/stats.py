@@ -210,9 +210,9 @@ class _Stats:
             return None
         rules = self.sums.rules
         rulesets = []
-        for name in sorted(name.removesuffix(" to") for name in rules if name.endswith(" to")):
-            first, last = rules.get(f"{name} from", 0), rules[f"{name} to"]
-            rulesets.append({"ruleset": name, "from": iso_ms(first * 1000), "to": iso_ms(last * 1000)})
+        for version in sorted(name.removesuffix(" to") for name in rules if name.endswith(" to")):
+            first, last = rules.get(f"{version} from", 0), rules[f"{version} to"]
+            rulesets.append({"ruleset": version, "from": iso_ms(first * 1000), "to": iso_ms(last * 1000)})
         return rulesets
 
     def opens_by_name(self) -> dict[str, Any] | None:

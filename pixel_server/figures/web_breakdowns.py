@@ -59,19 +59,19 @@ async def read(
     zone = time_range.zone
     starts = {datetime.fromtimestamp(at, zone).strftime("%Y%m%d"): at for at in time_range.starts()}
     days = [day for day in starts if day >= first]
-    sums: dict[str, CountsByName] = {name: {} for name in stored_dimensions(dimensions)}
+    sums: dict[str, CountsByName] = {dimension: {} for dimension in stored_dimensions(dimensions)}
     days_with_views = await _days_with_views(store, campaign.id, days, settings.shards)
     async for _, counts in by_day(store, campaign.id, days_with_views, dimensions, settings.shards):
-        for name, day_counts in counts.items():
-            _add(sums[name], day_counts)
+        for dimension, day_counts in counts.items():
+            _add(sums[dimension], day_counts)
     return {
         "campaign": campaign.id,
         "from": ranges.show(starts[days[0]] if days else time_range.end, zone),
         "to": ranges.show(time_range.end, zone),
         "time_zone": zone.key,
         "by": {
-            name: rows(_by_kind(sums["referrer"]) if name == REFERRER_KIND else sums[name])
-            for name in dimensions
+            dimension: rows(_by_kind(sums["referrer"]) if dimension == REFERRER_KIND else sums[dimension])
+            for dimension in dimensions
         },
     }
 
@@ -89,7 +89,7 @@ def ranking_count(dimension: str) -> str:
 
 def stored_dimensions(shown: Iterable[str]) -> list[str]:
     """Returns the stored dimensions from which the shown dimensions are computed."""
-    return list(dict.fromkeys("referrer" if name == REFERRER_KIND else name for name in shown))
+    return list(dict.fromkeys("referrer" if dimension == REFERRER_KIND else dimension for dimension in shown))
 
 
 async def _days_with_views(store: AsyncRedis, campaign: str, days: Sequence[str], shards: int) -> list[str]:
@@ -122,10 +122,10 @@ async def by_day(
                 pipe.hmget(keys.web(shard, campaign, day), dimensions)
         answers: Iterator[list[bytes | None]] = iter(await pipe.execute())
         for day in days[i : i + _BATCH_DAYS]:
-            counts: dict[str, CountsByName] = {name: {} for name in dimensions}
+            counts: dict[str, CountsByName] = {dimension: {} for dimension in dimensions}
             for _ in range(shards):
-                for name, value in zip(dimensions, next(answers), strict=True):
-                    _add(counts[name], web_breakdown.unpack(value))
+                for dimension, value in zip(dimensions, next(answers), strict=True):
+                    _add(counts[dimension], web_breakdown.unpack(value))
             yield day, counts
 
 

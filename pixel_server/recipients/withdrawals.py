@@ -73,8 +73,8 @@ return out
 
 
 def _withdraw_call(marks: Sequence[bytes], *, start_ms: int, is_erasure: bool) -> ScriptCall:
-    names = (keys.WITHDRAWN, keys.WITHDRAWAL_CHANGES)
-    return script_call(_WITHDRAW, keys=names, arguments=(start_ms, int(is_erasure), *marks))
+    script_keys = (keys.WITHDRAWN, keys.WITHDRAWAL_CHANGES)
+    return script_call(_WITHDRAW, keys=script_keys, arguments=(start_ms, int(is_erasure), *marks))
 
 
 _ALLOW = (
