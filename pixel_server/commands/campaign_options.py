@@ -74,7 +74,7 @@ def read_options(options: dict[str, Any]) -> dict[str, Any]:
 def check_fields(fields: dict[str, Any], settings: Settings, zone: str) -> dict[str, Any]:
     """Returns the fields as a Campaign holds them. Raises Failure for the first bad field.
 
-    zone: the campaign's time zone, unless it is among the fields. Times without an offset are in it.
+    zone: time zone of times without an offset, unless the fields have a `time_zone`.
     """
     checks = api_fields.campaign_checks(settings)
     zone = fields.get("time_zone", zone)

@@ -32,24 +32,24 @@ class Main(NamedTuple):
 @click.command()
 @click.option("--pid", default=1, show_default=True, help="Main process of the container.")
 def healthcheck(pid: int) -> None:
-    """Check `up`, `serve` or `work` from inside its container. The exit code is 1 if it is not well.
+    """Check `up`, `serve` or `work` from inside its container. The exit code is 1 if the check fails.
 
-    A web process must answer. Of a worker, Redis must have a heartbeat of the last ten seconds from this
-    machine.
+    A web process must answer. For workers, Redis must hold a heartbeat from this machine that is at most ten
+    seconds old.
     """
     main = find_main(_words_of(pid), os.environ.get("PORT", ""))
     if main.command == "work":
-        seen = _count_workers(Settings.from_env(), socket.gethostname())
-        if not seen:
+        count = _count_workers(Settings.from_env(), socket.gethostname())
+        if not count:
             raise Failure(f"no worker of this machine has been seen for {WORKER_SEEN_SECONDS} s")
-        click.echo(f"workers seen: {seen}")
+        click.echo(f"workers seen: {count}")
     else:
         _require_answer(main.port)
         click.echo(f"port {main.port} answers")
 
 
 def _words_of(pid: int) -> list[str]:
-    """Returns the words of a process's command line, also of those that it passes to a shell."""
+    """Returns the words of a process's command line. A command that is passed to a shell is split too."""
     try:
         line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except OSError as error:
@@ -60,7 +60,7 @@ def _words_of(pid: int) -> list[str]:
 def find_main(words: list[str], port_set: str) -> Main:
     """Returns the main process, from the words of its command line. port_set: the variable `PORT`.
 
-    Without a command of this program among the words, the process counts as a web process.
+    If no command of this program is among the words, the process counts as a web process.
     """
     begins = [
         number + 1
