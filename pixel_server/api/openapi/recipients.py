@@ -37,20 +37,21 @@ OPERATIONS = {
         _page_or_lines("Recipient"),
         "`opened`: with any open. `person`: with an open by a person, or a proxy for a person. "
         "`machine_only`: every open was a prefetch's or a scanner's. `unopened`: on the list (by an upload, "
-        "or by links made with `sent`) and without an open. Recipients who withdrew are not in it, because "
-        "their opens are dropped. 409 without a list. A page may be shorter than `limit`.",
+        "or by links made with `sent`) and without an open; recipients who withdrew are left out, because "
+        "their opens are dropped. 409: `unopened` without a list, or recipients are not kept. A page may be "
+        "shorter than `limit`.",
         problems=(409,),
     ),
     "upload_recipients": Operation(
         "Upload the recipients of a campaign",
         ok("Lines are stored.", ref("Uploaded")),
         "A line for each recipient: NDJSON of `{recipient, name}`, or CSV whose first line names the columns "
-        "`recipient` and, optionally, `name`. Any number of lines, in UTF-8 or as spreadsheets write. An "
+        "`recipient` and, optionally, `name`. Any number of lines, in UTF-8 or a charset of spreadsheets. An "
         "upload adds to the list; the same list can be sent again without harm. The mails to its recipients "
         "count as sent, each once, unless `sent` is false. Names are stored in mode `identified` only, and "
         "dropped in others. Lines that cannot be used are left out; `errors` names the first "
         f"{uploads.Upload.MAX_ERRORS}, and the others are stored. 422: no line can be used. If the body is "
-        "cut off, its whole lines are stored.",
+        "cut off, the lines that arrived completely are stored.",
         body={**content(_LIST, uploads.NDJSON), **content(_LIST, uploads.CSV)},
         problems=(409, 415, 422),
     ),

@@ -43,27 +43,28 @@ OPERATIONS = {
         _or_csv("The figures.", {"anyOf": [ref("Stats"), ref("SharedStats")]}),
         f"Without `from` and `to`: totals of all time, series of the last {ranges.DEFAULT_DAYS} days. "
         f"Without `from`: the {ranges.DEFAULT_DAYS} days up to `to`. Without `to`: up to the end of the "
-        f"running interval. At most {ranges.MAX_DAYS} days by `day` in the campaign's own zone; otherwise "
-        f"{ranges.MAX_FINE_DAYS}, read from the 15-minute series. {MAY_SHARE}, by `day` in the campaign's "
-        "zone (403 otherwise), and is shown `SharedStats`: days that have ended and have `min_cell` visits "
-        "(of mail: opens), and sums of these days. Without `from` and `to`: of the last "
-        f"{disclosure.DEFAULT_DAYS} days kept. With `Accept: text/csv`: `series` as a table.",
+        f"running interval. At most {ranges.MAX_DAYS} days if the interval is `day` and the zone is the "
+        f"campaign's; otherwise at most {ranges.MAX_FINE_DAYS} days, read from the 15-minute series. "
+        f"{MAY_SHARE}, by `day` in the campaign's zone only (403 otherwise). The answer is then "
+        "`SharedStats`: the days that have ended and have at least `min_cell` visits (for mail: opens), and "
+        f"the sums of these days; without `from` and `to`, of the last {disclosure.DEFAULT_DAYS} days kept. "
+        "With `Accept: text/csv`: `series` as a table.",
     ),
     "show_breakdowns": Operation(
         "Views and visits of pages by page, referrer, country and more",
         _or_csv("Views and visits by name.", ref("Breakdowns")),
-        "Days of the campaign's own zone. Without `from` and `to`: the last "
+        "The range consists of days in the campaign's zone. Without `from` and `to`: the last "
         f"{ranges.DEFAULT_DAYS} days. At least the {web_breakdown.KEPT_NAMES} names with most views of each "
         f"day and shard are kept, and {web_breakdowns.MAX_NAMES} are shown; the rest is `(other)`. A name "
         f"has {web_names.MAX_NAME_BYTES} bytes at most. With `Accept: text/csv`: a row for each name. 409: a "
-        "mail campaign, or another interval.",
+        "mail campaign, or an interval or zone that does not fit.",
         problems=(409,),
     ),
     "compare_campaigns": Operation(
         "Campaigns side by side",
         ok("A page of the campaigns, in the order of `ids`.", page("Compared")),
-        "In the range of each campaign as in `show_stats`. `to_first` of a range is null if the campaign has "
-        "hidden recipients.",
+        "The range of each campaign is as in `show_stats`. In a range, `to_first` is null if the campaign "
+        "has hidden recipients.",
         problems=(404,),
     ),
 }
@@ -79,19 +80,23 @@ _OPEN_RATE = or_null(
     answer(
         low=_RATE,
         high=_RATE,
-        estimate=or_null({"type": "number"}, "Null if too few are visible, or in a range."),
-        interval=or_null(array(_RATE, minItems=2, maxItems=2), "95 %; null with `estimate`."),
-        method=text_or_null("How the estimate was made; null with `estimate`."),
+        estimate=or_null({"type": "number"}, "Null if too few recipients are not hidden, or in a range."),
+        interval=or_null(
+            array(_RATE, minItems=2, maxItems=2),
+            "The 95 % interval of `estimate`; null if `estimate` is null.",
+        ),
+        method=text_or_null("How `estimate` was made; null if `estimate` is null."),
     ),
     "Shares of the mails `delivered`. `low`: recipients with an open by a person, or a proxy for a person. "
-    "`high`: recipients with any open, plus anonymous opens. `estimate` assumes that recipients whose client "
-    "hides them (Apple) read as often as the others. Of 100 delivered, 60 hidden of whom 3 read elsewhere "
-    "too, 10 openers among the 40 others and 2 more by scanners alone: low 0.13, high 0.72, estimate 0.25, "
-    "interval 0.16 to 0.37. Mails to recipients who withdrew, have links of mode `off`, or ask not to be "
-    "followed where that is dropped, are delivered, but their opens are not known: `high` and `estimate` are "
-    "too low by their share. Apple does not fetch every mail: an unread mail that it did not fetch counts as "
-    "visible, and makes `estimate` too low. A machine that nothing gives away counts as a person. Null: "
-    "nothing `delivered`, more openers than delivered, or recipients are not told apart.",
+    "`high`: recipients with any open, plus anonymous opens. `estimate` assumes that recipients whose "
+    "client hides them (Apple) read as often as the others. Example: 100 mails are delivered. 60 recipients "
+    "are hidden, and 3 of them also opened in another client. Of the other 40, 10 opened, and 2 more had "
+    "opens only by scanners. Then `low` is 0.13, `high` 0.72, `estimate` 0.25, and `interval` 0.16 to 0.37. "
+    "Some mails are delivered, but their opens are not known: mails in mode `off`, mails to recipients who "
+    "withdrew, and mails whose opens are dropped because of GPC or DNT. They make `high` and `estimate` too "
+    "low. Apple does not fetch every mail: an unread mail that it did not fetch counts as not hidden, and "
+    "makes `estimate` too low. A machine that cannot be recognised counts as a person. Null: nothing "
+    "`delivered`, more openers than delivered, or recipients are not told apart.",
 )
 _STATS: dict[str, Any] = {
     "campaign": ref("CampaignId"),
@@ -107,7 +112,7 @@ _STATS: dict[str, Any] = {
     "sent": or_null(
         count(""),
         "The campaign's `sent`; without it, the recipients whose links were made with `sent`. In modes "
-        "`count` and `last` each call counts them anew.",
+        "`count` and `last`, each call counts its recipients again.",
     ),
     "delivered": or_null(count(""), "`sent` less `bounced`; null if not known."),
     "rules": or_null(
@@ -121,33 +126,40 @@ _STATS: dict[str, Any] = {
     "opens_person_by": or_null(
         answer(
             client=array(ref("OpensOf"), description="Mail program, or the browser of a webmail."),
-            device=array(ref("OpensOf"), description="`desktop`, `phone`, `tablet`. Without proxies."),
-            country=array(ref("OpensOf"), description="ISO 3166-1, by address. Without proxies."),
+            device=array(
+                ref("OpensOf"),
+                description="`desktop`, `phone` or `tablet`. Opens through proxies are left out.",
+            ),
+            country=array(
+                ref("OpensOf"), description="ISO 3166-1 code, by address. Opens through proxies are left out."
+            ),
         ),
-        f"Opens by people, or by proxies for people; the {stats.MAX_NAMES} most frequent of each. They are "
-        "kept by day of the campaign's zone. Null in a range of over "
-        f"{campaign_sums.MAX_BREAKDOWN_DAYS} days or by another interval, in a mode that does not "
-        "tell recipients apart, and for web pages.",
+        f"Opens by people, or by proxies for people, under the {stats.MAX_NAMES} most frequent names. They "
+        "are kept by day of the campaign's zone. Null in a range of over "
+        f"{campaign_sums.MAX_BREAKDOWN_DAYS} days or by another interval, in a mode that does not tell "
+        "recipients apart, and for web pages.",
     ),
     "time_on_page": or_null(
         _quartiles(views=count("Views that were measured.")),
-        "Seconds, of a web campaign: the time for which `p.js` reported the page visible, else the time to "
-        "the next view of the visit. Null as `opens_person_by`, or if nothing was measured.",
+        "Only for web campaigns, in seconds: the time for which `p.js` reported the page visible, else the "
+        "time to the next view of the visit. Null in the same ranges as `opens_person_by`, or if nothing "
+        "was measured.",
     ),
     "time_of_visit": or_null(
         _quartiles(visits=count("Visits of more than one instant.")),
-        "Seconds from the first to the last request of the visit. Null likewise.",
+        "Seconds from the first to the last request of the visit. Null under the same conditions as "
+        "`time_on_page`.",
     ),
     "bounce_share": or_null(_RATE, "`bounces` of `visits`."),
     "visitor_unit": {
         "enum": ["visitors", "visitor-days", None],
-        "description": "Unit of `unique_visitors`. Without a cookie a visitor is another one each day. Null: "
-        "mail.",
+        "description": "Unit of `unique_visitors`. With identity `cookieless`, a visitor counts again on "
+        "each day. Null for email.",
     },
     "time_to_open": or_null(
         _quartiles(recipients=count("Recipients whose first open by a person lies in the range.")),
-        "Seconds from sending to the first open by a person. Null as `opens_person_by`, or if no time of "
-        "sending was known when the opens were counted: neither the links' `sent_at` nor the campaign's.",
+        "Seconds from sending to the first open by a person. Null where `opens_person_by` is null, or if "
+        "neither `sent_at` of the links nor `sent_at` of the campaign was set when the opens were counted.",
     ),
     "verdicts": {
         "type": "object",
@@ -157,26 +169,29 @@ _STATS: dict[str, Any] = {
     },
     "open_rate": _OPEN_RATE,
     "last_hit": instant_or_null(
-        "Time of the last hit of all time, whatever the range; null if there is none, or if it was counted "
-        "by an old version."
+        "Time of the last hit of all time, whatever the range; null if there is no hit, or if an old version "
+        "counted the last hit."
     ),
-    "closed_at": instant_or_null("Time from which opens change no unique figure; null if they do."),
+    "closed_at": instant_or_null(
+        "Time from which opens no longer change unique figures; null if the campaign is open."
+    ),
     "over": flag("Whether more recipients opened than mails were `delivered`."),
     "hidden": or_null(
         answer(
             recipients=count("Recipients whose client loads all images by machine, read or not (Apple's)."),
             person=count("Recipients among them for whom a person opened too, in another client."),
         ),
-        "What `estimate` is made from. Null for pages and if recipients are not told apart; in a range null "
-        "unless there are none over all time.",
+        "Numbers that `estimate` is made from. Null for web campaigns, and if recipients are not told "
+        "apart. In a range, null if the campaign has any hidden recipients.",
     ),
     "clipped": or_null(
         answer(
             share=_RATE,
             of=count("Recipients for whom a person, or a proxy for a person, loaded the upper pixel."),
         ),
-        "Share of mails with two pixels whose lower pixel never came: Gmail shows 102 KB of a mail. Null in "
-        "a range, for pages, if recipients are not told apart, and while no upper pixel was loaded.",
+        "Share of mails with two pixels whose lower pixel was never loaded: Gmail shows only 102 KB of a "
+        "mail. Null in a range, for web campaigns, if recipients are not told apart, and if no upper pixel "
+        "was loaded.",
     ),
     "series": array({"anyOf": [ref("EmailInterval"), ref("WebInterval")]}),
     "notes": array(ref("Note"), description="Notes in the range of `series`, in order of time."),
@@ -186,14 +201,14 @@ _COMPARED_TO_FIRST = or_null(
     answer(
         difference={
             "type": "number",
-            "description": "This campaign's share less the first's: the share that a person opened, among "
-            "recipients whose client does not hide them (`hidden` in `Stats`). So it does not matter how "
-            "many use Apple's mail.",
+            "description": "This campaign's share less the share of the first campaign. The share is the "
+            "part of the recipients for whom a person opened, without recipients whose client hides them "
+            "(`hidden` in `Stats`). So the number of users of Apple's mail does not matter.",
         },
-        interval=array({"type": "number"}, minItems=2, maxItems=2, description="95 %."),
+        interval=array({"type": "number"}, minItems=2, maxItems=2, description="The 95 % interval."),
         p_value={"type": "number", "minimum": 0, "maximum": 1},
         significant=flag("Whether chance is unlikely to be the cause: a p-value below 0.05."),
-        method=text("Method of interval and test."),
+        method=text("How `interval` and `p_value` were made."),
     ),
     "Null for the first campaign itself, and for a campaign without a rate or with anonymous opens.",
 )
@@ -202,7 +217,7 @@ SCHEMAS = {
     "OfClass": answer(
         hits=figure("Hits of this class."),
         recipients=or_null(
-            count(""), "Recipients with an open of this class, `proxy` under `person`. Null if not known."
+            count(""), "Recipients with an open of this class; `person` includes `proxy`. Null if not known."
         ),
     ),
     "Estimate": {
@@ -211,12 +226,15 @@ SCHEMAS = {
                 method={"const": "HyperLogLog"},
                 standard_error={
                     "const": hyperloglog.STANDARD_ERROR,
-                    "description": "As a fraction of the figure.",
+                    "description": "Standard error, as a fraction of the figure.",
                 },
             ),
             answer(
                 method={"const": "histogram"},
-                relative_error={"type": "number", "description": "At most, as a fraction of the figure."},
+                relative_error={
+                    "type": "number",
+                    "description": "Largest error, as a fraction of the figure.",
+                },
             ),
         ]
     },
@@ -227,7 +245,9 @@ SCHEMAS = {
     "Breakdowns": answer(
         campaign=ref("CampaignId"),
         **{
-            "from": instant("First instant of the range, or of the first day in it that is still kept."),
+            "from": instant(
+                "First instant of the range, or of the first day in the range that is still kept."
+            ),
             "to": instant("End of the range, not in it."),
         },
         time_zone=ref("TimeZone"),
@@ -235,11 +255,14 @@ SCHEMAS = {
             "type": "object",
             "properties": {name: array(ref("ViewsOf")) for name in web_breakdowns.SHOWN_DIMENSIONS},
             "additionalProperties": False,
-            "description": "Most visits first. Views and visits of each add up to those of the range.",
+            "description": "Names with most visits first. The views and visits of each dimension add up to "
+            "the views and visits of the range.",
         },
     ),
     "ViewsOf": answer(
-        name=text("A text that strangers sent, never HTML. `(none)`, `(unknown)`, `(other)`."),
+        name=text(
+            "A text that strangers sent, not to be shown as HTML; or `(none)`, `(unknown)`, `(other)`."
+        ),
         views=count("Views of this page or country; or views in visits that began or ended with this name."),
         visits=count("Visits that began with this name; of `exit_page`, visits that ended there."),
     ),
