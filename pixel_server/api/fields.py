@@ -151,9 +151,9 @@ instant_or_null = or_null(instant)
 
 
 def with_offset(text: str, zone: ZoneInfo) -> str:
-    """Returns a date, or a date and time, with its offset, as `instant` takes it.
+    """Adds the offset of a zone to a date and time without an offset.
 
-    Without an offset it is in the zone, and a date alone is its first instant: `"2026-11-24"` becomes
+    A date alone stands for the first instant of the day: `"2026-11-24"` becomes
     `"2026-11-24T00:00:00+01:00"`. Returns an invalid text unchanged, so that `instant` refuses it.
     """
     try:
@@ -164,7 +164,7 @@ def with_offset(text: str, zone: ZoneInfo) -> str:
 
 
 def with_offset_or_end_of_day(text: str, zone: ZoneInfo) -> str:
-    """Returns what `with_offset` returns, except that a date alone is the end of its day."""
+    """Does the same as `with_offset`, but a date alone stands for the end of the day."""
     try:
         return with_offset((date.fromisoformat(text.strip()) + timedelta(days=1)).isoformat(), zone)
     except (ValueError, OverflowError):

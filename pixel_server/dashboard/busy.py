@@ -1,4 +1,4 @@
-"""Answers requests with 503 while too many requests wait. The answers are built once, to be cheap."""
+"""Answers requests with 503 while too many requests wait. The answers are built once, so they are cheap."""
 
 from __future__ import annotations
 

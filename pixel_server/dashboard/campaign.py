@@ -26,7 +26,7 @@ from pixel_server.recipients import lists
 from pixel_server.times import iso_ms
 
 MAX_TABLE_ROWS = 750
-"""Rows of the table below a chart. Rows without hits are left out first, then the oldest rows."""
+"""Largest number of rows of the table below a chart. Rows without hits are left out first, then old rows."""
 WEB_DIMENSIONS = (
     *("page", "entry_page", "exit_page", "referrer", "referrer_kind"),
     *("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"),
@@ -70,19 +70,19 @@ async def show(
 ) -> Response:
     """Returns the page of a campaign.
 
-    note, problem: the form of a note that was refused, and the reason. range_errors, submitted: the messages
-    on a range that was refused, and the fields of the range as they were submitted.
+    If a note was refused: note is its form, and problem the reason. If a range was refused: range_errors are
+    the messages, and submitted the fields of the range as they were sent.
     """
     now = api.clock()
     period = ranges.parse(range_query, campaign.time_zone, now)
-    late = await asyncio.to_thread(api.late_since)
+    late_since = await asyncio.to_thread(api.late_since)
     campaign_stats = await _stats_of_page(api, campaign, period, now)
     picker = range_picker.context(range_query, campaign.zone, period, now)
     context: dict[str, Any] = {
         "campaign": campaign,
         "submitted": submitted or {},
         "stats": campaign_stats,
-        "late": late,
+        "late_since": late_since,
         "texts": figure_texts.texts_of(campaign_stats),
         "changes": await figure_texts.changes(api, campaign, period, campaign_stats, now),
         "rate": svg.open_rate_bar(campaign_stats["open_rate"]),
@@ -108,8 +108,8 @@ async def stats_json(api: Api, request: Request) -> Response:
     if request.state.has_shared_key:
         return reply(await shared_figures.read_shared(api, campaign, request.query_params))
     campaign_stats = await _read_stats(api, campaign, request.query_params)
-    late = await asyncio.to_thread(api.late_since)
-    return reply({**campaign_stats, "late_since": None if late is None else iso_ms(late)})
+    late_since = await asyncio.to_thread(api.late_since)
+    return reply({**campaign_stats, "late_since": None if late_since is None else iso_ms(late_since)})
 
 
 async def series(api: Api, request: Request) -> Response:
@@ -179,7 +179,7 @@ def _chart(campaign_stats: Mapping[str, Any], campaign: Campaign) -> dict[str, A
 
 
 def _with_notes(series: Sequence[dict[str, Any]], notes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns each interval with `notes`, the texts of the notes in this interval."""
+    """Returns the intervals, each with the field `notes`: the texts of the notes in the interval."""
     starts = [datetime.fromisoformat(item["start"]) for item in series]
     texts: list[list[str]] = [[] for _ in series]
     for note in notes:

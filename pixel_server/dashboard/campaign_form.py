@@ -29,7 +29,7 @@ WEB_MODES = {
 }
 """Texts that say what is stored about a visitor, by mode."""
 MAIL_ONLY = ("last", "identified")
-"""Modes that are the same as another mode for a web site."""
+"""Modes that, for a web site, mean the same as another mode."""
 PATHS = {
     "exact": "As they are: /tea, /tea/ and /tea/index.html are three pages.",
     "folded": "Folded: /tea, /tea/ and /tea/index.html are one page, /tea.",
@@ -84,7 +84,7 @@ def _texts_of(field: Field, value: Any, campaign: Campaign) -> dict[str, str]:
         kinds = [kind for kind in field.choices if campaign.kind == "email" or kind not in _EMAIL_KEPT]
         return {f"{field.name}_{kind}": _number(value.get(kind)) for kind in kinds}
     if field.type == "integer":
-        return {field.name: _number(value or None if _is_empty_zero(field) else value)}
+        return {field.name: _number(value or None if _empty_means_zero(field) else value)}
     if field.type == "instant":
         return {field.name: _local(value, campaign.zone)}
     if field.type == "origins":
@@ -92,7 +92,7 @@ def _texts_of(field: Field, value: Any, campaign: Campaign) -> dict[str, str]:
     return {field.name: value or ""}
 
 
-def _is_empty_zero(field: Field) -> bool:
+def _empty_means_zero(field: Field) -> bool:
     """Returns whether an empty text stands for 0, because null is not a value of the field."""
     return not field.is_nullable and field.minimum == 0
 
@@ -100,7 +100,7 @@ def _is_empty_zero(field: Field) -> bool:
 def content(fields: Mapping[str, str], zone: str) -> dict[str, Any]:
     """Returns the content of an API call for the submitted fields. Missing fields are left out.
 
-    zone: the time zone of the time of sending, unless that has an offset.
+    zone: the time zone of a time of sending that has no offset.
     """
     body: dict[str, Any] = {name: fields[name].strip() for name in ("id", "kind") if name in fields}
     for field in FIELDS:
@@ -115,10 +115,10 @@ def content(fields: Mapping[str, str], zone: str) -> dict[str, Any]:
 
 
 def _value_of(field: Field, text: str, zone: str) -> Any:
-    """Returns a field's value as the API takes it. Returns an invalid text unchanged, to be refused."""
+    """Returns a field's value as the API takes it. Returns an invalid text unchanged: the API refuses it."""
     if field.type == "integer":
         number = forms.parse_whole(text)
-        return 0 if number is None and _is_empty_zero(field) else number
+        return 0 if number is None and _empty_means_zero(field) else number
     if field.type == "instant":
         return _iso_instant(text.strip(), zone)
     if field.type == "origins":
@@ -127,7 +127,7 @@ def _value_of(field: Field, text: str, zone: str) -> Any:
 
 
 def of_kind(fields: Mapping[str, str], kind: str) -> dict[str, str]:
-    """Returns the fields without those of the other kind. A new form has the fields of both."""
+    """Returns the fields of one kind. The form for a new campaign has the fields of both kinds."""
     mail_retention = tuple(f"keep_{data}" for data in _EMAIL_KEPT)
     other_fields = {"email": WEB_ONLY, "web": (*EMAIL_ONLY, *mail_retention)}.get(kind, ())
     return {name: text for name, text in fields.items() if name not in other_fields}
@@ -154,5 +154,5 @@ def _local(at: int | None, zone: ZoneInfo) -> str:
 
 
 def _iso_instant(text: str, zone: str) -> str | None:
-    """Returns the time with its offset, or None for no text."""
+    """Returns the time with its offset, or None if the text is empty."""
     return with_offset(text, ZoneInfo(zone if zone in time_zones() else "UTC")) if text else None

@@ -46,10 +46,10 @@ async def page(api: Api, request: Request) -> Response:
         range_query, periods, status = {}, [], problem.status
         errors += [f"{text}." for text in range_picker.error_messages(problem)]
     is_shown = len(chosen) > 1 and status in (200, 404) and len(periods) == len(chosen)
-    late = await asyncio.to_thread(api.late_since)
+    late_since = await asyncio.to_thread(api.late_since)
     tables = [await _table(api, chosen, range_query, kind) if is_shown else None for kind in ("email", "web")]
     context = {
-        "late": late,
+        "late_since": late_since,
         "as_of": min(
             (row["stats"]["as_of"] for table in tables if table for row in table["rows"]), default=""
         ),
@@ -99,7 +99,7 @@ def _picker(api: Api, chosen: Sequence[Campaign], range_query: dict[str, str]) -
 
 
 async def _table(api: Api, chosen: Sequence[Campaign], range_query: dict[str, str], kind: str) -> Any:
-    """Returns the table of the campaigns of a kind, with their figures. Returns None if there are none."""
+    """Returns the table of the chosen campaigns of a kind, or None if no chosen campaign is of this kind."""
     now = api.clock()
     campaign_figures: list[CampaignStats] = []
     rows: list[dict[str, Any]] = []

@@ -13,7 +13,7 @@ from pixel_server.dashboard import render
 from pixel_server.problems import Problem
 
 MAX_ERRORS = 20
-"""Error messages that a form shows."""
+"""Largest number of error messages that a form shows."""
 
 
 def parse_whole(text: str) -> int | str | None:
@@ -33,7 +33,7 @@ def lines(text: str) -> list[str]:
 
 
 def errors(problem: Problem | None) -> dict[str, list[str]]:
-    """Returns the error messages of each field. `row` of an error is the index of a row of a list."""
+    """Returns the error messages of each field. An error in a list has `row`, counted from 0."""
     by_field: dict[str, list[str]] = {}
     for error in (problem.errors or [] if problem else [])[:MAX_ERRORS]:
         row = f"Row {error['row'] + 1} " if "row" in error else ""
@@ -50,9 +50,10 @@ def page(
     context: Mapping[str, Any],
     problem: Problem | None = None,
 ) -> Response:
-    """Returns the page of a form with its fields and, if it was refused, its error messages.
+    """Returns the page of a form with its fields and, if the form was refused, with error messages.
 
-    Raises the problem again if no form can solve it: the campaign was deleted, Redis does not answer.
+    problem: the reason of the refusal. It is raised again if the user cannot correct it in the form, because
+    the campaign was deleted or Redis does not answer.
     """
     if problem and problem.status not in (409, 422):
         raise problem
@@ -66,5 +67,5 @@ def page(
 
 
 def done(api: Api, path: str, message: str, count: int | None = None) -> Response:
-    """Redirects to a page with a success message, a name in `render.DONE_MESSAGES`. path: below the base."""
+    """Redirects to a page that shows a success message. message: a name in `render.DONE_MESSAGES`."""
     return render.redirect(api, f"{path}?done={message}" + (f"&n={count}" if count is not None else ""))

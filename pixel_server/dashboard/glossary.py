@@ -66,7 +66,7 @@ DEFINITIONS = {
     "scanner": (
         "Mail gateways, bots, program libraries, requests right after sending, and bursts of requests."
     ),
-    "own": "Your own test mails and networks.",
+    "own": "Requests from your own test mails and networks.",
     "unknown": "Requests of no other class.",
     "last_hit": "Time of the newest counted request.",
     "time_to_open_median": (

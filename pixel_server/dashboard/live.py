@@ -24,7 +24,7 @@ from pixel_server.dashboard.live_feed import Event, Listener, Query, ReadTexts, 
 from pixel_server.problems import Problem
 
 MAX_LISTENERS = 200
-"""Listeners of one process, for all campaigns. Further pages poll every 2 s instead."""
+"""Largest number of listeners of one process, for all campaigns. Further pages poll every 2 s instead."""
 MAX_STREAM_SECONDS = 600.0
 """Seconds until a stream ends and the page connects again, which checks its session again."""
 BROWSER_RETRY_MS = 2000
@@ -40,12 +40,12 @@ _RANGE_PARAMS = ("from", "to", "until", "interval", "tz")
 
 
 class _Subscription(NamedTuple):
-    """A request for live figures. key: the id of the API key. first: the first event to send."""
+    """A request for live figures."""
 
     campaign: str
-    key: str
+    key_id: str
     query: Query
-    first: Event
+    first_event: Event
 
 
 def _too_many() -> Problem:
@@ -73,14 +73,14 @@ class Live:
         params = request.query_params
         query = tuple((name, params[name][:40]) for name in _RANGE_PARAMS if params.get(name))
         watch = self._watches.get(campaign.id)
-        first = None if watch is None or watch.ended else watch.last_event(query)
-        if first is None:
+        first_event = None if watch is None or watch.has_ended else watch.last_event(query)
+        if first_event is None:
             if watch is not None and not watch.has_room(query):
                 raise _too_many()
             read = functools.partial(live_feed.read_event, self._read_texts, api, campaign, query)
-            first = await api.recent.get(("live", campaign.id, query, int(api.clock())), read)
+            first_event = await api.recent.get(("live", campaign.id, query, int(api.clock())), read)
         stop = anyio.Event()
-        subscription = _Subscription(campaign.id, request.state.session.key_id, query, first)
+        subscription = _Subscription(campaign.id, request.state.session.key_id, query, first_event)
         return EventSourceResponse(
             self._events(api, subscription, stop),
             ping=PING_SECONDS,
@@ -94,7 +94,7 @@ class Live:
     ) -> AsyncIterator[ServerSentEvent]:
         if self.listeners >= MAX_LISTENERS:  # several requests came at the same time
             return
-        listener = Listener(subscription.key, subscription.query)
+        listener = Listener(subscription.key_id, subscription.query)
         watch = self._join(api, subscription, listener)
         try:
             yield ServerSentEvent(retry=BROWSER_RETRY_MS)
@@ -114,8 +114,8 @@ class Live:
 
     def _join(self, api: Api, subscription: _Subscription, listener: Listener) -> Watch:
         watch = self._watches.get(subscription.campaign)
-        if watch is None or watch.ended:
+        if watch is None or watch.has_ended:
             watch = Watch(api, subscription.campaign, self._read_texts)
             self._watches[subscription.campaign] = watch
-        watch.join(listener, subscription.first)
+        watch.join(listener, subscription.first_event)
         return watch

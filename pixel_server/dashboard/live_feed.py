@@ -1,8 +1,8 @@
 """Watches campaigns for changes: one task per campaign, shared by all its listeners.
 
-The task checks once a second, in one round trip, whether anything of the campaign has changed. Only then it
-reads the figures, once for each range that a listener shows. A slow listener gets only the latest event,
-and does not delay others.
+The task checks once a second, in one round trip, whether anything of the campaign has changed. After a
+change, it reads the figures, once for each range that a listener shows. A slow listener gets only the latest
+event, and does not delay others.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CHECK_SECONDS = 1.0
 MAX_AGE_SECONDS = 15.0
 """Seconds after which figures are read again without a change, because days end and `as_of` advances."""
 MAX_RANGES = 20
-"""Ranges of one campaign that can be live at the same time."""
+"""Largest number of ranges of one campaign that can be live at the same time."""
 
 ReadTexts = Callable[[Api, Campaign, Mapping[str, str]], Awaitable[tuple[Mapping[str, str], str]]]
 """Returns (the text of each figure by its path, `as_of`) for a campaign and the range of a page's query."""
@@ -60,10 +60,10 @@ async def read_event(read_texts: ReadTexts, api: Api, campaign: Campaign, query:
 
 
 class Listener:
-    """A browser tab that shows live figures. key: the id of the API key of its session."""
+    """A browser tab that shows live figures. key_id: the id of the API key of its session."""
 
-    def __init__(self, key: str, query: Query) -> None:
-        self.key = key
+    def __init__(self, key_id: str, query: Query) -> None:
+        self.key_id = key_id
         self.query = query
         self._event: Event | None = None
         self._has_event = asyncio.Event()
@@ -95,7 +95,7 @@ class Watch:
         self._task = asyncio.create_task(self._run())
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         return self._task.done()
 
     def last_event(self, query: Query) -> Event | None:
@@ -107,10 +107,10 @@ class Watch:
         queries = {listener.query for listener in self.listeners}
         return query in queries or len(queries) < MAX_RANGES
 
-    def join(self, listener: Listener, first: Event) -> None:
-        """Adds a listener and sends the last event of its range, or `first` if there is none."""
+    def join(self, listener: Listener, first_event: Event) -> None:
+        """Adds a listener. Sends the last event of its range, or `first_event` if there was no event yet."""
         self.listeners.add(listener)
-        listener.send(self._last_events.get(listener.query, first))
+        listener.send(self._last_events.get(listener.query, first_event))
 
     def leave(self, listener: Listener) -> None:
         self.listeners.discard(listener)
@@ -145,13 +145,13 @@ class Watch:
                 self._end(listener, RECONNECT)
 
     async def _check(self) -> None:
-        key_ids = sorted({listener.key for listener in self.listeners})
+        key_ids = sorted({listener.key_id for listener in self.listeners})
         state, key_exists = await self._read_state(key_ids)
-        revoked = {key for key, exists in zip(key_ids, key_exists, strict=True) if not exists}
+        revoked = {key_id for key_id, exists in zip(key_ids, key_exists, strict=True) if not exists}
         for listener in list(self.listeners):
             if state[0] is None:
                 self._end(listener, DELETED)
-            elif listener.key in revoked:
+            elif listener.key_id in revoked:
                 self._end(listener, REVOKED)
 
         queries = {listener.query for listener in self.listeners}
@@ -167,16 +167,16 @@ class Watch:
     async def _read_state(self, key_ids: list[str]) -> tuple[list[Any], list[int]]:
         """Returns values that change with every change of a figure, and whether each key exists.
 
-        The first value is the campaign's record, None if the campaign was deleted.
+        The first value is the campaign's record, or None if the campaign was deleted.
         """
-        name, shards = self._campaign, self._api.settings.shards
+        campaign, shards = self._campaign, self._api.settings.shards
         pipe = self._api.store.pipeline(transaction=False)
-        pipe.hget(keys.campaign(name), "record")
-        pipe.hmget(keys.DROPPED, [keys.dropped_field(name, why) for why in ("gpc", "out", "origin")])
+        pipe.hget(keys.campaign(campaign), "record")
+        pipe.hmget(keys.DROPPED, [keys.dropped_field(campaign, why) for why in ("gpc", "out", "origin")])
         for shard in range(shards):
-            pipe.hgetall(keys.total(shard, name))
-        for key in key_ids:
-            pipe.exists(keys.api_key(key))
+            pipe.hgetall(keys.total(shard, campaign))
+        for key_id in key_ids:
+            pipe.exists(keys.api_key(key_id))
         answers = await pipe.execute()
         return answers[: 2 + shards], answers[2 + shards :]
 

@@ -41,5 +41,5 @@ def _range_query(request: Request) -> dict[str, str]:
     return range_picker.query(dict(parse_qsl(request.state.form.get("range", ""))))
 
 
-def _back(api: Api, campaign: str, range_query: dict[str, str], done: str) -> Response:
-    return render.redirect(api, f"campaigns/{campaign}?{urlencode({**range_query, 'done': done})}#notes")
+def _back(api: Api, campaign: str, range_query: dict[str, str], message: str) -> Response:
+    return render.redirect(api, f"campaigns/{campaign}?{urlencode({**range_query, 'done': message})}#notes")

@@ -20,9 +20,9 @@ from pixel_server.store import audit_log
 from pixel_server.tokens import decode_unreserved
 
 PAGE_ROWS = 100
-"""Withdrawals on a page, approximately."""
+"""Largest number of withdrawals on a page."""
 MAX_FORM_BYTES = 1 << 20
-"""Bytes of a form with a list of recipients."""
+"""Largest size of a form with a list of recipients."""
 _token_in_url = re.compile(r"/o/([\w-]+)\.gif|[?&]t=([\w-]+)", re.ASCII).search
 
 
@@ -39,7 +39,7 @@ async def allow(api: Api, request: Request) -> Response:
 
 
 async def _change(api: Api, request: Request, field: str) -> Response:
-    """Withdraws the recipients in the field `recipients`, or allows those in the field `ended`."""
+    """Withdraws the recipients in the field `recipients`, or records the recipients in `ended` again."""
     fields = request.state.form
     content = {"recipients": forms.lines(fields.get(field, ""))}
     try:
@@ -120,9 +120,9 @@ async def list_actions(api: Api, request: Request) -> Response:
     return await _audit(api, request, "recipients")
 
 
-async def _audit(api: Api, request: Request, log: audit_log.Log) -> Response:
+async def _audit(api: Api, request: Request, log_name: audit_log.Log) -> Response:
     after = request.query_params.get("after")
-    items, next_cursor = await audit.audit_page(api, request.query_params, log)
-    counts = await audit_log.recipient_counts(api.store) if log == "recipients" else {}
-    context = {"items": items, "next": next_cursor, "after": after, "counts": counts, "log": log}
+    items, next_cursor = await audit.audit_page(api, request.query_params, log_name)
+    counts = await audit_log.recipient_counts(api.store) if log_name == "recipients" else {}
+    context = {"items": items, "next": next_cursor, "after": after, "counts": counts, "log": log_name}
     return render.page(api, request, "audit.html", context)

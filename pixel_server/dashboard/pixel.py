@@ -21,7 +21,7 @@ PARTS = {
     "top": "The upper of two pixels. Its opens are counted.",
     "bottom": "The lower of two pixels. It shows whether the mail was displayed to its end.",
 }
-"""Meanings of the parts of a mail."""
+"""Meaning of each place of a pixel in a mail."""
 _INITIAL_FIELDS = {"recipient": "", "part": "single", "test": ""}
 
 
@@ -64,7 +64,8 @@ Content Security Policy may block, the attribute `hidden` keeps the image from a
 def image(base_url: str, campaign: str) -> str:
     """Returns the image tag of a web campaign, which moves nothing in the page.
 
-    Without the policy, browsers send only the page's origin. Without `eager`, a CMS may make the image lazy.
+    Without `referrerpolicy`, browsers send only the page's origin. Without `eager`, a CMS may make the image
+    lazy.
     """
     return (
         f'<img src="{escape(base_url)}/p/{campaign}.gif" width="1" height="1" alt="" loading="eager" '

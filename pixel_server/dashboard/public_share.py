@@ -36,7 +36,7 @@ async def page(api: Api, request: Request) -> Response:
 
 
 async def stats_json(api: Api, request: Request) -> Response:
-    """Returns the same as `GET /api/campaigns/{id}/stats` with a shared key."""
+    """Returns what `GET /api/campaigns/{id}/stats` returns for a shared key."""
     try:
         share, campaign = await _find(api, request)
         content = await shared_figures.json_for_link(api, campaign, request.query_params)
@@ -63,5 +63,5 @@ async def _find(api: Api, request: Request) -> tuple[Share, Campaign]:
 
 
 def _headers(framed_by: Iterable[str] = ()) -> dict[str, str]:
-    """Returns the headers. No other web site learns the address, because the address is the secret."""
+    """Returns headers that keep the address from other web sites: whoever has it sees the figures."""
     return {**render.headers(framed_by), "Referrer-Policy": "no-referrer"}

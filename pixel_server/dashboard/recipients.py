@@ -19,7 +19,7 @@ from pixel_server.tokens import Mode
 PAGE_ROWS = 100
 """Smallest number of rows of a page, except the last. A page ends where a stored hash of recipients ends."""
 FIRST_HASHES = 2
-"""Stored hashes of recipients that are read first. Two hold about 120 of a million recipients."""
+"""Number of stored hashes of recipients to read first. Two hold about 120 of a million recipients."""
 STATES = {
     "opened": ("Opened", "Recipients with an open by a person or by a machine."),
     "person": (
@@ -43,7 +43,7 @@ async def page(api: Api, request: Request) -> Response:
         "campaign": campaign,
         "state": state,
         "states": STATES,
-        "is_named": api.consent.rule(campaign.mode, None).mode == Mode.IDENTIFIED,
+        "shows_names": api.consent.rule(campaign.mode, None).mode == Mode.IDENTIFIED,
         "rows": [],
         "next": None,
         "after": after,

@@ -48,12 +48,12 @@ _environment.globals["definitions"] = DEFINITIONS
 
 
 def prefix(settings: Settings) -> str:
-    """Returns the path at the start of all addresses: "" or `/pixels`."""
+    """Returns the path of the base URL, with which all paths begin: "" or `/pixels`."""
     return urlsplit(settings.base_url or "").path.rstrip("/")
 
 
 def url(settings: Settings, path: str = "") -> str:
-    """Returns the address of a path below the base, for a link."""
+    """Returns the address of a page, for a link: `/pixels/keys` for `keys`."""
     return f"{prefix(settings)}/{path}"
 
 
@@ -103,7 +103,7 @@ def page(
 
 
 def _done_message(request: Request) -> str:
-    """Returns the success message that the address names, "" if there is none."""
+    """Returns the success message that the address names, or "" if the address names no message."""
     count = request.query_params.get("n", "")
     count = f"{int(count):,}" if count.isascii() and count.isdigit() and len(count) < 10 else ""
     text = DONE_MESSAGES.get(request.query_params.get("done", ""), "")
@@ -115,7 +115,7 @@ def _url_of(settings: Settings) -> Callable[[str], str]:
 
 
 def redirect(api: Api, path: str) -> Response:
-    """Redirects the browser to a path below the base. The browser requests it with GET."""
+    """Redirects the browser to a page, which the browser requests with GET. path: such as `keys`."""
     return RedirectResponse(url(api.settings, path), 303, {"Cache-Control": "no-store"})
 
 

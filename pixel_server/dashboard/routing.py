@@ -71,8 +71,8 @@ def routes(api: Api, pages: Iterable[Page]) -> list[Route]:
 async def _admit(api: Api, request: Request, page: Page, scope: str) -> None:
     """Sets `request.state` for the handler of a page.
 
-    Raises _SignedOut without a session, Problem 403 if the key lacks the scope or the form has another
-    origin or session, Problem 413 if the form is too long.
+    Raises _SignedOut if the request has no session, Problem 403 if the key lacks the scope or the form was
+    sent by another site or session, and Problem 413 if the form is too long.
     """
     cookie = request.cookies.get(sessions.COOKIE, "")
     session = await sessions.find_session(api.store, api.secrets, cookie, api.clock()) if cookie else None

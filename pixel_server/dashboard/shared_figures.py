@@ -34,9 +34,9 @@ LABELS = {
 
 
 async def read_shared(api: Api, campaign: Campaign, query: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Returns the shared figures of the range in the query, by default of the year up to yesterday."""
-    late = await asyncio.to_thread(api.late_since)
-    return await shared_stats.read(api.store, campaign, query or {}, api.settings, late, api.clock())
+    """Returns the shared figures of the range in the query. Default: the year up to yesterday."""
+    late_since = await asyncio.to_thread(api.late_since)
+    return await shared_stats.read(api.store, campaign, query or {}, api.settings, late_since, api.clock())
 
 
 async def json_for_link(api: Api, campaign: Campaign, query: Mapping[str, str]) -> bytes:
@@ -103,7 +103,7 @@ def _range(span: Sequence[Mapping[str, Any]]) -> str:
 
 
 async def _lists(api: Api, campaign: Campaign, shared: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Returns the ranked rows of each dimension of which anything is shared."""
+    """Returns the ranked rows of each dimension that has shared rows."""
     if campaign.kind == "web":
         breakdowns = await shared_stats.by_dimension(
             api.store, campaign, shared, list(disclosure.DIMENSIONS), api.settings.shards

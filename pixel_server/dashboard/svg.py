@@ -11,7 +11,7 @@ from pixel_server.verdicts import CLASSES
 SPARK_WIDTH, SPARK_HEIGHT = 5, 20
 """Width of a day's bar with its gap of 1, and height of the chart."""
 MAX_ROWS = 10
-"""Rows of one breakdown, without `(other)`."""
+"""Largest number of rows of one breakdown, without `(other)`."""
 
 
 class Part(NamedTuple):
@@ -62,7 +62,7 @@ def bars(values: Sequence[int | None], width: int, height: int) -> tuple[str, in
 
 
 def open_rate_bar(rate: Mapping[str, Any] | None, top: float = 1) -> dict[str, float] | None:
-    """Returns the bar of an open rate in percent: low, width (at least 1) and estimate (-1 if there is none).
+    """Returns the bar of an open rate in percent: low, width (at least 1), and estimate (-1 if not known).
 
     top: the rate at the right end of the scale. Returns None if there is no rate.
     """
@@ -81,8 +81,8 @@ def ranked(
 ) -> list[dict[str, Any]]:
     """Returns the rows with the highest counts, then `(other)`, each with its share and its bar's width.
 
-    count_field: the field of a row that holds its count. share: of the sum of all rows. width: percent of the
-    longest bar.
+    count_field: the field of a row that holds its count. share: the count divided by the sum over all rows.
+    width: percent of the longest bar.
     """
     named = sorted((row for row in rows if row["name"] != OTHER), key=lambda row: -row[count_field])
     shown = [*named[:max_rows], *(row for row in rows if row["name"] == OTHER)]

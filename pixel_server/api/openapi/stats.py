@@ -80,7 +80,9 @@ _OPEN_RATE = or_null(
     answer(
         low=_RATE,
         high=_RATE,
-        estimate=or_null({"type": "number"}, "Null if too few recipients are not hidden, or in a range."),
+        estimate=or_null(
+            {"type": "number"}, "Null if too few recipients are visible (not hidden), or in a range."
+        ),
         interval=or_null(
             array(_RATE, minItems=2, maxItems=2),
             "The 95 % interval of `estimate`; null if `estimate` is null.",
