@@ -14,11 +14,11 @@ from pixel_server.figures import campaign_order, overview
 
 async def show_overview(api: Api, request: Request) -> Response:
     query = request.query_params
-    part, sort = query.get("q", ""), query.get("sort", overview.DEFAULT_SORT)
-    errors = overview.errors_of(part, sort)
+    search, sort = query.get("q", ""), query.get("sort", overview.DEFAULT_SORT)
+    errors = overview.errors_of(search, sort)
     page = _PAGING.parse(query, errors)
     shown = await overview.read(
-        *(api.store, api.settings, api.consent, part, sort, api.clock(), int(page.after or 0), page.limit)
+        *(api.store, api.settings, api.consent, search, sort, api.clock(), int(page.after or 0), page.limit)
     )
     return reply(overview.to_json(shown))
 

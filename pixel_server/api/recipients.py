@@ -60,7 +60,7 @@ async def upload_recipients(api: Api, request: Request) -> Response:
         raise Problem(409, f"{error}; {upload.progress}") from None
     finally:
         await uploads.log_end(api.store, upload, campaign.id, who)
-    if upload.bad and not upload.has_stored:
+    if upload.bad and not upload.has_usable_lines:
         left_out = upload.bad - len(upload.errors)
         more = {"errors_left_out": left_out} if left_out else None
         raise Problem(422, "no line can be used; nothing was taken", upload.errors, more=more)
@@ -86,7 +86,7 @@ def _keeps_names(api: Api, campaign: Campaign) -> bool:
 async def list_recipients(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     query = request.query_params
-    page = _PAGING.parse(query, _bad_state(query.get("state", "opened")))
+    page = _PAGING.parse(query, _state_errors(query.get("state", "opened")))
     place, last_key = _place(page)
     parts = await read_recipients(api, campaign, query.get("state", "opened"), place, request.state.who)
     parts = _without_earlier(api, parts, last_key)
@@ -107,7 +107,7 @@ async def read_recipients(
     log. first_places: see `recipients.rows`. Raises Problem 422 if the state or the cursor is bad, and 409 if
     the campaign keeps no recipients, or no longer keeps them.
     """
-    errors = _bad_state(state)
+    errors = _state_errors(state)
     if not (after.isascii() and after.isdigit() and len(after) < 10 and int(after) < place_count(api)):
         errors.append(BAD_CURSOR)
     if errors:
@@ -126,7 +126,7 @@ async def read_recipients(
     )
 
 
-def _bad_state(state: str) -> list[dict[str, str]]:
+def _state_errors(state: str) -> list[dict[str, str]]:
     """Returns the errors of the parameter `state`: one error, or none if the state is in STATES."""
     message = f"must be one of: {', '.join(recipients.STATES)}"
     return [] if state in recipients.STATES else [{"field": "state", "message": message}]
@@ -178,7 +178,7 @@ async def _inactive_sources(api: Api) -> list[inactive_recipients.Source]:
 async def _list_response(
     api: Api, request: Request, parts: Parts, columns: Sequence[str], limit: int
 ) -> Response:
-    """Returns all rows as NDJSON or CSV if the caller accepts one of these, else a page of `limit` rows."""
+    """Returns all rows if `Accept` names NDJSON or CSV, else a page of at most `limit` rows in JSON."""
     accept = request.headers.get("accept", "")
     if NDJSON in accept:
         return StreamingResponse(recipients.ndjson(parts), 200, NO_STORE, NDJSON)

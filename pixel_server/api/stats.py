@@ -64,7 +64,7 @@ async def show_breakdowns(api: Api, request: Request) -> Response:
 
 
 def breakdowns_csv(campaign: Campaign, breakdowns: Mapping[str, Any]) -> Response:
-    """Returns an answer of `show_breakdowns` as a CSV file."""
+    """Returns the breakdowns of `show_breakdowns` as a CSV file."""
     return _csv_file(f"{campaign.id}-breakdowns.csv", csv_export.of_breakdowns(breakdowns["by"]))
 
 

@@ -77,7 +77,7 @@ def mailed_at(campaign: Campaign, now: float) -> float:
 
 async def log_end(store: AsyncRedis, upload: Upload, campaign: str, who: str) -> None:
     """Writes the counts of an upload to the audit log, if it stored any row and Redis answers."""
-    if upload.has_stored:
+    if upload.has_usable_lines:
         with suppress(redis.RedisError, OSError):
             await audit_log.note(store, who, "recipients.uploaded", campaign=campaign, **upload.counts)
 
@@ -115,8 +115,8 @@ class Upload:
         return {name: getattr(self, name) for name in self.COUNTS}
 
     @property
-    def has_stored(self) -> bool:
-        """Returns whether any line was taken, also that of a recipient who withdrew."""
+    def has_usable_lines(self) -> bool:
+        """Returns whether any line could be used. Lines of recipients who withdrew count as used."""
         return bool(self.new or self.known or self.withdrawn)
 
     @property

@@ -51,14 +51,16 @@ async def withdrawals_page(
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Returns (at most `limit` withdrawals, the cursor of the next page or None).
 
-    Raises Problem 422 if `after` is not a cursor.
+    Raises Problem 422 if `after` or `limit` is bad.
     """
     page = _PAGING.parse({"limit": str(limit), **({} if after is None else {"after": after})})
     place, _, last_mark = (page.after or "0").partition("-")
     scanned, next_place = await withdrawals.page(api.store, int(place), fields.MAX_PAGE_SIZE)
-    rest = sorted(item for item in scanned if item[0] > bytes.fromhex(last_mark))
-    items = [{"mark": mark.hex(), "periods": periods_json(periods)} for mark, periods in rest[: page.limit]]
-    if len(rest) > page.limit:
+    unshown = sorted(item for item in scanned if item[0] > bytes.fromhex(last_mark))
+    items = [
+        {"mark": mark.hex(), "periods": periods_json(periods)} for mark, periods in unshown[: page.limit]
+    ]
+    if len(unshown) > page.limit:
         return items, f"{place}-{items[-1]['mark']}"
     return items, str(next_place) if next_place else None
 

@@ -68,7 +68,7 @@ def upload(id: str, file: IO[bytes], column: str, sent: bool, as_json: bool) -> 
         raise Failure(str(error)) from None
     for warning in uploaded.warnings:
         click.echo(f"pixel-server: {file.name}: line {warning['line']}: {warning['message']}", err=True)
-    if not (uploaded.has_stored or uploaded.bad):
+    if not (uploaded.has_usable_lines or uploaded.bad):
         raise Failure(f"{file.name}: there is no recipient in it")
     if as_json:
         click.echo(json.dumps({**uploaded.counts, "errors": uploaded.errors, "warnings": uploaded.warnings}))

@@ -35,10 +35,14 @@ SCHEMAS = {
             *("workers", "wrong_clocks", "retention_waits", "oldest_uncounted_seconds", "stream_entries"),
             *("dead_letters", "drops", "stopped", "store", "losses"),
         ),
-        status=choice(("ok", "degraded", "failing"), "`failing`: hits are not stored."),
+        status=choice(
+            ("ok", "degraded", "failing"), "`failing`: hits are not stored. `degraded`: see `warnings`."
+        ),
         warnings=array(text("A line for the operator.")),
         recorder=answer(
-            failing_since=instant_or_null("Null if the recorder is not failing."),
+            failing_since=instant_or_null(
+                "Time since which Redis stores no hits; null if Redis stores hits."
+            ),
             pending_bytes=count("Bytes of memory that hits take until they are stored."),
             stored=count("Hits that this process wrote to Redis."),
             spooled=count("Hits that this process wrote to the spool."),
@@ -59,19 +63,21 @@ SCHEMAS = {
                 answer(
                     address=text("Address and port."),
                     state=text("`online` if the replica follows."),
-                    lag_seconds=or_null({"type": "integer"}, "Seconds since it last answered."),
+                    lag_seconds=or_null({"type": "integer"}, "Seconds since the replica last answered."),
                 )
             ),
             durability=text("What a crash of Redis may cost."),
-            aof=text("Its `appendonly`; `unknown` if its settings cannot be read."),
-            fsync=text("Its `appendfsync`, or `unknown`."),
+            aof=text("The setting `appendonly` of Redis, or `unknown`."),
+            fsync=text("The setting `appendfsync` of Redis, or `unknown`."),
             eviction=text("The `maxmemory-policy` of Redis, which should be `noeviction`."),
             used_memory=or_null({"type": "integer"}, "Bytes of memory that Redis uses; null if not known."),
             maxmemory=or_null(
                 {"type": "integer"},
                 "Bytes of memory that Redis may use; 0 if no limit is set, null if not known.",
             ),
-            full=text("How full Redis is. Only if too little memory is free; hits then go to the spool."),
+            full=text(
+                "How full Redis is, shown only if too little memory is free. Hits then go to the spool."
+            ),
             error=text("Why Redis does not answer."),
         ),
         store=answer(
@@ -79,14 +85,14 @@ SCHEMAS = {
             unreadable_campaigns=array(
                 ref("CampaignId"), maxItems=100, description="Campaigns whose records cannot be read."
             ),
-            unreadable_withdrawals=count("Withdrawals that cannot be read. They apply all the same."),
+            unreadable_withdrawals=count("Withdrawals that cannot be read. They still hold."),
         ),
         losses=answer(
             batches=count("Batches of hits that Redis had acknowledged and lost."),
             hits=count("Hits in these batches."),
-            hits_are_exact=flag("Whether `hits` is exact; else there are at least so many."),
-            since=instant_or_null("Time at which the first loss was found; null if there is none."),
-            shards=mapping(count("Number of batches."), "Lost batches by the number of their shard."),
+            hits_are_exact=flag("Whether `hits` is exact; otherwise at least `hits` were lost."),
+            since=instant_or_null("Time at which the first loss was found; null if nothing was lost."),
+            shards=mapping(count("Number of batches."), "Lost batches, by number of the shard."),
             commits=count("Commits of counters that Redis had acknowledged and lost."),
             removed_hits=count("Hits in files that somebody removed from the spool."),
         ),
@@ -96,7 +102,7 @@ SCHEMAS = {
             hits=count("Hits in these files."),
             bytes=count("Size of these files."),
             waiting_since=instant_or_null("Time of the oldest hit that waits; null if none waits."),
-            set_aside=count("Files that cannot be replayed."),
+            set_aside=count("Files of hits that cannot be replayed, set aside."),
             trouble=text(
                 "Why the spool can probably not store hits. The only field if the spool cannot be read."
             ),
@@ -104,7 +110,7 @@ SCHEMAS = {
         workers=count("Workers that sent a heartbeat within the last 10 s."),
         wrong_clocks=mapping(
             {"type": "integer", "description": "Seconds ahead of Redis's clock; negative if behind."},
-            "Processes with a wrong clock.",
+            "Processes with a wrong clock, by name.",
         ),
         retention_waits=mapping(
             count("Number of entries."), "Data that only `pixel-server retention run --yes` removes, by kind."
