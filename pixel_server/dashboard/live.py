@@ -1,9 +1,11 @@
 """`/campaigns/{id}/live`: the figures of a campaign as server-sent events.
 
-Events: `figures` {figures: {"totals.opens": "1,204"}, as_of} at once, after each change, and at the latest
-every 15 s;
-`away` {} if Redis does not answer; `end` {why} at the end of the stream: `revoked`, `deleted`, or `again` if
-the page must connect again. A comment is sent every 15 s, so that no proxy closes the connection as idle.
+Events:
+- `figures` {figures: {"totals.opens": "1,204"}, as_of}: at once, after each change, and at least every 15 s.
+- `away` {}: Redis does not answer.
+- `end` {why}: the end of the stream. why: `revoked`, `deleted`, or `again` if the page must connect again.
+
+A comment is sent every 15 s, so that no proxy closes the connection as idle.
 """
 
 from __future__ import annotations

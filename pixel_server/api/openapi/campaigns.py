@@ -89,7 +89,7 @@ _SHOWN_FIELDS = {
 }
 
 SCHEMAS = {
-    "CampaignId": text("Lower-case letters, digits and hyphens.", pattern=f"^{PATTERN}$"),
+    "CampaignId": text("A campaign's id: lower-case letters, digits and hyphens.", pattern=f"^{PATTERN}$"),
     "TimeZone": text("A name from the IANA time zone database.", examples=["Europe/Berlin", "UTC"]),
     "Campaign": record(
         Campaign,

@@ -13,11 +13,11 @@ def _figure(description: str) -> Schema:
 
 
 _EMAIL = {
-    "opens": _figure("GETs of a pixel that counts as an open."),
+    "opens": _figure("GET requests for pixels, except `bottom` pixels."),
     "unique_opens": _figure("Recipients whose first open lies in the day."),
 }
 _WEB = {
-    "views": _figure("GETs of the pixel."),
+    "views": _figure("Views of pages."),
     "visits": _figure("Visits of pages."),
     "unique_visitors": _figure("An estimate. In `totals` only for identity `cookieless`, in visitor-days."),
 }
@@ -25,7 +25,7 @@ _START = text("First instant of the day, with the zone's offset.", format="date-
 
 SCHEMAS = {
     "SharedCampaign": answer(
-        id=ref("CampaignId"), name=text("A name for people."), kind=KIND, time_zone=ref("TimeZone")
+        id=ref("CampaignId"), name=text("Name of the campaign."), kind=KIND, time_zone=ref("TimeZone")
     ),
     "SharedStats": answer(
         ("opens_person_by",),
@@ -44,7 +44,8 @@ SCHEMAS = {
             answer(
                 client=array(ref("OpensOf"), description="Names with few opens are added up in `(other)`.")
             ),
-            f"Only for email. Null over {campaign_sums.MAX_BREAKDOWN_DAYS} days, or if not known.",
+            f"Only for email campaigns. Null in a range of over {campaign_sums.MAX_BREAKDOWN_DAYS} days, or "
+            "if not known.",
         ),
         estimates=mapping(ref("Estimate"), "Figures that are estimates, and how good they are."),
     ),

@@ -25,14 +25,14 @@ _TOTALS_ONLY = {
 _START = text("First instant of the interval, with the zone's offset.", format="date-time")
 _EMAIL = {
     "hits": _HITS,
-    "opens": figure("GETs of a pixel that counts as an open."),
+    "opens": figure("GET requests for pixels, except `bottom` pixels."),
     "unique_opens": figure(
         "Recipients whose first open lies in the range, exact. Null in a mode that does not tell "
         "recipients apart."
     ),
     "unique_opens_person": figure(
         "Recipients whose first open by a person, or a proxy for a person, lies in the range. Null if "
-        "`unique_opens` is."
+        "`unique_opens` is null."
     ),
     "opens_anonymous": figure("Opens that are stored without anything that tells recipients apart."),
     "hits_gpc": _HITS_GPC,
@@ -45,12 +45,13 @@ _WEB = {
         "Visits: series of views by one visitor, with pauses of less than 30 minutes, for at most a day. "
         "Null in a mode that does not tell visitors apart."
     ),
-    "bounces": figure("Visits with one view. Null if `visits` is."),
+    "bounces": figure("Visits with one view. Null if `visits` is null."),
     "visits_new": figure(
         "Visits that are a visitor's first, by the visitor's cookie. Null without identity `cookie`."
     ),
     "visits_returning": figure(
-        "Later visits, by the cookie. Null if `visits_new` is. Neither counts visits without a cookie."
+        "Later visits, by the visitor's cookie. Null without identity `cookie`. Visits without a cookie are "
+        "neither new nor returning."
     ),
     "views_no_visitor": figure(
         "Views without a known visitor: by mode, GPC or DNT, a proxy, a missing `v`, or because they came so "
