@@ -106,7 +106,8 @@ async def stats_json(api: Api, request: Request) -> Response:
     """Returns the same stats as `GET /api/campaigns/{id}/stats`."""
     campaign = await api.campaign(request.path_params["id"])
     if request.state.has_shared_key:
-        return reply(await shared_figures.read_shared(api, campaign, request.query_params))
+        shared = await shared_figures.read_shared(api, campaign, request.query_params)
+        return reply(shared.stats)
     campaign_stats = await _read_stats(api, campaign, request.query_params)
     late_since = await asyncio.to_thread(api.late_since)
     return reply({**campaign_stats, "late_since": None if late_since is None else iso_ms(late_since)})

@@ -18,6 +18,7 @@ from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import render, svg
 from pixel_server.dashboard.glossary import DIMENSION_TITLES
 from pixel_server.figures import campaign_sums, disclosure, shared_stats, web_breakdowns
+from pixel_server.figures.shared_stats import Shared
 from pixel_server.problems import Problem
 from pixel_server.times import DAY
 
@@ -33,10 +34,12 @@ LABELS = {
 }
 
 
-async def read_shared(api: Api, campaign: Campaign, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+async def read_shared(api: Api, campaign: Campaign, query: Mapping[str, str] | None = None) -> Shared:
     """Returns the shared figures of the range in the query. Default: the year up to yesterday."""
     late_since = await asyncio.to_thread(api.late_since)
-    return await shared_stats.read(api.store, campaign, query or {}, api.settings, late_since, api.clock())
+    return await shared_stats.read_with_months(
+        api.store, campaign, query or {}, api.settings, late_since, api.clock()
+    )
 
 
 async def json_for_link(api: Api, campaign: Campaign, query: Mapping[str, str]) -> bytes:
@@ -54,7 +57,7 @@ async def json_for_link(api: Api, campaign: Campaign, query: Mapping[str, str]) 
         raise Problem(422, "some parameters cannot be used", [{"field": "from", "message": message}])
 
     async def as_json() -> bytes:
-        return msgspec.json.encode(await read_shared(api, campaign, range_query))
+        return msgspec.json.encode((await read_shared(api, campaign, range_query)).stats)
 
     key = ("shared", msgspec.json.encode(campaign), period, now // 60)
     content: bytes = await api.recent.get(key, as_json)
@@ -68,7 +71,7 @@ async def show(
 
     async def stats_and_lists() -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
         shared = await read_shared(api, campaign)
-        return shared, await _lists(api, campaign, shared)
+        return shared.stats, await _lists(api, campaign, shared)
 
     shared, lists = await api.recent.get(
         ("page", msgspec.json.encode(campaign), api.clock() // 60), stats_and_lists
@@ -102,11 +105,11 @@ def _range(span: Sequence[Mapping[str, Any]]) -> str:
     return urlencode({"from": first, "to": last + timedelta(days=1)})
 
 
-async def _lists(api: Api, campaign: Campaign, shared: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+async def _lists(api: Api, campaign: Campaign, shared: Shared) -> dict[str, list[dict[str, Any]]]:
     """Returns the ranked rows of each dimension that has shared rows."""
     if campaign.kind == "web":
         breakdowns = await shared_stats.by_dimension(
-            api.store, campaign, shared, list(disclosure.DIMENSIONS), api.settings.shards
+            api.store, campaign, shared.months, list(disclosure.DIMENSIONS), api.settings.shards
         )
         # Leaves out unused dimensions: a web site without UTM links needs no UTM tables.
         used = {
@@ -116,5 +119,5 @@ async def _lists(api: Api, campaign: Campaign, shared: dict[str, Any]) -> dict[s
     # Breakdowns of opens are available for a limited number of days.
     today = datetime.fromtimestamp(api.clock(), campaign.zone).date()
     start = (today - timedelta(days=campaign_sums.MAX_BREAKDOWN_DAYS)).isoformat()
-    opens_by = (await read_shared(api, campaign, {"from": start})).get("opens_person_by") or {}
+    opens_by = (await read_shared(api, campaign, {"from": start})).stats["opens_person_by"] or {}
     return {name: svg.ranked(rows, "opens") for name, rows in opens_by.items() if rows}

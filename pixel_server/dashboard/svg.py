@@ -81,8 +81,8 @@ def ranked(
 ) -> list[dict[str, Any]]:
     """Returns the rows with the highest counts, then `(other)`, each with its share and its bar's width.
 
-    count_field: the field of a row that holds its count. share: the count divided by the sum over all rows.
-    width: percent of the longest bar.
+    count_field: the field of a row that holds its count. share: the count divided by the sum over all rows,
+    unless the row has a share of its own. width: percent of the longest bar.
     """
     named = sorted((row for row in rows if row["name"] != OTHER), key=lambda row: -row[count_field])
     shown = [*named[:max_rows], *(row for row in rows if row["name"] == OTHER)]
@@ -91,7 +91,7 @@ def ranked(
     return [
         {
             **row,
-            "share": row[count_field] / whole if whole else None,
+            "share": row["share"] if "share" in row else row[count_field] / whole if whole else None,
             "width": _percent(row[count_field], top) if top else 0,
         }
         for row in shown

@@ -1,13 +1,14 @@
 """Disclosure control: the figures that a key of the scope `read:CAMPAIGN` may read. Pure.
 
 A day of the campaign's zone is published an hour after its end, if all its hits are counted by then, and if
-it has at least `min_cell` visits (mail: opens). Every figure shown is a sum of published days. So the
-difference of two answers is a sum of published days too, and a withheld figure cannot be computed from
-answers. Two things are not prevented: late hits, from a spool, change a published day; and a client that
-sends hits can make a cell as large as it likes. The rules for a day and its
-cells follow from this. A cell has the counts of one name.
+it has at least `min_cell` visits (mail: opens). Every total is a sum of published days. So the difference of
+two answers is a sum of published days too, and a withheld figure cannot be computed from answers. Breakdowns
+and the open rate are sums of other units (see `shared_breakdowns`, `shared_open_rate`), chosen so that what
+they add to the days shown is never small. Two things are not prevented: late hits, from a spool, change a
+published day; and a client that sends hits can make a cell as large as it likes. The rules for cells follow
+from this. A cell has the counts of one name.
 
-- Cells below `min_cell` go into `(other)`. If few visits of the day are in no cell, they go there too.
+- Cells below `min_cell` go into `(other)`. If few visits of the week are in no cell, they go there too.
 - If a figure is part of another figure, neither the part nor the rest of the other figure may be small.
 - No dimension may reveal what another withholds. The kind of a referrer follows from its host, so kinds are
   summed from published hosts. Many systems and browsers imply a device, and a page nearly implies an entry
@@ -76,8 +77,12 @@ def figures(answer: Mapping[str, Any], campaign: Campaign, time_range: Range, un
     until: time (s) up to which every hit is counted. Days that are published later are withheld.
     """
     ends = [*time_range.starts()[1:], time_range.end]
+    withheld = dict.fromkeys(_FIGURES[campaign.kind])
     series = [
-        {"start": item["start"], **_day(item, campaign, end + PUBLISH_DELAY_SECONDS <= until)}
+        {
+            "start": item["start"],
+            **(shown_day(item, campaign) if end + PUBLISH_DELAY_SECONDS <= until else withheld),
+        }
         for item, end in zip(answer["series"], ends, strict=True)
     ]
     totals = {name: _total([item[name] for item in series]) for name in _FIGURES[campaign.kind]}
@@ -96,21 +101,21 @@ def figures(answer: Mapping[str, Any], campaign: Campaign, time_range: Range, un
     }
 
 
-def _day(item: Mapping[str, Any], campaign: Campaign, is_over: bool) -> dict[str, int | None]:
-    """Returns the figures of a day. All of them are None if the day is withheld or not known."""
+def shown_day(item: Mapping[str, Any], campaign: Campaign) -> dict[str, int | None]:
+    """Returns the figures of a published day. All of them are None if the day is withheld or not known."""
     names = _FIGURES[campaign.kind]
     whole: int | None = item[_WHOLE[campaign.kind]]
-    if whole is None or whole < campaign.min_cell or not is_over:
+    if whole is None or whole < campaign.min_cell:
         return dict.fromkeys(names)
     figures: dict[str, int | None] = {name: item[name] for name in names}
     for name in _PARTS:
         part = figures.get(name)
-        if part is not None and (part < campaign.min_cell or _is_small(whole - part, campaign.min_cell)):
+        if part is not None and (part < campaign.min_cell or is_small(whole - part, campaign.min_cell)):
             figures[name] = None
     return figures
 
 
-def _is_small(rest: int, min_cell: int) -> bool:
+def is_small(rest: int, min_cell: int) -> bool:
     """Returns whether a rest is small but not 0. The rest beside an estimate may be negative."""
     return rest != 0 and abs(rest) < min_cell
 
@@ -120,38 +125,11 @@ def _total(days: Sequence[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def wholes(shown: Mapping[str, Any], kind: str) -> dict[str, Cell]:
-    """Returns the sum of all cells of a dimension, by published day (`"20261124"`). shown: from `figures`."""
-    wholes_by_day: dict[str, Cell] = {}
-    for item in shown["series"]:
-        whole = item[_WHOLE[kind]]
-        if whole is not None:
-            first = item["views"] if kind == "web" else whole
-            wholes_by_day[item["start"][:10].replace("-", "")] = first, whole
-    return wholes_by_day
-
-
-def breakdowns(
-    days: Mapping[str, Mapping[str, Cells]],
-    whole_of_day: Mapping[str, Cell],
-    min_cell: int,
-    kind_of: Callable[[str], str],
-) -> dict[str, dict[str, Cell]]:
-    """Returns the cells of the published days by dimension.
-
-    days: `{"20261124": {dimension: cells}}`; `referrer_kind` is computed from `referrer`. whole_of_day: from
-    `wholes`; all other days are withheld. kind_of: returns the kind of a host.
-    """
-    parts: dict[str, list[Cells]] = {}
-    for day in sorted(days.keys() & whole_of_day.keys()):
-        for dimension in DIMENSIONS:
-            if dimension == "referrer_kind" or dimension not in days[day]:
-                continue
-            cells = publish(days[day][dimension], min_cell, whole_of_day[day])
-            parts.setdefault(dimension, []).append(cells)
-            if dimension == "referrer":
-                parts.setdefault("referrer_kind", []).append(sum_by_kind(cells, kind_of))
-    return {dimension: add_up(cells) for dimension, cells in parts.items()}
+def whole_cell(item: Mapping[str, Any], kind: str) -> Cell | None:
+    """Returns the sum of all cells of a day, or None if it is not known. item: of the `series` of stats."""
+    whole: int | None = item[_WHOLE[kind]]
+    first: int | None = item["views"] if kind == "web" else whole
+    return None if first is None or whole is None else (first, whole)
 
 
 def publish(cells: Cells, min_cell: int, whole: Cell | None = None) -> dict[str, Cell]:
@@ -160,17 +138,17 @@ def publish(cells: Cells, min_cell: int, whole: Cell | None = None) -> dict[str,
     whole: cell of the whole day. The rest of the day that is in no cell goes into `(other)` if it is small.
     """
     shown = {name: cell for name, cell in cells.items() if name != OTHER and cell[1] >= min_cell}
-    rest = _sum(cell for name, cell in cells.items() if name not in shown)
+    rest = add_cells(cell for name, cell in cells.items() if name not in shown)
     if whole is not None:
         if whole[1] < min_cell:
             return {}
-        views, visits = _sum(cells.values())
+        views, visits = add_cells(cells.values())
         uncounted = max(0, whole[0] - views), max(0, whole[1] - visits)
         if uncounted[1] < min_cell:
-            rest = _sum((rest, uncounted))
+            rest = add_cells((rest, uncounted))
     while shown and any(rest) and rest[1] < min_cell:
         smallest = min(shown, key=lambda name: (shown[name][1], name))
-        rest = _sum((rest, shown.pop(smallest)))
+        rest = add_cells((rest, shown.pop(smallest)))
     if any(rest) and rest[1] >= min_cell:
         shown[OTHER] = rest
     return shown
@@ -186,19 +164,20 @@ def add_up(days: Iterable[Cells]) -> dict[str, Cell]:
     sums: dict[str, Cell] = {}
     for cells in days:
         for name, cell in cells.items():
-            sums[name] = _sum((sums.get(name, (0, 0)), cell))
+            sums[name] = add_cells((sums.get(name, (0, 0)), cell))
     return sums
 
 
 def ranked(cells: Cells, max_names: int) -> list[tuple[str, Cell]]:
     """Returns the `max_names` cells with the most visits, in falling order, then `(other)` with the rest."""
     order = sorted((name for name in cells if name != OTHER), key=lambda name: (-cells[name][1], name))
-    rest = _sum([cells.get(OTHER, (0, 0)), *(cells[name] for name in order[max_names:])])
+    rest = add_cells([cells.get(OTHER, (0, 0)), *(cells[name] for name in order[max_names:])])
     first = [(name, cells[name]) for name in order[:max_names]]
     return [*first, (OTHER, rest)] if any(rest) else first
 
 
-def _sum(cells: Iterable[Cell]) -> Cell:
+def add_cells(cells: Iterable[Cell]) -> Cell:
+    """Returns the sum of cells."""
     views = visits = 0
     for cell in cells:
         views, visits = views + cell[0], visits + cell[1]

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters import labels, open_breakdown
-from pixel_server.figures import disclosure, stats
+from pixel_server.figures import (
+    disclosure,
+    ranges,
+    shared_breakdowns,
+    shared_open_rate,
+    stats,
+    web_breakdowns,
+)
+from pixel_server.figures.disclosure import Cell
+from pixel_server.figures.shared_breakdowns import Month, Week
 from pixel_server.figures.web_breakdowns import by_day, kind_of, refuse_mail, rows
 from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
+
+
+class Shared(NamedTuple):
+    """The figures of a range, and its closed weeks by month."""
+
+    stats: dict[str, Any]
+    months: list[Month]
 
 
 async def read(
@@ -30,22 +46,75 @@ async def read(
     late_since: time of the oldest hit in the spool (ms), or None. Raises Problem 403 if the range is not
     shared, or 422 if it is bad.
     """
+    return (await read_with_months(store, campaign, query, settings, late_since, now)).stats
+
+
+async def read_with_months(
+    store: AsyncRedis,
+    campaign: Campaign,
+    query: Mapping[str, str],
+    settings: Settings,
+    late_since: int | None,
+    now: float,
+) -> Shared:
+    """Returns what `read` returns, and the closed weeks of the range. Raises what `read` raises."""
     oldest = retention.oldest_day(campaign, retention.campaign_days(settings, campaign).days, now)
     time_range = disclosure.parse(query, campaign, oldest, now)
     answer = await stats.read(store, campaign, time_range, settings, now)
-    counted_until = datetime.fromisoformat(answer["as_of"]).timestamp()
-    until = min([now, counted_until, *([] if late_since is None else [late_since / 1000])])
+    until = _until(answer, late_since, now)
     shown = disclosure.figures(answer, campaign, time_range, until)
+    months = shared_breakdowns.closed_months(answer["series"], campaign, time_range, until)
     if campaign.kind == "web":
-        return shown
-    if answer["opens_person_by"] is None:
-        return {**shown, "opens_person_by": None}
-    whole = disclosure.wholes(shown, campaign.kind)
-    days = await _clients(store, campaign.id, sorted(whole), settings.shards)
-    published = [disclosure.publish(days[day], campaign.min_cell, whole[day]) for day in sorted(whole)]
-    ranked = disclosure.ranked(disclosure.add_up(published), stats.MAX_NAMES)
-    clients = [{"name": name, "opens": opens} for name, (opens, _) in ranked]
-    return {**shown, "opens_person_by": {"client": clients}}
+        return Shared(shown, months)
+    shown |= await _sent_and_rate(store, campaign, oldest, settings, late_since, now)
+    shown["opens_person_by"] = None
+    if answer["opens_person_by"] is not None:
+        weeks = [week for month in months for week in month.weeks]
+        days = await _clients(
+            store, campaign.id, [day for week in weeks for day in week.days], settings.shards
+        )
+        cells = {week.first: _add_days(days, week) for week in weeks}
+        published = [
+            shared_breakdowns.month_cells(
+                [(week, cells[week.first]) for week in month.weeks], campaign.min_cell, month.is_whole
+            )
+            for month in months
+        ]
+        ranked = disclosure.ranked(disclosure.add_up(published), stats.MAX_NAMES)
+        rows = _with_shares([{"name": name, "opens": opens} for name, (opens, _) in ranked], "opens")
+        shown["opens_person_by"] = {"client": rows}
+    return Shared({**shown, "covered": shared_breakdowns.covered(months)}, months)
+
+
+def _until(answer: Mapping[str, Any], late_since: int | None, now: float) -> float:
+    """Returns the time (s) up to which every hit is counted. answer: of `stats.read`."""
+    counted = datetime.fromisoformat(answer["as_of"]).timestamp()
+    return min([now, counted, *([] if late_since is None else [late_since / 1000])])
+
+
+async def _sent_and_rate(
+    store: AsyncRedis,
+    campaign: Campaign,
+    oldest: str,
+    settings: Settings,
+    late_since: int | None,
+    now: float,
+) -> dict[str, Any]:
+    """Returns {sent, delivered, open_rate} of all closed days. The rate needs all days since the creation."""
+    created = datetime.fromtimestamp(campaign.created, campaign.zone).date()
+    today = datetime.fromtimestamp(now, campaign.zone).date()
+    withheld: dict[str, Any] = {"sent": None, "delivered": None, "open_rate": None}
+    if created.strftime("%Y%m%d") < oldest or created >= today or (today - created).days > ranges.MAX_DAYS:
+        return withheld
+    ends = {"from": created.isoformat(), "to": today.isoformat()}
+    time_range = ranges.parse(ends, campaign.time_zone, now)
+    answer = await stats.read(store, campaign, time_range, settings, now)
+    delivered: int | None = answer["delivered"]
+    if delivered is None or delivered < campaign.min_cell:
+        return withheld
+    until = _until(answer, late_since, now)
+    rate = shared_open_rate.rate(answer["series"], campaign, time_range, until, delivered)
+    return {"sent": answer["sent"], "delivered": delivered, "open_rate": rate}
 
 
 async def breakdowns(
@@ -63,32 +132,50 @@ async def breakdowns(
     """
     disclosure.check(dimensions)
     refuse_mail(campaign)
-    shown = await read(store, campaign, query, settings, late_since, now)
+    shared = await read_with_months(store, campaign, query, settings, late_since, now)
     return {
-        **{name: shown[name] for name in ("campaign", "from", "to", "time_zone")},
-        "by": await by_dimension(store, campaign, shown, dimensions, settings.shards),
+        **{name: shared.stats[name] for name in ("campaign", "from", "to", "time_zone")},
+        "by": await by_dimension(store, campaign, shared.months, dimensions, settings.shards),
+        "covered": shared_breakdowns.covered(shared.months),
+        "visits": shared_breakdowns.whole(shared.months),
     }
 
 
 async def by_dimension(
-    store: AsyncRedis, campaign: Campaign, shown: Mapping[str, Any], dimensions: list[str], shards: int
+    store: AsyncRedis, campaign: Campaign, months: Sequence[Month], dimensions: list[str], shards: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Returns the breakdowns of a web campaign over its published days. shown: from `read`."""
-    whole = disclosure.wholes(shown, campaign.kind)
-    days = {
-        day: {
-            dimension: {name: (views, visits) for name, (views, visits) in by_name.items()}
-            for dimension, by_name in counts.items()
-        }
-        async for day, counts in by_day(store, campaign.id, sorted(whole), dimensions, shards)
+    """Returns the breakdowns of a web campaign over its closed weeks. months: from `read_with_months`."""
+    weeks = [week for month in months for week in month.weeks]
+    week_of = {day: week.first for week in weeks for day in week.days}
+    cells: dict[str, dict[str, dict[str, Cell]]] = {week.first: {} for week in weeks}
+    async for day, counts in by_day(store, campaign.id, list(week_of), dimensions, shards):
+        of_week = cells[week_of[day]]
+        for dimension, by_name in counts.items():
+            day_cells = {name: (views, visits) for name, (views, visits) in by_name.items()}
+            of_week[dimension] = disclosure.add_up([of_week.get(dimension, {}), day_cells])
+    published = shared_breakdowns.breakdowns(months, cells, campaign.min_cell, kind_of)
+    return {
+        dimension: _with_shares(rows(published.get(dimension, {})), web_breakdowns.ranking_count(dimension))
+        for dimension in dimensions
     }
-    published = disclosure.breakdowns(days, whole, campaign.min_cell, kind_of)
-    return {dimension: rows(published.get(dimension, {})) for dimension in dimensions}
+
+
+def _with_shares(rows: list[dict[str, Any]], count: str) -> list[dict[str, Any]]:
+    """Adds to each row its share of the rows that are shown by name; None to `(other)`."""
+    whole = sum(row[count] for row in rows if row["name"] != labels.OTHER)
+    return [
+        {**row, "share": round(row[count] / whole, 4) if whole and row["name"] != labels.OTHER else None}
+        for row in rows
+    ]
+
+
+def _add_days(days: Mapping[str, Mapping[str, Cell]], week: Week) -> dict[str, Cell]:
+    return disclosure.add_up(days[day] for day in week.days)
 
 
 async def _clients(
     store: AsyncRedis, campaign: str, days: list[str], shards: int
-) -> dict[str, dict[str, disclosure.Cell]]:
+) -> dict[str, dict[str, Cell]]:
     """Returns the opens by people, by day (`"20261124"`) and mail client. A cell is (opens, opens)."""
     months = sorted({day[:6] for day in days})
     if not months:

@@ -249,7 +249,7 @@ def test_public_share_range_of_many_years_is_refused(story, visitor, share):
 
 
 def test_public_share_many_requests_read_once_a_minute(story, visitor, share, clock, monkeypatch):
-    read = shared_stats.read
+    read = shared_stats.read_with_months
     times = 0
 
     async def counted(*args):
@@ -257,7 +257,7 @@ def test_public_share_many_requests_read_once_a_minute(story, visitor, share, cl
         times += 1
         return await read(*args)
 
-    monkeypatch.setattr(shared_stats, "read", counted)
+    monkeypatch.setattr(shared_stats, "read_with_months", counted)
     path = f"{share()}/stats.json"
     answers = {visitor.get(f"{path}?from={DAY}").text for _ in range(10)}
     assert len(answers) == 1

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pixel_server.api import routes
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters.labels import OTHER
-from pixel_server.figures import disclosure, ranges, shared_stats, stats
+from pixel_server.figures import disclosure, ranges, shared_breakdowns, shared_open_rate, shared_stats, stats
+from pixel_server.figures.shared_breakdowns import Month, Week
 from tests.figures.test_stats_opens import PHONE
 
 LEAST = 5
@@ -101,9 +102,10 @@ def test_disclosure_answer_has_shared_fields_only(page, mail, viewed, opened, cl
     opened("2026-03-01T12:00Z")
     clock.at("2026-03-02T12:00Z")
     frame = {"campaign", "from", "to", "interval", "time_zone", "min_cell", "totals", "series", "estimates"}
+    rate = {"sent", "delivered", "open_rate", "covered"}
     for campaign, more, figures in (
         ("page", set(), {"views", "visits", "unique_visitors"}),
-        ("mail", {"opens_person_by"}, {"opens", "unique_opens"}),
+        ("mail", {"opens_person_by", *rate}, {"opens", "unique_opens"}),
     ):
         found = partner(f"{campaign}/stats", from_="2026-03-01")
         assert found.keys() == frame | more
@@ -193,26 +195,24 @@ def test_disclosure_unique_visitors_of_a_range_need_cookieless(identity, total):
     assert found["totals"]["unique_visitors"] == total
 
 
-def test_disclosure_mail_shows_clients_only(mail, opened, site, clock, partner):
+def test_disclosure_mail_shows_clients_of_closed_weeks(mail, opened, site, clock, partner):
+    clock.at("2026-03-01T08:00Z")
     mail(min_cell=3)
-    for who in "abcd":
-        opened("2026-03-01T12:00Z", who)
-    site.headers["User-Agent"] = PHONE
-    opened("2026-03-01T12:00Z", "e")
-    for who in "abc":
-        opened("2026-03-02T12:00Z", who)
-    for who in "de":
-        opened("2026-03-03T12:00Z", who)
-    clock.at("2026-03-04T12:00Z")
-
-    def clients(**query):
-        return partner("mail/stats", **query)["opens_person_by"]
-
-    assert clients(from_="2026-03-01", to="2026-03-02") == {"client": [{"name": OTHER, "opens": 5}]}
-    assert clients(from_="2026-03-02") == {"client": [{"name": "Chrome", "opens": 3}]}
-    both = [{"name": "Chrome", "opens": 3}, {"name": OTHER, "opens": 5}]
-    assert clients(from_="2026-03-01") == {"client": both}
-    assert clients() is None
+    for day in ("03", "04", "06"):  # one open by a phone a day: withheld by day, shown by week
+        for who in "abcd":
+            opened(f"2026-03-{day}T12:00Z", who)
+        agent, site.headers["User-Agent"] = site.headers["User-Agent"], PHONE
+        opened(f"2026-03-{day}T12:00Z", f"phone-{day}")
+        site.headers["User-Agent"] = agent
+    clock.at("2026-03-08T12:00Z")
+    assert partner("mail/stats", from_="2026-03-02")["opens_person_by"] == {"client": []}
+    clock.at("2026-03-09T12:00Z")
+    found = partner("mail/stats", from_="2026-03-02")
+    assert found["covered"] == {"from": "2026-03-02", "to": "2026-03-09"}
+    assert sorted(row["opens"] for row in found["opens_person_by"]["client"]) == [3, 12]
+    assert {row["name"]: row["share"] for row in found["opens_person_by"]["client"]}["Chrome"] in (0.2, 0.8)
+    assert partner("mail/stats", from_="2026-03-03")["covered"] is None, "a week is shown whole or not at all"
+    assert partner("mail/stats")["opens_person_by"] is None
 
 
 def campaign(**fields):
@@ -312,19 +312,16 @@ def test_disclosure_publish_small_rest_goes_to_other(whole, published):
 KIND = {"google": "search", "bing": "search", "mastodon": "social", "blog": "website"}
 
 
+def week(first, whole):
+    return Week(first, first, (first,), whole)
+
+
 def test_disclosure_kinds_are_sums_of_published_hosts():
     hosts = {"google": (9, 9), "bing": (3, 3), "mastodon": (6, 6), "blog": (2, 2)}
-    found = disclosure.breakdowns({"20260301": {"referrer": hosts}}, {"20260301": (20, 20)}, LEAST, KIND.get)
+    month = Month((week("20260302", (20, 20)),), False)
+    found = shared_breakdowns.breakdowns([month], {"20260302": {"referrer": hosts}}, LEAST, KIND.get)
     assert found["referrer"] == {"google": (9, 9), "mastodon": (6, 6), OTHER: (5, 5)}
     assert found["referrer_kind"] == {"search": (9, 9), "social": (6, 6), OTHER: (5, 5)}
-
-
-def test_disclosure_publish_withheld_day_has_no_cells():
-    pages = {"page": {"/": (4, 4), "/prices": (4, 4)}}  # four visits that saw both
-    found = disclosure.breakdowns(
-        {"20260301": pages, "20260302": pages}, {"20260302": (8, 5)}, LEAST, KIND.get
-    )
-    assert found == {"page": {OTHER: (8, 8)}}
 
 
 def test_disclosure_revealing_dimension_is_403():
@@ -333,8 +330,9 @@ def test_disclosure_revealing_dimension_is_403():
         with pytest.raises(disclosure.Problem) as caught:
             disclosure.check(["page", dimension])
         assert caught.value.status == 403
-        day = {"20260301": {dimension: {"a": (9, 9)}, "page": {"a": (9, 9)}}}
-        assert disclosure.breakdowns(day, {"20260301": (9, 9)}, LEAST, KIND.get).keys() == {"page"}
+        cells = {"20260302": {dimension: {"a": (9, 9)}, "page": {"a": (9, 9)}}}
+        month = Month((week("20260302", (9, 9)),), False)
+        assert shared_breakdowns.breakdowns([month], cells, LEAST, KIND.get).keys() == {"page"}
 
 
 def test_disclosure_ranked_shows_most_visits_first():
@@ -346,14 +344,14 @@ def test_disclosure_ranked_shows_most_visits_first():
 # Computing a withheld cell. No decision depends on views, so each visit here has views that are one bit: the
 # views of an answer tell which visits it sums. A withheld cell must not be a combination of such sums.
 
-DAYS = ("20260301", "20260302")
+WEEKS = ("20260302", "20260309")
 NAMES = {
     "page": ("/", "/prices", OTHER),
     "referrer": tuple(KIND),
     "country": ("SE", "FR"),
     "utm_source": ("letter", None),
 }
-ATOMS = [dict(zip(("day", *NAMES), names, strict=True)) for names in product(DAYS, *NAMES.values())]
+ATOMS = [dict(zip(("week", *NAMES), names, strict=True)) for names in product(WEEKS, *NAMES.values())]
 PRIME = 2**61 - 1
 
 
@@ -361,54 +359,61 @@ def of(atom, dimension):
     return KIND[atom["referrer"]] if dimension == "referrer_kind" else atom[dimension]
 
 
-def cells_of(visits, day, dimension):
-    """Returns {name: (bits, visits)} of a day. A name without a visit is left out."""
+def cells_of(visits, week, dimension):
+    """Returns {name: (bits, visits)} of a week. A name without a visit is left out."""
     counts = Counter()
     for atom, n in zip(ATOMS, visits, strict=True):
-        if atom["day"] == day:
+        if atom["week"] == week:
             counts[of(atom, dimension)] += n
     found = {}
     for name, n in counts.items():
-        bits = [i for i, atom in enumerate(ATOMS) if atom["day"] == day and of(atom, dimension) == name and n]
+        bits = [
+            i for i, atom in enumerate(ATOMS) if atom["week"] == week and of(atom, dimension) == name and n
+        ]
         found[name] = (sum(1 << i for i in bits), n)
     return {name: cell for name, cell in found.items() if cell[1]}
 
 
 def live(visits):
-    """Returns the bits that may have visits: a name without visits on a day is known to be empty."""
+    """Returns the bits that may have visits: a name without visits in a week is known to be empty."""
     every = (1 << len(ATOMS)) - 1
     for dimension in NAMES:
         some = 0
-        for day in DAYS:
-            some |= sum(bits for bits, _ in cells_of(visits, day, dimension).values())
+        for week in WEEKS:
+            some |= sum(bits for bits, _ in cells_of(visits, week, dimension).values())
         every &= some
     return every
 
 
 def answers(visits):
-    """Yields the answer for each range of days: {dimension: {name: (bits, visits)}}, with `total`."""
+    """Yields the answer for each range of weeks: {dimension: {name: (bits, visits)}}, with `total`.
+
+    Both weeks together are answered as parts of a month, and as a whole month.
+    """
     some = live(visits)
-    days = {
-        day: {
+    cells = {
+        week: {
             dimension: {
                 name: (bits & some, n)
-                for name, (bits, n) in cells_of(visits, day, dimension).items()
+                for name, (bits, n) in cells_of(visits, week, dimension).items()
                 if name is not None
             }
             for dimension in NAMES
         }
-        for day in DAYS
+        for week in WEEKS
     }
-    whole = {}
-    for day in DAYS:
-        cells = cells_of(visits, day, "country").values()
-        n = sum(n for _, n in cells)
-        if n >= LEAST:
-            whole[day] = (sum(bits for bits, _ in cells) & some, n)
-    for asked in (DAYS[:1], DAYS[1:], DAYS):
-        found = disclosure.breakdowns({day: days[day] for day in asked}, whole, LEAST, KIND.get)
-        total = disclosure.add_up({"total": whole[day]} for day in asked if day in whole)
-        yield {**found, "total": total}
+    weeks = []
+    for name in WEEKS:
+        countries = cells_of(visits, name, "country").values()
+        n = sum(n for _, n in countries)
+        if n >= LEAST:  # a week of small days counts none of its visits
+            weeks.append(week(name, (sum(bits for bits, _ in countries) & some, n)))
+    ranges_of_weeks = [((one,), False) for one in weeks]
+    if len(weeks) == len(WEEKS):
+        ranges_of_weeks += [(tuple(weeks), False), (tuple(weeks), True)]
+    for asked, is_whole in ranges_of_weeks:
+        found = shared_breakdowns.breakdowns([Month(asked, is_whole)], cells, LEAST, KIND.get)
+        yield {**found, "total": {"total": disclosure.add_cells(one.whole for one in asked)}}
 
 
 def span(vectors):
@@ -440,8 +445,8 @@ def thinned(found):
 
 
 some_visits = st.tuples(
-    st.lists(st.sampled_from([0, 0, 0, 0, 0, 1, 2, LEAST]), min_size=len(ATOMS), max_size=len(ATOMS)),
-    st.sets(st.sampled_from([*DAYS, *(name for names in NAMES.values() for name in names)])),
+    st.lists(st.sampled_from([0, 0, 0, 0, 0, 1, 2, 3, 4, LEAST]), min_size=len(ATOMS), max_size=len(ATOMS)),
+    st.sets(st.sampled_from([*WEEKS, *(name for names in NAMES.values() for name in names)])),
 ).map(thinned)
 
 
@@ -450,14 +455,19 @@ def test_disclosure_combined_answers_reveal_nothing(visits):
     told = list(answers(visits))
     rows = span({cell[0] for found in told for cells in found.values() for cell in cells.values()})
     some = live(visits)
-    for day in DAYS:
-        for dimension in (*NAMES, "referrer_kind"):
-            for bits, n in cells_of(visits, day, dimension).values():
-                assert n >= LEAST or any(reduced(bits & some, rows)), (day, dimension)
-        n = sum(n for _, n in cells_of(visits, day, "country").values())
-        if 0 < n < LEAST:
-            whole = sum(bits for bits, _ in cells_of(visits, day, "country").values())
-            assert any(reduced(whole & some, rows))
+    for dimension in (*NAMES, "referrer_kind"):
+        both = Counter(), Counter()
+        for name in WEEKS:
+            for value, (bits, n) in cells_of(visits, name, dimension).items():
+                both[0][value] += bits & some
+                both[1][value] += n
+                assert n >= LEAST or any(reduced(bits & some, rows)), (name, dimension)
+        for value, bits in both[0].items():
+            assert both[1][value] >= LEAST or any(reduced(bits, rows)), dimension
+    for name in WEEKS:
+        countries = cells_of(visits, name, "country").values()
+        if 0 < sum(n for _, n in countries) < LEAST:
+            assert any(reduced(sum(bits for bits, _ in countries) & some, rows))
 
 
 @given(visits=some_visits)
@@ -470,23 +480,174 @@ def test_disclosure_totals_less_cells_are_never_small(visits):
             assert total - sum(shown) == 0 or total - sum(shown) >= LEAST
 
 
-def test_disclosure_breakdowns_are_shared(site, page, clock, count, partner):
+def test_disclosure_month_shows_names_that_each_week_withholds():
+    weeks = [week(f"202603{first:02}", (30, 30)) for first in (2, 9, 16)]
+    cells = {
+        one.first: {"device": {"desktop": (20, 20), "phone": (3, 3), "tablet": (1, 1), "watch": (6, 6)}}
+        for one in weeks
+    }
+
+    def shown(is_whole, least=LEAST):
+        month = Month(tuple(weeks), is_whole)
+        return shared_breakdowns.breakdowns([month], cells, least, KIND.get)["device"]
+
+    assert shown(False) == {"desktop": (60, 60), OTHER: (30, 30)}, "watch hides the small rest"
+    for one in cells.values():
+        one["device"]["console"] = (4, 4)
+    weeks = [one._replace(whole=(34, 34)) for one in weeks]
+    assert shown(False) == {"desktop": (60, 60), "watch": (18, 18), OTHER: (24, 24)}
+    month = {"desktop": (60, 60), "watch": (18, 18), "phone": (9, 9), OTHER: (15, 15)}
+    assert shown(True) == month, "with console too, less than 5 visits of a week would be left"
+    for one in cells.values():
+        one["device"]["book"] = (4, 4)
+    weeks = [one._replace(whole=(38, 38)) for one in weeks]
+    assert shown(True) == {**month, "book": (12, 12)}
+    assert shown(False) == {"desktop": (60, 60), "watch": (18, 18), OTHER: (36, 36)}
+
+
+# Computing a withheld day or cell from answers of many ranges, and of many times
+
+
+FORTNIGHT = [date(2026, 3, 2) + timedelta(n) for n in range(14)]
+DEVICES = ("desktop", "phone")
+some_days = st.lists(st.tuples(st.integers(0, 2 * LEAST), st.integers(0, LEAST)), min_size=14, max_size=14)
+
+
+@given(days=some_days)
+def test_disclosure_answers_of_many_ranges_and_times_reveal_nothing(days):
+    web = campaign(kind="web")
+    bit = {(n, device): 1 << (2 * n + k) for n in range(14) for k, device in enumerate(DEVICES)}
+    vectors = set()
+    for now, start, end in product(range(15), range(0, 14, 1), range(1, 15)):
+        if not start < end <= 14:
+            continue
+        bounds = {"from": str(FORTNIGHT[start]), "to": str(FORTNIGHT[0] + timedelta(end))}
+        wanted = ranges.parse(bounds, "UTC", 0)
+        series = [
+            {
+                "start": f"{FORTNIGHT[n]}T00:00:00+00:00",
+                "views": bit[n, "desktop"] * bool(days[n][0]) + bit[n, "phone"] * bool(days[n][1]),
+                "visits": sum(days[n]),
+                "unique_visitors": None,
+            }
+            for n in range(start, end)
+        ]
+        until = datetime.fromisoformat(f"{FORTNIGHT[0]}T01:00Z").timestamp() + now * 86400
+        shown = disclosure.figures({"series": series, "estimates": {}}, web, wanted, until)
+        vectors |= {item["views"] for item in shown["series"] if item["views"] is not None}
+        months = shared_breakdowns.closed_months(series, web, wanted, until)
+        numbers = {day.strftime("%Y%m%d"): n for n, day in enumerate(FORTNIGHT)}
+        cells = {
+            one.first: {
+                "device": disclosure.add_up(
+                    {
+                        device: (bit[numbers[day], device], days[numbers[day]][k])
+                        for k, device in enumerate(DEVICES)
+                        if days[numbers[day]][k]
+                    }
+                    for day in one.days
+                )
+            }
+            for month in months
+            for one in month.weeks
+        }
+        found = shared_breakdowns.breakdowns(months, cells, LEAST, KIND.get)
+        vectors |= {views for views, _ in found.get("device", {}).values()}
+    rows = span(vectors)
+    for n, counts in enumerate(days):
+        for k, device in enumerate(DEVICES):
+            assert not 0 < counts[k] < LEAST or any(reduced(bit[n, device], rows))
+        whole = sum(bit[n, device] for k, device in enumerate(DEVICES) if counts[k])
+        assert not 0 < sum(counts) < LEAST or any(reduced(whole, rows))
+    for first in (0, 7):
+        for k, device in enumerate(DEVICES):
+            used = [n for n in range(first, first + 7) if days[n][k]]
+            assert not 0 < sum(days[n][k] for n in used) < LEAST or any(
+                reduced(sum(bit[n, device] for n in used), rows)
+            )
+
+
+first_opens = st.lists(
+    st.tuples(st.integers(0, 2 * LEAST), st.integers(0, 2 * LEAST), st.integers(0, LEAST)), max_size=20
+)
+
+
+@given(counts=first_opens)
+def test_disclosure_open_rate_grows_in_steps_that_are_never_small(counts):
+    mailing = campaign(kind="email")
+    days = [
+        {"opens": again + person + machine, "unique_opens": person + machine, "unique_opens_person": person}
+        for again, person, machine in counts
+    ]
+    before = shared_open_rate.FirstOpens(0, 0, 0)
+    for today in range(len(days) + 1):
+        now = shared_open_rate.count_first_opens(days[:today], mailing)
+        step = now.opened - before.opened, now.person - before.person
+        for grown in (*step, step[0] - step[1]):
+            assert grown == 0 or grown >= LEAST
+        shown = [disclosure.shown_day(day, mailing)["unique_opens"] for day in days[: now.end]]
+        rest = now.opened - sum(number for number in shown if number is not None)
+        assert rest == 0 or rest >= LEAST
+        before = now
+
+
+def test_disclosure_mailing_shows_open_rate_and_sent(mail, opened, clock, partner):
+    clock.at("2026-03-02T08:00Z")
+    mail(min_cell=3, sent=20, bounced=0)
+    for who in "ab":
+        opened("2026-03-02T09:00Z", who)
+    clock.at("2026-03-03T12:00Z")
+    first = partner("mail/stats", from_="2026-03-02")
+    assert (first["sent"], first["delivered"], first["open_rate"]) == (20, 20, None), "only two have opened"
+    for who in "cd":
+        opened("2026-03-03T13:00Z", who)
+    clock.at("2026-03-04T12:00Z")
+    opened("2026-03-04T11:00Z", "today")
+    rate = partner("mail/stats", from_="2026-03-03")["open_rate"]
+    assert rate == {"low": 0.2, "high": 0.2, "until": "2026-03-04T00:00:00+00:00"}
+    clock.at("2026-03-05T12:00Z")
+    assert partner("mail/stats")["open_rate"] == rate, "one more is not a step"
+
+
+@pytest.mark.parametrize(
+    ("sent", "openers", "shown"), [(8, 6, False), (9, 6, True), (6, 6, True), (5, 6, False)]
+)
+def test_disclosure_open_rate_with_few_unopened_mails_is_withheld(
+    mail, opened, clock, partner, sent, openers, shown
+):
+    clock.at("2026-03-02T08:00Z")
+    mail(min_cell=3, sent=sent)
+    for who in range(openers):
+        opened("2026-03-02T09:00Z", str(who))
+    clock.at("2026-03-03T12:00Z")
+    assert (partner("mail/stats")["open_rate"] is not None) == shown
+
+
+def test_disclosure_breakdowns_are_shared_by_closed_week(site, page, clock, count, partner):
     page(identity="own", min_cell=3)
-    clock.at("2026-03-01T12:00Z")
-    for visitor, name in enumerate("aaaaabbbc"):
-        found = site.get("/p/page.gif", params={"v": visitor, "u": f"https://a.example/{name}"})
-        assert found.headers["x-pixel"] == "recorded"
-    clock.at("2026-03-02T12:00Z")
+    for day in (2, 3, 4):  # a page that one visitor sees each day is withheld by day, and shown by week
+        clock.at(f"2026-03-0{day}T12:00Z")
+        for visitor, name in enumerate("aaaab"):
+            found = site.get("/p/page.gif", params={"v": f"{day}{visitor}", "u": f"https://a.example/{name}"})
+            assert found.headers["x-pixel"] == "recorded"
+        count(clock.now)
+    clock.at("2026-03-09T12:00Z")
     site.get("/p/page.gif", params={"v": 1, "u": "https://a.example/today"})
     count(clock.now)
-    found = partner("page/breakdowns", by="page,referrer_kind", from_="2026-03-01")
+    found = partner("page/breakdowns", by="page,referrer_kind", from_="2026-03-02")
     assert found["by"] == {
-        "page": [{"name": "/a", "views": 5, "visits": 5}, {"name": OTHER, "views": 4, "visits": 4}],
-        "referrer_kind": [{"name": "(none)", "views": 9, "visits": 9}],
+        "page": [
+            {"name": "/a", "views": 12, "visits": 12, "share": 0.8},
+            {"name": "/b", "views": 3, "visits": 3, "share": 0.2},
+        ],
+        "referrer_kind": [{"name": "(none)", "views": 15, "visits": 15, "share": 1.0}],
     }
+    assert (found["covered"], found["visits"]) == ({"from": "2026-03-02", "to": "2026-03-09"}, 15)
+    cut = partner("page/breakdowns", by="page", from_="2026-03-03")
+    assert (cut["by"], cut["covered"], cut["visits"]) == ({"page": []}, None, 0)
     assert partner("page/breakdowns")["by"].keys() == set(disclosure.DIMENSIONS)
     own = site.get("/api/campaigns/page/breakdowns", params={"by": "page"}).json()["by"]["page"]
-    assert [row["name"] for row in own] == ["/a", "/b", "/c", "/today"]
+    assert [row["name"] for row in own] == ["/a", "/b", "/today"]
 
 
 # Permissions

@@ -5,12 +5,23 @@ from __future__ import annotations
 from pixel_server.api.openapi.campaigns import KIND
 from pixel_server.api.openapi.schema import answer, array, mapping, ref
 from pixel_server.api.openapi.values import Schema, count, instant, or_null, text
-from pixel_server.figures import campaign_sums
+from pixel_server.figures import campaign_sums, disclosure
 
 
 def _figure(description: str) -> Schema:
     return or_null(count(""), f"{description} Null if withheld or not known.")
 
+
+_RATE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+COVERED = or_null(
+    answer(**{"from": text("First day.", format="date")}, to=text("Day after the last day.", format="date")),
+    "Whole weeks (or parts of weeks at the ends of months) in the range that have ended: breakdowns count "
+    "only these. Null if there are none.",
+)
+SHARE = or_null(
+    {"type": "number", "minimum": 0, "maximum": 1},
+    "Share of the rows that are shown by name. Null of `(other)`, which has what is withheld.",
+)
 
 _EMAIL = {
     "opens": _figure("GET requests for pixels, except `bottom` pixels."),
@@ -28,7 +39,7 @@ SCHEMAS = {
         id=ref("CampaignId"), name=text("Name of the campaign."), kind=KIND, time_zone=ref("TimeZone")
     ),
     "SharedStats": answer(
-        ("opens_person_by",),
+        ("opens_person_by", "sent", "delivered", "open_rate", "covered"),
         campaign=ref("CampaignId"),
         **{"from": instant("First instant of the range.")},
         to=instant("End of the range, not in it."),
@@ -42,11 +53,45 @@ SCHEMAS = {
         series=array({"anyOf": [answer(start=_START, **_EMAIL), answer(("visits",), start=_START, **_WEB)]}),
         opens_person_by=or_null(
             answer(
-                client=array(ref("OpensOf"), description="Names with few opens are added up in `(other)`.")
+                client=array(
+                    ref("SharedOpensOf"), description="Names with few opens are added up in `(other)`."
+                )
             ),
-            f"Only for email campaigns. Null in a range of over {campaign_sums.MAX_BREAKDOWN_DAYS} days, or "
+            f"Of mails, in closed weeks. Null in a range of over {campaign_sums.MAX_BREAKDOWN_DAYS} days, or "
             "if not known.",
         ),
+        sent=_figure("Mails that were sent."),
+        delivered=_figure("Mails sent less mails that bounced."),
+        open_rate=or_null(
+            answer(
+                low=_RATE,
+                high=_RATE,
+                until=instant("End of the last day that is counted."),
+            ),
+            "Of mails, of all time: recipients with an open by a person (`low`) and with any open (`high`), "
+            "of `delivered`. Null if withheld or not known.",
+        ),
+        covered={**COVERED, "description": f"Of mails. {COVERED['description']}"},
         estimates=mapping(ref("Estimate"), "Figures that are estimates, and how good they are."),
+    ),
+    "SharedOpensOf": answer(
+        name=text("The name, or `(other)`."), opens=count("Opens by people."), share=SHARE
+    ),
+    "SharedViewsOf": answer(
+        name=text("The name, or `(other)`."), views=count("Views."), visits=count("Visits."), share=SHARE
+    ),
+    "SharedBreakdowns": answer(
+        campaign=ref("CampaignId"),
+        **{"from": instant("First instant of the range.")},
+        to=instant("End of the range, not in it."),
+        time_zone=ref("TimeZone"),
+        by={
+            "type": "object",
+            "properties": {name: array(ref("SharedViewsOf")) for name in disclosure.DIMENSIONS},
+            "additionalProperties": False,
+            "description": "Most visits first. `(other)` has the names that are withheld.",
+        },
+        covered=COVERED,
+        visits=count("Visits of the weeks that are covered."),
     ),
 }

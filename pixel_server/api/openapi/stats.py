@@ -52,12 +52,13 @@ OPERATIONS = {
     ),
     "show_breakdowns": Operation(
         "Views and visits of pages by page, referrer, country and more",
-        _or_csv("Views and visits by name.", ref("Breakdowns")),
+        _or_csv("Views and visits by name.", {"anyOf": [ref("Breakdowns"), ref("SharedBreakdowns")]}),
         "The range consists of days in the campaign's zone. Without `from` and `to`: the last "
         f"{ranges.DEFAULT_DAYS} days. At least the {web_breakdown.KEPT_NAMES} names with most views of each "
         f"day and shard are kept, and {web_breakdowns.MAX_NAMES} are shown; the rest is `(other)`. A name "
         f"has {web_names.MAX_NAME_BYTES} bytes at most. With `Accept: text/csv`: a row for each name. 409: a "
-        "mail campaign, or an interval or zone that does not fit.",
+        f"mail campaign, or an interval or zone that does not fit. {MAY_SHARE}, and is shown "
+        "`SharedBreakdowns`.",
         problems=(409,),
     ),
     "compare_campaigns": Operation(

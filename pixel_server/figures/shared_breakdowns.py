@@ -1,0 +1,164 @@
+"""Breakdowns that a key of the scope `read:CAMPAIGN` may read: by closed week, and by closed month. Pure.
+
+Small cells are folded once a week and not once a day: a phone that opens two mails a day would be withheld
+each day, and the shares of the other devices would be wrong. So that nothing can be won by subtraction,
+every answer is a sum of the same units, whatever its range:
+
+- A week that lies in two months is two units, so that months are sums of units too. A unit counts in a range
+  only if all its days lie in the range, are kept, and are published.
+- A unit's cells are of its published days. They are of all its days if the days that are withheld by
+  themselves have `min_cell` visits together.
+- In a whole month, a name is also shown with its small cells if these have `min_cell` visits together. They
+  must come from two units or more, and leave at least `min_cell` visits in `(other)` of each of these units.
+  So in each unit the small cell is known only together with another unknown cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any, NamedTuple
+
+from pixel_server.campaigns.campaign import Campaign
+from pixel_server.counters.labels import OTHER
+from pixel_server.figures import disclosure
+from pixel_server.figures.disclosure import Cell, Cells
+from pixel_server.figures.ranges import Range
+
+_ONE_DAY = timedelta(days=1)
+
+
+class Week(NamedTuple):
+    """A closed week, or the part of a week that lies in one month.
+
+    first, last: its first and last day (`"20261124"`). days: the days whose cells are counted. whole: the
+    sum of all cells of these days.
+    """
+
+    first: str
+    last: str
+    days: tuple[str, ...]
+    whole: Cell
+
+
+class Month(NamedTuple):
+    """Weeks of one month. is_whole: whether they are all weeks of the month."""
+
+    weeks: tuple[Week, ...]
+    is_whole: bool
+
+
+def closed_months(
+    series: Sequence[Mapping[str, Any]], campaign: Campaign, time_range: Range, until: float
+) -> list[Month]:
+    """Returns the closed weeks of a range of days, by month. Months without a closed week are left out.
+
+    series: of an answer of `stats.read`. until: seconds. Every hit that came before it is counted.
+    """
+    ends = [*time_range.starts()[1:], time_range.end]
+    by_month: dict[str, list[Week]] = {}
+    days: list[tuple[date, Cell | None]] = []
+    for item, end in zip(series, ends, strict=True):
+        day = date.fromisoformat(item["start"][:10])
+        if day.weekday() == 0 or day.day == 1:
+            days = []
+        is_published = end + disclosure.PUBLISH_DELAY_SECONDS <= until
+        days.append((day, disclosure.whole_cell(item, campaign.kind) if is_published else None))
+        if day.weekday() == 6 or (day + _ONE_DAY).day == 1:
+            if week := _week(days, campaign.min_cell):
+                by_month.setdefault(week.first[:6], []).append(week)
+            days = []
+    return [Month(tuple(weeks), _are_whole_month(weeks)) for weeks in by_month.values()]
+
+
+def _week(days: Sequence[tuple[date, Cell | None]], min_cell: int) -> Week | None:
+    """Returns the week of these days. Returns None unless they begin a week or month and are all known."""
+    known = [(day, cell) for day, cell in days if cell is not None]
+    if len(known) < len(days) or not (days[0][0].weekday() == 0 or days[0][0].day == 1):
+        return None
+    small = [(day, cell) for day, cell in known if cell[1] < min_cell]
+    if 0 < sum(cell[1] for _, cell in small) < min_cell:
+        known = [(day, cell) for day, cell in known if cell[1] >= min_cell]
+    whole = disclosure.add_cells(cell for _, cell in known)
+    named = tuple(_name(day) for day, _ in known)
+    return Week(_name(days[0][0]), _name(days[-1][0]), named, whole)
+
+
+def _name(day: date) -> str:
+    return day.strftime("%Y%m%d")
+
+
+def _are_whole_month(weeks: Sequence[Week]) -> bool:
+    """Returns whether these successive weeks begin and end with their month."""
+    last = date.fromisoformat(weeks[-1].last)
+    return weeks[0].first.endswith("01") and (last + _ONE_DAY).day == 1
+
+
+def breakdowns(
+    months: Sequence[Month],
+    cells_of_week: Mapping[str, Mapping[str, Cells]],
+    min_cell: int,
+    kind_of: Callable[[str], str],
+) -> dict[str, dict[str, Cell]]:
+    """Returns the cells of these months by dimension.
+
+    cells_of_week: `{"20261123": {dimension: cells}}`, by the first day of each week; `referrer_kind` is
+    computed from `referrer`. kind_of: returns the kind of a host.
+    """
+    parts: dict[str, list[Cells]] = {}
+    for month in months:
+        for dimension in {name: None for week in month.weeks for name in cells_of_week[week.first]}:
+            if dimension not in disclosure.DIMENSIONS or dimension == "referrer_kind":
+                continue
+            weeks = [(week, cells_of_week[week.first].get(dimension, {})) for week in month.weeks]
+            cells = month_cells(weeks, min_cell, month.is_whole)
+            parts.setdefault(dimension, []).append(cells)
+            if dimension == "referrer":
+                parts.setdefault("referrer_kind", []).append(disclosure.sum_by_kind(cells, kind_of))
+    return {dimension: disclosure.add_up(cells) for dimension, cells in parts.items()}
+
+
+def month_cells(weeks: Sequence[tuple[Week, Cells]], min_cell: int, is_whole: bool) -> dict[str, Cell]:
+    """Returns the cells of one dimension over weeks of a month. weeks: each with its cells."""
+    published = [disclosure.publish(cells, min_cell, week.whole) for week, cells in weeks]
+    sums = disclosure.add_up(published)
+    if is_whole:
+        for name, cell in _regained([cells for _, cells in weeks], published, min_cell).items():
+            sums[name] = disclosure.add_cells((sums.get(name, (0, 0)), cell))
+            views, visits = sums[OTHER]
+            sums[OTHER] = views - cell[0], visits - cell[1]
+    return sums
+
+
+def _regained(weeks: Sequence[Cells], published: Sequence[Cells], min_cell: int) -> dict[str, Cell]:
+    """Returns the sums of small cells that may be shown for a month; see the top of this file."""
+    small: dict[str, list[tuple[int, Cell]]] = {}
+    left = {number: cells[OTHER][1] for number, cells in enumerate(published) if OTHER in cells}
+    for number in left:
+        for name, cell in weeks[number].items():
+            if name != OTHER and any(cell) and cell[1] < min_cell:
+                small.setdefault(name, []).append((number, cell))
+    sums = {name: disclosure.add_cells(cell for _, cell in cells) for name, cells in small.items()}
+    regained: dict[str, Cell] = {}
+    for name in sorted(sums, key=lambda name: (-sums[name][1], name)):
+        cells = small[name]
+        leaves_enough = all(left[number] - cell[1] >= min_cell for number, cell in cells)
+        if len(cells) > 1 and sums[name][1] >= min_cell and leaves_enough:
+            regained[name] = sums[name]
+            for number, cell in cells:
+                left[number] -= cell[1]
+    return regained
+
+
+def covered(months: Sequence[Month]) -> dict[str, str] | None:
+    """Returns the days that are covered, `{"from": "2026-11-02", "to": "2026-11-30"}`; None without weeks."""
+    weeks = [week for month in months for week in month.weeks]
+    if not weeks:
+        return None
+    end = date.fromisoformat(weeks[-1].last) + _ONE_DAY
+    return {"from": date.fromisoformat(weeks[0].first).isoformat(), "to": end.isoformat()}
+
+
+def whole(months: Sequence[Month]) -> int:
+    """Returns the visits (mail: opens) of all weeks of which anything may be shown."""
+    return sum(week.whole[1] for month in months for week in month.weeks)
