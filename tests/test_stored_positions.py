@@ -266,7 +266,7 @@ def test_people_flags_and_day_of_mode_last_are_fixed():
     assert (
         recipient_record.TOP,
         recipient_record.BOTTOM,
-        recipient_record.HIDDEN,
+        recipient_record.HIDES_READING,
         recipient_record.SEEN,
     ) == (1, 2, 4, 8)
     assert recipient_record.pack_day(20_717) == packed([1, 20_717])

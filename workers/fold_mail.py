@@ -102,7 +102,7 @@ def _add_to_record(sums: Sums, hit: Hit, part: int, judged: Verdict, delay: int,
     if part == BOTTOM and judged.verdict in ELIGIBLE:
         flags |= recipient_record.SEEN
     if judged.hides:
-        flags |= recipient_record.HIDDEN
+        flags |= recipient_record.HIDES_READING
     if is_open:
         record = recipient_record.from_open(hit.time // 1000, flags, judged.verdict, delay)
     else:

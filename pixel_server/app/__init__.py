@@ -2,9 +2,9 @@
 app answers pages only.
 
 `parts` makes the parts of a process, `lifespan` starts and ends them, and `routes` says which part answers
-which URL. `create_app` and `create_pages` make the two apps of these. `app`, `beside_pages`, `pixels_only`
-and `pages_only` take the settings from the environment; uvicorn calls one of these functions by name, for
-example `uvicorn --factory pixel_server.app:app`.
+which URL. `create_app` and `create_pages` make the two apps from these parts. `app`, `beside_pages`,
+`pixels_only` and `pages_only` take the settings from the environment; uvicorn calls one of these functions by
+name, for example `uvicorn --factory pixel_server.app:app`.
 """
 
 from __future__ import annotations

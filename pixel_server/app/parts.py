@@ -169,7 +169,7 @@ def _make_drain(
     return Drain(
         spool,
         sink,
-        is_away=lambda: recorder.is_away,
+        is_redis_away=lambda: recorder.is_redis_away,
         on_accepted=recorder.resume,
         on_lost=recorder.count_lost,
         on_removed=note_removed,
@@ -177,7 +177,7 @@ def _make_drain(
         on_drained=recorder.note_drained,
         on_stored=rollup_trigger.request,
         on_acknowledged=loss_watch.note,
-        aside_days=settings.keep_dead_letters,
+        max_aside_days=settings.keep_dead_letters,
     )
 
 
@@ -214,7 +214,7 @@ def make_api(common: CommonParts) -> Api:
         inventory=InventoryCache(common.settings, lambda: _spooled_hits(common.spool_directory)),
         late_since=lambda: _oldest_spooled_ms(common.spool_directory),
         clock=common.clock,
-        throttle=Throttle(_address_of(common.settings)),
+        throttle=Throttle(_client_address_function(common.settings)),
     )
 
 
@@ -235,7 +235,7 @@ def _spooled_hits(spool: Path) -> tuple[int, int | None]:
     return status.hits, status.oldest_ms
 
 
-def _address_of(settings: Settings) -> Callable[[Request], bytes]:
+def _client_address_function(settings: Settings) -> Callable[[Request], bytes]:
     """Returns a function that gives a request's client address, honouring trusted proxies."""
     client_address = ClientAddress(settings)
     return lambda request: client_address.resolve(

@@ -79,10 +79,10 @@ async def list_notes(store: AsyncRedis, campaign: str) -> list[Note]:
     return decode_notes(await store.hvals(keys.notes(campaign)))
 
 
-async def remove(store: AsyncRedis, campaign: str, note: str) -> None:
-    """Removes the note with an id. Raises UnknownNote."""
-    if not re.fullmatch(ID_PATTERN, note) or not await store.hdel(keys.notes(campaign), note):
-        raise UnknownNote(note)
+async def remove(store: AsyncRedis, campaign: str, note_id: str) -> None:
+    """Removes a note. Raises UnknownNote."""
+    if not re.fullmatch(ID_PATTERN, note_id) or not await store.hdel(keys.notes(campaign), note_id):
+        raise UnknownNote(note_id)
 
 
 def decode_notes(values: list[bytes]) -> list[Note]:

@@ -79,8 +79,8 @@ def _create_call(campaign: Campaign) -> ScriptCall:
 _CHANGE = (
     EVEN_IF_FULL
     + """
--- KEYS: campaign, changes. ARGV: record as read, new record, id, '1' if the first hit forbids the change,
--- '1' if the first hit or link forbids the change, '1' if the change is not announced to web processes.
+-- KEYS: campaign, changes. ARGV: record as read, new record, id, then three flags, '1' or '0': the campaign
+-- must have no hits, the campaign must have no hits and no links, web processes are not told of the change.
 -- Returns 1; 0 if the record has changed since it was read; -1 if hits or links forbid the change.
 if redis.call('HGET', KEYS[1], 'record') ~= ARGV[1] then return 0 end
 local sealed = redis.call('HEXISTS', KEYS[1], 'sealed') == 1
@@ -178,7 +178,8 @@ def _page_call(start: str, limit: int) -> ScriptCall:
 _NOTE_USE = (
     EVEN_IF_FULL
     + """
--- KEYS: campaign. ARGV: field of the last time, time (s), and optionally the field of the first time.
+-- KEYS: campaign. ARGV: field that holds the time of the last use, time of this use (s), and optionally the
+-- field that holds the time of the first use.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 if ARGV[3] then redis.call('HSETNX', KEYS[1], ARGV[3], ARGV[2]) end
 return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])

@@ -3,9 +3,9 @@
 There are two lists: `data/referrers.txt`, made from a public list by `data/make_referrers.py`, and
 `data/referrers-added.txt`, which overrides the first. A line is a host and its kind: `bing.com search`. The
 line also holds for all subdomains that have no line of their own, except sign-in pages and consoles
-(`SERVICE_LABELS`). `*.yahoo.com website` holds for the subdomains only. `*.google.* website` also
-holds for `*.google.de`, and for `*.google.` with every other ending that an earlier line has. The lists are
-read at the first call.
+(`SERVICE_LABELS`). `*.yahoo.com website` holds for the subdomains only. A final `.*` stands for every ending
+with which an earlier line lists the domain: after a line for `google.de`, the line `*.google.* website` holds
+for the subdomains of `google.de` too. The lists are read at the first call.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A rule.
 
     The head of `data/rules.toml` explains the fields. A condition that is left out always holds.
+    names: the mail client under which an open by this rule is counted.
     """
 
     id: str
@@ -103,13 +104,13 @@ def _parse(text: str, file_name: str, earlier: Sequence[Rule]) -> tuple[list[Rul
     ids = {rule.id for rule in parsed.rule}
     rules = [rule for rule in earlier if rule.id not in ids]
     for rule, number in zip(parsed.rule, lines, strict=True):
-        if conflict := _conflict(rule, rules):
-            raise RulesError(f"{file_name} line {number}: {conflict}")
+        if fault := _find_fault(rule, rules):
+            raise RulesError(f"{file_name} line {number}: {fault}")
         rules.append(rule)
     return rules, parsed.ruleset
 
 
-def _conflict(rule: Rule, others: Sequence[Rule]) -> str:
+def _find_fault(rule: Rule, others: Sequence[Rule]) -> str:
     """Returns the reason why a rule cannot be used beside the others, or "" if it can be used."""
     is_used = rule.id in {other.id for other in others}
     if rule.id == NO_RULE or not re.fullmatch("[a-z0-9-]{1,40}", rule.id) or is_used:

@@ -28,7 +28,7 @@ from pixel_server.store.shards import shard_of
 from pixel_server.times import DAY
 from pixel_server.tokens import BadToken, Mode, mode_of, verify, with_mode
 
-OPEN, PAGE = b"/o/", b"/p/"
+OPEN_PREFIX, PAGE_PREFIX = b"/o/", b"/p/"
 """Beginnings of the paths of pixels in mails and on web pages."""
 SUFFIX = b".gif"
 """End of the path of every pixel."""
@@ -102,9 +102,9 @@ class Admission:
         token_or_slug = path[3 : -len(SUFFIX)]
         if not path.endswith(SUFFIX) or not token_or_slug:
             return responses.NOT_FOUND
-        if path.startswith(OPEN):
+        if path.startswith(OPEN_PREFIX):
             return self.admit_open(method, token_or_slug, head, peer)
-        if path.startswith(PAGE):
+        if path.startswith(PAGE_PREFIX):
             return self._admit_page(method, token_or_slug, query, head, peer)
         return responses.NOT_FOUND
 

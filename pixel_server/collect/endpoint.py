@@ -7,7 +7,7 @@ import asyncio
 from starlette.types import Receive, Scope, Send
 
 from pixel_server.collect import beacon, responses
-from pixel_server.collect.admission import PAGE, Accepted, Admission
+from pixel_server.collect.admission import PAGE_PREFIX, Accepted, Admission
 from pixel_server.collect.image import GIF
 from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.request_head import RequestHead
@@ -35,7 +35,7 @@ class PixelEndpoint:
         peer = client[0] if client and client[0] else None
         method, head = scope["method"], RequestHead(scope["headers"])
         answer: Answer | Accepted | None
-        is_beacon = method in ("POST", "OPTIONS") and path.startswith(PAGE) and is_slug_bytes(path[3:])
+        is_beacon = method in ("POST", "OPTIONS") and path.startswith(PAGE_PREFIX) and is_slug_bytes(path[3:])
         if is_beacon:
             answer = await self._beacon(method, path[3:].decode(), head, peer, receive)
         else:
@@ -64,7 +64,10 @@ class PixelEndpoint:
         return self._admission.admit_view(method, campaign, params, head, peer)
 
     async def _record(self, hit: Accepted) -> Answer:
-        """Records a hit. Returns the answer once the hit is stored, or its time is up."""
+        """Records a hit. Returns the hit's answer once the hit is stored.
+
+        Returns FULL if there is no room for the hit, and NOT_STORED if it cannot be stored in time.
+        """
         stored_future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def answered(stored: bool) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from pixel_server.collect import responses
-from pixel_server.collect.admission import OPEN, PAGE, SUFFIX, Accepted, Admission
+from pixel_server.collect.admission import OPEN_PREFIX, PAGE_PREFIX, SUFFIX, Accepted, Admission
 from pixel_server.collect.handover_protocol import HandoverProtocol
 from pixel_server.collect.head_cache import NOT_PLAIN, HeadCache
 from pixel_server.collect.image import GIF
@@ -96,9 +96,9 @@ class PixelProtocol(HandoverProtocol):
         self._recorder: Recorder = self.app_state["recorder"]
         self._prefix: bytes = self.app_state["prefix"]
         self._get_start = b"GET " + self._prefix
-        self._open_start = self._get_start + OPEN
+        self._open_start = self._get_start + OPEN_PREFIX
         self._token_at = len(self._open_start)
-        self._pixel_starts = self._open_start, self._get_start + PAGE
+        self._pixel_starts = self._open_start, self._get_start + PAGE_PREFIX
         self._fast = _FastCycle()
         self._is_head = False
         self._answered_at = 0.0
@@ -192,7 +192,7 @@ class PixelProtocol(HandoverProtocol):
         Returns False if the request is not a plain pixel request.
         """
         url = self.url.removeprefix(self._prefix) if self._prefix else self.url
-        if url[:3] not in (OPEN, PAGE) or b"#" in url or not url.isascii():
+        if url[:3] not in (OPEN_PREFIX, PAGE_PREFIX) or b"#" in url or not url.isascii():
             return False
         method = self.parser.get_method()
         if method not in (b"GET", b"HEAD") or self.parser.get_http_version() != "1.1":

@@ -11,7 +11,7 @@ then it is answered 503. Its hit may still be stored: only a 2xx is a promise. M
 refused while the waiting hits take `max_pending_bytes`, counted as encoded bytes plus OVERHEAD_BYTES a hit.
 
 When Redis fails, the group goes to the spool under its sequence numbers. So do all later groups, without
-waiting for Redis (`is_away`), until the drain finds that Redis accepts batches and calls `resume`. The
+waiting for Redis (`is_redis_away`), until the drain finds that Redis accepts batches and calls `resume`. The
 recorder resumes only if round trips are good (`is_ready`), and waits longer each time that Redis failed soon
 after a resumption. If batches are still in the spool, the recorder resumes under a new producer id.
 Otherwise a later number of the old id could reach Redis first, and the batches in the spool would be taken
@@ -290,7 +290,7 @@ class Recorder:
             self._depart()
 
     @property
-    def is_away(self) -> bool:
+    def is_redis_away(self) -> bool:
         """Returns whether hits go to the spool, because Redis does not store them."""
         return self._outage.is_going_on
 
@@ -302,14 +302,18 @@ class Recorder:
     @property
     def can_store(self) -> bool:
         """Returns whether the last hits could be stored, in Redis or in the spool."""
-        return not self.is_away or (self._spool is not None and not self._spool_failing)
+        return not self.is_redis_away or (self._spool is not None and not self._spool_failing)
 
     def resume(self) -> None:
         """Sends the next group to Redis, unless Redis failed too recently.
 
         Call it when Redis accepts batches.
         """
-        if self.is_away and self._is_ready() and self._outage.may_end(asyncio.get_running_loop().time()):
+        if (
+            self.is_redis_away
+            and self._is_ready()
+            and self._outage.may_end(asyncio.get_running_loop().time())
+        ):
             self._resume()
 
     def _resume(self) -> None:
@@ -346,7 +350,7 @@ class Recorder:
         batches = group.batches
         tries = 0
         while True:
-            if not self._in_spool and (not self.is_away or self._spool is None or tries):
+            if not self._in_spool and (not self.is_redis_away or self._spool is None or tries):
                 unstored = await self._to_redis(batches, group)
                 if not unstored:
                     return True
@@ -392,7 +396,7 @@ class Recorder:
         """Tries to store batches in the spool. Returns whether they are on disk."""
         try:
             self._in_spool = True  # before the write: a failed write may have stored some batches
-            self._renew_before_next = self._renew_before_next or not self.is_away
+            self._renew_before_next = self._renew_before_next or not self.is_redis_away
             self._spool_writes += 1
             await spool.append(batches)
         except Exception as error:

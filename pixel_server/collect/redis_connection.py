@@ -30,9 +30,9 @@ class _Request(NamedTuple):
 class RedisConnection(asyncio.Protocol):
     """One connection. Redis replies in order. If a request fails, all later requests fail.
 
-    trips: number of answered requests. good_trips: number of round trips in a row, up to the last, that were
-    in time. last_reply_at: time of the event loop (s) of the last reply, at first the time at which the
-    connection began.
+    trips: number of answered requests. good_trips: number of answered requests since a round trip last took
+    too long (`RoundTrips.add`). last_reply_at: time of the event loop (s) of the last reply, at first the
+    time at which the connection began.
     """
 
     def __init__(self, round_trips: RoundTrips) -> None:
@@ -56,8 +56,8 @@ class RedisConnection(asyncio.Protocol):
     def send(self, data: bytes, reply_count: int, timeout_seconds: float) -> asyncio.Future[list[Any]]:
         """Sends commands. Returns a future of their replies.
 
-        data: the encoded commands. reply_count: number of the commands. The future raises an error among the
-        replies, or a timeout, and the connection ends.
+        data: the encoded commands. reply_count: number of the commands. If a reply is an error or comes too
+        late, the future raises that error or TimeoutError, and the connection ends.
         """
         done: asyncio.Future[list[Any]] = self._loop.create_future()
         if self.is_closed or self._transport is None:

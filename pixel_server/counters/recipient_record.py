@@ -34,10 +34,11 @@ from pixel_server.store.keys import PEOPLE_BUCKETS
 from pixel_server.verdicts import ELIGIBLE, Class
 
 FORMAT, DAY_FORMAT = 3, 1
-TOP, BOTTOM, HIDDEN, SEEN = 1, 2, 4, 8
-"""Flags. TOP, BOTTOM: the top or the bottom pixel of a mail with two pixels was loaded. HIDDEN: the client
-loads images by machine, whether the mail is read or not. SEEN: a person or a proxy loaded the bottom pixel.
-Stored: append only. The next flag needs a new format, because the bits above hold the delay."""
+TOP, BOTTOM, HIDES_READING, SEEN = 1, 2, 4, 8
+"""Flags. TOP, BOTTOM: the top or the bottom pixel of a mail with two pixels was loaded. HIDES_READING: the
+client loads images by machine, whether the mail is read or not. SEEN: a person or a proxy loaded the bottom
+pixel. Stored records hold these values, so a flag keeps its value for ever. The next flag needs a new format,
+because the bits above hold the delay."""
 OLD = 16
 """Flag of a record that was stored before the flag SEEN existed. This flag itself is never stored."""
 
@@ -80,7 +81,7 @@ class RecipientRecord(msgspec.Struct, frozen=True, gc=False):
             bits |= (PREFETCH if self.prefetch else 0) | (SCANNER if self.scanner else 0)
             if opens > person + self.prefetch + self.scanner:
                 bits |= UNKNOWN
-        return bits | HIDES if self.flags & HIDDEN else bits
+        return bits | HIDES if self.flags & HIDES_READING else bits
 
     @property
     def two_pixel(self) -> int:
@@ -100,8 +101,8 @@ class ScannerOpens(NamedTuple):
 
     person, unknown: number of these opens that were counted as a person's, and as unknown. person_times:
     times of the opens that were counted as a person's, in seconds since 1970. remaining: (seconds since 1970,
-    delay bin) of each other open of the person whose trace is known. known_from: seconds since 1970, from
-    which on every open has a known trace.
+    delay bin) of each open that has a stored trace (`burst_window`) and still counts as a person's.
+    known_from: seconds since 1970; only traces of opens from this time on are stored.
     """
 
     person: int

@@ -47,9 +47,10 @@ _PREFETCHED_SHARE = 0.93
 _SCANNED_SHARE = 0.24
 """Share of the readers with Outlook who are behind a mail gateway."""
 _UNNAMED_SHARE = 0.02
-"""Share of the readers who open the mail with a program that sends no user agent."""
+"""Share of readers whose program sends no user agent, among those who open the mail other than with Gmail or
+Yahoo."""
 _FORWARDED_SHARE = 0.012
-"""Share of the readers who open the mail and forward it."""
+"""Share of readers who forward the mail, among those who open it."""
 
 
 class Opening(NamedTuple):
@@ -127,7 +128,9 @@ def _openings_of_mail(rng: Random, reader: int, sent: int) -> Iterator[Opening]:
 
 
 def _scanned(rng: Random, reader: int, sent: int) -> Iterator[Opening]:
-    """Yields the requests of a gateway: from its own network, very early, or from three machines."""
+    """Yields the requests of a gateway. There are three kinds of gateway: it sends its request from its own
+    network, it sends its request within seconds of the mail, or it sends requests from three machines.
+    """
     kind = rng.random()
     if kind < 0.5:
         agent = cast.user_agent(rng, cast.BROWSERS)

@@ -124,8 +124,8 @@ def _boundary(text: str, interval: Interval, zone: ZoneInfo) -> int:
         raise ValueError(f"must lie in the years {FIRST_YEAR} to {END_YEAR - 1}")
     at = int((when if when.tzinfo else when.replace(tzinfo=zone)).timestamp())
     if when.microsecond or not _is_boundary(at, interval, zone):
-        unit = {"15m": "quarter of an hour", "hour": "full hour", "day": "midnight"}[interval]
-        raise ValueError(f"must be a {unit} in {zone.key}, where an interval begins")
+        boundary = {"15m": "minute 0, 15, 30 or 45", "hour": "a full hour", "day": "midnight"}[interval]
+        raise ValueError(f"must be a time at which an interval begins: {boundary} in {zone.key}")
     return at
 
 

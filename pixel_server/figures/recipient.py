@@ -62,7 +62,7 @@ def _campaign_json(opened: bytes | None, listed: bytes | None, named: bytes | No
         "first_open_person": iso_ms(person.first_person * 1000) if person.person else None,
         "last_open_person": iso_ms(person.last_person * 1000) if person.person else None,
         "time_to_open": round(histogram.delay_seconds(person.delay), 1) if person.delay else None,
-        "hidden": bool(person.flags & recipient_record.HIDDEN),
+        "hidden": bool(person.flags & recipient_record.HIDES_READING),
         "top": bool(person.flags & recipient_record.TOP),
         "bottom": bool(person.flags & recipient_record.BOTTOM),
     }

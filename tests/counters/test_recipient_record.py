@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pixel_server.counters.recipient_record import (
     BOTTOM,
     FORMAT,
-    HIDDEN,
+    HIDES_READING,
     NO_RECORD,
     OLD,
     SEEN,
@@ -30,7 +30,7 @@ from pixel_server.store.shards import shard_of
 
 NOW = 1_790_000_000
 
-flags = st.integers(0, TOP | BOTTOM | HIDDEN | SEEN)
+flags = st.integers(0, TOP | BOTTOM | HIDES_READING | SEEN)
 seconds = st.integers(1, 2**32 - 1)
 few = st.integers(0, 1000)
 

@@ -99,7 +99,7 @@ async def _record(
     drain = Drain(
         spool,
         Flaky(draining, faults[1]),
-        is_away=lambda: recorder.is_away,
+        is_redis_away=lambda: recorder.is_redis_away,
         on_accepted=recorder.resume,
         on_lost=recorder.count_lost,
         spooled_groups=recorder.spooled_groups,

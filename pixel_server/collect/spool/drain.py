@@ -35,7 +35,7 @@ T = TypeVar("T")
 class Drain:
     """Moves the batches of a spool to a sink, the batches of each producer in order.
 
-    is_away: returns whether new hits go to the spool now.
+    is_redis_away: returns whether new hits go to the spool now.
     on_accepted: called each time that the sink has accepted batches.
     on_lost: called with the number of earlier batches that the sink has lost.
     on_removed: called with the files that somebody removed from the spool.
@@ -43,7 +43,7 @@ class Drain:
     on_drained: called with a number from `spooled_groups`, once all batches of these groups are in the sink.
     on_stored: called with the shards of stored batches.
     on_acknowledged: as in `Recorder`.
-    aside_days: days until files that were set aside are deleted; None to keep them for ever.
+    max_aside_days: days until files that were set aside are deleted; None to keep them for ever.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Drain:
         spool: Spool,
         sink: Sink,
         *,
-        is_away: Callable[[], bool] = lambda: False,
+        is_redis_away: Callable[[], bool] = lambda: False,
         on_accepted: Callable[[], None] = lambda: None,
         on_lost: Callable[[int], None] = lambda batches: None,
         on_removed: Callable[[list[RemovedFile]], None] = lambda removed: None,
@@ -59,7 +59,7 @@ class Drain:
         on_drained: Callable[[int], None] = lambda groups: None,
         on_stored: Callable[[Iterable[int]], None] = lambda shards: None,
         on_acknowledged: Callable[[Sequence[Batch], Sequence[int]], None] = lambda batches, seen: None,
-        aside_days: int | None = None,
+        max_aside_days: int | None = None,
     ) -> None:
         self._thread = ThreadPoolExecutor(1, "drain")
         self._drained: dict[tuple[str, int], int] = {}
@@ -68,9 +68,9 @@ class Drain:
         self._sink_accepts = False
         self._on_acknowledged = on_acknowledged
         self._spool = spool
-        self._aside_days = aside_days
+        self._max_aside_days = max_aside_days
         self._sink = sink
-        self._is_away = is_away
+        self._is_redis_away = is_redis_away
         self._on_accepted = on_accepted
         self._on_lost = on_lost
         self._on_removed = on_removed
@@ -84,10 +84,10 @@ class Drain:
 
         async def tidy_and_drain() -> None:
             nonlocal tidied_at
-            if self._aside_days is not None and time.monotonic() - tidied_at >= ASIDE_SECONDS:
+            if self._max_aside_days is not None and time.monotonic() - tidied_at >= ASIDE_SECONDS:
                 tidied_at = time.monotonic()
                 with contextlib.suppress(OSError):
-                    await self._in_thread(lambda: self._spool.drop_aside(self._aside_days or 0))
+                    await self._in_thread(lambda: self._spool.drop_aside(self._max_aside_days or 0))
             if batches := await self.drain():
                 log.warning("drain: %d batches went from the spool to Redis", batches)
 
@@ -120,7 +120,7 @@ class Drain:
                 # of the damaged batches, and they would be reported as lost by Redis.
                 if spooled != self._spooled_at_damage:
                     self._on_drained(spooled)
-                if self._sink_accepts and self._is_away():
+                if self._sink_accepts and self._is_redis_away():
                     self._on_accepted()
                 return count
             damaged_before = self._spool.counts["damaged"]
@@ -129,13 +129,13 @@ class Drain:
                     count += await self._drain_segment(segment)
             if self._spool.counts["damaged"] != damaged_before:
                 self._spooled_at_damage = self._spooled_groups()
-            if self._is_away():
+            if self._is_redis_away():
                 await asyncio.sleep(PAUSE_SECONDS)  # so that the next segment holds more than one group
 
     def _next_segments(self) -> list[Segment]:
         """Returns the segments to drain. While Redis is away, the growing segment is drained last."""
         segments = self._spool.drainable_segments()
-        if not segments or not self._is_away():
+        if not segments or not self._is_redis_away():
             self._spool.seal()
             segments = self._spool.drainable_segments()
         return segments

@@ -16,10 +16,10 @@ MIN_FREE_BYTES = 64 << 20
 
 
 class SpoolStatus(NamedTuple):
-    """Numbers of waiting segments, of their hits, and of their bytes. Hits behind damage are not counted.
+    """Numbers of waiting segments, of their hits, and of their bytes.
 
-    oldest_ms: ms at which the oldest segment was begun, None if no segment waits. aside: number of files that
-    are set aside.
+    hits: without the hits that follow a damaged record in their segment. oldest_ms: ms at which the oldest
+    segment was begun, None if no segment waits. aside: number of files that are set aside.
     """
 
     segments: int
