@@ -96,11 +96,16 @@ class Secrets:
         return mark.digest()
 
     def withdrawal_hash(self) -> blake2b:
-        """Returns the keyed hash of `withdrawal_mark`. Code that makes a mark for each hit copies it."""
+        """Returns a hash object. A copy of the object, updated with a recipient key, gives the mark.
+
+        Code that makes a mark for each hit keeps the object, because a copy is faster than a new object.
+        """
         return blake2b(digest_size=8, key=self.withdrawn)
 
     def evidence_hash(self) -> blake2b:
-        """Returns the hash of an address in a trace. Copy it, and update it with recipient and address."""
+        """Returns a hash object. A copy of the object, updated with a recipient key and an address, gives the
+        hash of the address in a trace.
+        """
         return blake2b(digest_size=4, key=self.evidence)
 
     def fingerprints(self) -> tuple[str, list[str]]:

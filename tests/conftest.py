@@ -133,7 +133,7 @@ def count(client: redis.Redis, settings: Settings, secrets: Secrets) -> Callable
         counted = 0
         for shard in range(settings.shards):
             rollup = Rollup(client, settings, secrets, shard, max_ahead_ms=ANY_YEAR)
-            while rollup.step(now or time.time()) is Outcome.COUNTED:
+            while rollup.run_pass(now or time.time()) is Outcome.COUNTED:
                 pass
             counted += rollup.counted
         return counted

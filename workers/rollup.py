@@ -32,9 +32,9 @@ MAX_SHARDS = 4
 """Largest number of shards that one job drains, each in a thread."""
 THREAD_SWITCH_SECONDS = 0.0003
 """Seconds until Python switches threads. Short, so that a thread goes on soon after its reply from Redis."""
-AGAIN_SECONDS = 0.25
-"""Duration of a pass, in seconds, from which the job makes another pass: meanwhile hits have arrived, and if
-Redis is far away, RQ takes seconds to begin the next job."""
+LONG_PASS_SECONDS = 0.25
+"""Least duration of a long pass, in seconds. After a long pass the job makes another pass: meanwhile hits
+have arrived, and if Redis is far away, RQ takes seconds to begin the next job."""
 LEAD_AFTER_FAILURES = 2
 """Failed commits in a row after which the roll-up makes other writers of the shard wait."""
 MAX_FAILURES = 8
@@ -46,7 +46,7 @@ def drain(shard: int) -> int:
     """Runs the job: drains a shard. Returns the number of hits counted.
 
     Hits that arrive meanwhile are left to the next job, so that a shard with a steady flow does not keep the
-    worker. Only after a long pass (AGAIN_SECONDS) are they counted too. If there are fewer workers than
+    worker. Only after a long pass (LONG_PASS_SECONDS) are they counted too. If there are fewer workers than
     shards, the job also drains other shards: while one thread waits for Redis, another computes. If two
     workers drain a shard at the same time, one of them cannot commit, and leaves the shard.
     """
@@ -80,7 +80,7 @@ def _count_workers(store: Redis, clock: Clock) -> int:
 def shards_of_job(shard: int, shards: int, workers: int) -> list[int]:
     """Returns the shards that one job drains. `shards_of_job(1, 4, 2)` is `[1, 3]`.
 
-    The jobs of `workers` shards with consecutive numbers never drain the same shard.
+    If `workers` jobs run at once, for shards with consecutive numbers, no two of them drain the same shard.
     """
     return [(shard + i) % shards for i in range(0, max(1, shards - workers + 1), workers)][:MAX_SHARDS]
 
@@ -117,7 +117,7 @@ def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
     # A pass whose commit failed is retried beyond the deadline: otherwise a long pass would never succeed.
     while time.monotonic() < deadline or failures:
         pass_started = time.monotonic()
-        outcome = rollup.try_step(clock())
+        outcome = rollup.try_pass(clock())
         if outcome is Outcome.NOT_COMMITTED:
             if failures == MAX_FAILURES or _is_counted_elsewhere(rollup):
                 break
@@ -129,7 +129,7 @@ def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
         if failures >= LEAD_AFTER_FAILURES:
             checkpoint.end_lead(rollup.store, rollup.shard)
         failures, rollup.max_entries = 0, max_entries
-        took_long = time.monotonic() - pass_started >= AGAIN_SECONDS
+        took_long = time.monotonic() - pass_started >= LONG_PASS_SECONDS
         if outcome is not Outcome.COUNTED or not (rollup.is_behind or took_long):
             break
     if rollup.counted:

@@ -109,10 +109,10 @@ class Rollup:
     began_after: str = ""
     max_ahead_ms: int = MAX_AHEAD_MS
 
-    def try_step(self, now: float) -> Outcome:
-        """Runs `step`. Stops the shard if the store holds something that this version cannot read."""
+    def try_pass(self, now: float) -> Outcome:
+        """Runs `run_pass`. Stops the shard if the store holds something that this version cannot read."""
         try:
-            return self.step(now)
+            return self.run_pass(now)
         except redis.ResponseError as error:
             if _TRANSIENT_ERRORS.search(str(error)):
                 raise
@@ -123,7 +123,7 @@ class Rollup:
             reason = f"the store holds a value that this version cannot read: {name}: {error}"[:300]
         return self._stop(reason)
 
-    def step(self, now: float) -> Outcome:
+    def run_pass(self, now: float) -> Outcome:
         """Makes one pass: counts up to about PASS_HITS waiting hits, or changes nothing.
 
         now: Redis's time, s.

@@ -126,7 +126,7 @@ def _counting(campaign: str, sent_at: int | None) -> Iterator[CountSent]:
                 if number:
                     runner.run(lists.count_mails(store, campaign, number))
                 return
-            lists.refuse_closed(record, takes_names=False)
+            lists.refuse_closed(record, with_names=False)
             now = time.time()
             mailed = now if sent_at is None else sent_at
             store_rows = uploads.list_writer(

@@ -27,10 +27,10 @@ class CampaignSums:
 
     starts, ends: start and end of each interval, in seconds. all_time: sums of all time. cells: counts of
     each interval, at the positions of `series`. visitors: estimated visitors of each interval.
-    range_visitors: estimated visitors of the range. addresses: estimated addresses of all time. opens: opens
-    by label. rules: hits by rule id, and the times of the first and last use of each ruleset, in s since
-    1970, as `VERSION from` and `VERSION to`. dropped: three numbers of requests that were not recorded:
-    because of GPC or DNT, because of the opt-out cookie, because of the page's origin.
+    range_visitors: estimated visitors of the range. addresses: estimated addresses of all time. breakdown:
+    counts by label (`counters.labels`). rules: hits by rule id, and the times of the first and last use of
+    each ruleset, in s since 1970, as `VERSION from` and `VERSION to`. dropped: three numbers of requests that
+    were not recorded: because of GPC or DNT, because of the opt-out cookie, because of the page's origin.
     """
 
     def __init__(self, campaign: Campaign, time_range: Range, shards: int) -> None:
@@ -47,14 +47,14 @@ class CampaignSums:
         self.addresses = 0
         self.dropped = [0, 0, 0]
         self.rules: dict[str, int] = {}
-        self.opens: Counter[str] = Counter()
+        self.breakdown: Counter[str] = Counter()
         self._days = [datetime.fromtimestamp(at, time_range.zone).strftime("%Y%m%d") for at in self.starts]
         self._utc_days = _utc_days(time_range.start, time_range.end)
         self._months = sorted({day[:6] for day in self._days})
 
     @property
-    def has_opens(self) -> bool:
-        """Returns whether `opens` is read: for all time, and for a short range of local days."""
+    def has_breakdown(self) -> bool:
+        """Returns whether `breakdown` is read: for all time, and for a short range of local days."""
         is_short = self.is_by_local_day and len(self.starts) <= MAX_BREAKDOWN_DAYS
         return is_short or self.range.all_time
 
@@ -69,7 +69,7 @@ class CampaignSums:
             pipe.hmget(keys.DROPPED, [keys.dropped_field(campaign, why) for why in ("gpc", "out", "origin")])
         for shard in range(self.shards):
             pipe.hgetall(keys.total(shard, campaign))
-            if self.has_opens:
+            if self.has_breakdown:
                 months = [open_breakdown.ALL] if is_all_time else self._months
                 pipe.hmget(keys.breakdown(shard, campaign), months)
             if is_all_time:
@@ -91,8 +91,8 @@ class CampaignSums:
         for _ in range(self.shards):
             counts = {name.decode(): int(value) for name, value in next(answers).items()}
             visitors = 0
-            if self.has_opens:
-                self._add_opens(next(answers))
+            if self.has_breakdown:
+                self._add_breakdown(next(answers))
             if is_all_time:
                 self._add_rules(next(answers))
             if self.is_by_local_day:
@@ -132,15 +132,15 @@ class CampaignSums:
         cell, position = self.cells[interval], series.POSITIONS[name]
         return cell[position] if position < len(cell) else 0
 
-    def _add_opens(self, months: list[bytes | None]) -> None:
+    def _add_breakdown(self, months: list[bytes | None]) -> None:
         if self.range.all_time:
-            self.opens.update(open_breakdown.unpack(months[0]).get(0, {}))
+            self.breakdown.update(open_breakdown.unpack(months[0]).get(0, {}))
             return
         unpacked = {
             month: open_breakdown.unpack(value) for month, value in zip(self._months, months, strict=True)
         }
         for day in self._days:
-            self.opens.update(unpacked[day[:6]].get(int(day[6:]), {}))
+            self.breakdown.update(unpacked[day[:6]].get(int(day[6:]), {}))
 
     def _add_rules(self, counts: dict[bytes, bytes]) -> None:
         for name, value in counts.items():

@@ -117,7 +117,7 @@ _ENTRIES = Reading("hlen", _without_time)
 _MEMBERS = Reading("zcard", _without_time)
 _KEYS = Reading("exists", _without_time)
 _DAYS = Reading("exists", _day_in_name)
-_ENDS = Reading("exists", _second_in_name)
+_SECONDS = Reading("exists", _second_in_name)
 _MINUTES = Reading("hlen", _minute_in_name)
 _STREAM = Reading("xinfo_stream", _first_entry)
 _RECORDS = Reading("hvals", _first_open)
@@ -144,7 +144,7 @@ SOURCES = {source.key.pattern: source for source in (
     Source(keys.visits, "visits under way",
         "a hash of the visitor, pages and times, where the visit came from", "visits", _ENTRIES),
     Source(keys.salt, "salts of visitors' hashes",
-        "random; whoever has a salt could guess who was there", "salts", _ENDS),
+        "random; whoever has a salt could guess who was there", "salts", _SECONDS),
     Source(keys.web, "daily views by page, referrer, country ...", "sums", "days of a campaign", _DAYS),
     Source(keys.breakdown, "daily opens by client, device, country", "sums", "days of a campaign",
         _BREAKDOWNS),
@@ -170,8 +170,8 @@ _BEGAN = {
     keys.visitors.pattern: "sealed",
     keys.total.pattern: "sealed",
 }
-"""Field of a campaign's hash that holds the time at which its data of a kind began, by pattern of the kind's
-keys. Only for kinds whose own entries hold no time."""
+"""For each kind of data whose entries hold no time, by pattern of the kind's keys: the field of a campaign's
+hash that holds the time of the campaign's first data of this kind."""
 
 
 class _Inventory:

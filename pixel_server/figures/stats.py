@@ -174,11 +174,11 @@ class _Stats:
         return verdicts
 
     def hidden(self) -> dict[str, int] | None:
-        """Returns the number of hidden recipients (see `open_rate`), and of those with an open by a person
-        too.
+        """Returns the number of hidden recipients (see `pixel_server.figures.open_rate`), and how many of
+        them also have an open by a person.
 
-        Returns None for web campaigns and if nobody is told apart. Also returns None for a range, unless the
-        campaign never had hidden recipients.
+        Returns None for web campaigns and if nobody is told apart. Also returns None for a range if the
+        campaign has hidden recipients, because they are counted for all time only.
         """
         counts = self.sums.all_time.counts
         hidden = counts.get("recipients_hidden", 0)
@@ -217,28 +217,28 @@ class _Stats:
 
     def opens_by_name(self) -> dict[str, Any] | None:
         """Returns the opens by people by client, device and country, or None if not known."""
-        if self.is_web or not self._knows_opens():
+        if self.is_web or not self._knows_breakdown():
             return None
         letters = {"client": labels.CLIENT, "device": labels.DEVICE, "country": labels.COUNTRY}
-        return {name: _most_frequent(self.sums.opens, letter) for name, letter in letters.items()}
+        return {name: _most_frequent(self.sums.breakdown, letter) for name, letter in letters.items()}
 
     def open_times(self) -> dict[str, Any]:
         """Returns the quartiles of the time from sending to the first open (s), or None if not known."""
-        if self.is_web or not self._knows_opens():
+        if self.is_web or not self._knows_breakdown():
             return {"time_to_open": None}
         return {"time_to_open": self._quartiles(labels.DELAY, "recipients", histogram.delay_seconds)}
 
     def page_times(self) -> dict[str, Any]:
         """Returns the quartiles of time on page and length of visit (s), or None if not known."""
-        if not self.is_web or not self._knows_opens():
+        if not self.is_web or not self._knows_breakdown():
             return {"time_on_page": None, "time_of_visit": None}
         return {
             "time_on_page": self._quartiles(labels.PAGE, "views", histogram.span_seconds),
             "time_of_visit": self._quartiles(labels.VISIT, "visits", histogram.span_seconds),
         }
 
-    def _knows_opens(self) -> bool:
-        is_known = self.sums.has_opens and self.are_people_told_apart and self._is_kept()
+    def _knows_breakdown(self) -> bool:
+        is_known = self.sums.has_breakdown and self.are_people_told_apart and self._is_kept()
         return is_known and (self.range.all_time or not self._is_closed_before(self.range.end))
 
     def _quartiles(
@@ -246,9 +246,10 @@ class _Stats:
     ) -> dict[str, float] | None:
         """Returns the quartiles in seconds, or None if nothing was measured.
 
-        letter: first letter of the labels. unit: field of the number of measured values.
+        letter: first letter of the labels. unit: what was measured, such as "visits". The result holds the
+        number of measured values under this name.
         """
-        bins = {int(label[1:]): n for label, n in self.sums.opens.items() if label[0] == letter and n}
+        bins = {int(label[1:]): n for label, n in self.sums.breakdown.items() if label[0] == letter and n}
         quartiles = histogram.quantiles(bins, (0.25, 0.5, 0.75), bin_seconds)
         if quartiles is None:
             return None
@@ -272,7 +273,9 @@ class _Stats:
         return rate, has_more_openers
 
     def _hide_unknown(self, figures: dict[str, Any], end: int) -> None:
-        """Sets figures of people to None if people are not told apart, or were not until `end` (s)."""
+        """Sets figures of people to None if people are not told apart, or if the campaign was closed before
+        `end` (s).
+        """
         is_known = self.are_people_told_apart and not self._is_closed_before(end)
         all_time.hide_unknown(figures, self.campaign, is_known)
 

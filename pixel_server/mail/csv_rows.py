@@ -36,8 +36,8 @@ class Row(NamedTuple):
 class InDoubt(NamedTuple):
     """Lines below a row with broken quotes.
 
-    fragments: number of lines that are the rest of a field. doubtful: number of lines after the
-    fragments. They are more likely rows than the rest of a field. has_quote: whether a quote decided this.
+    fragments: number of lines that are the rest of a field. doubtful: number of lines that are more likely
+    rows than the rest of a field. One of the two numbers is 0. has_quote: whether a quote decided this.
     """
 
     fragments: int
@@ -125,7 +125,7 @@ class Dialect:
 
         The first quote that begins or ends a field decides. If it ends a field, as in `thanks",x`, all lines
         down to this quote are the rest of the broken field. If it begins a field, as in `x,"thanks"`, these
-        lines are rows. Returns None if the buffer ends before such a quote.
+        lines are more likely rows. Returns None if the buffer ends before such a quote.
         """
         at = start
         for lines in range(1, MAX_ROW_LINES + 1):

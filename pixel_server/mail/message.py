@@ -130,7 +130,7 @@ def _shown_html(part: MimePart, allows_name: bool) -> MimePart | None:
         return None
     if part.kind == "text/html":
         return part if allows_name or not part.has_name else None
-    children = part.shown_first
+    children = part.parts_preferred_first
     if part.kind != "multipart/alternative" and any(
         child.is_text and not child.has_name for child in children
     ):

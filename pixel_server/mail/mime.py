@@ -34,10 +34,10 @@ class MimePart:
     @property
     def kind(self) -> str:
         """Returns the content type, such as `text/html`."""
-        return self.content.get_content_type()
+        return self.content_headers.get_content_type()
 
     @property
-    def content(self) -> Message:
+    def content_headers(self) -> Message:
         """Returns the headers that describe the content, with the semicolons that they may lack."""
         written = str(self.headers.get("content-type", ""))
         mended = _add_semicolons(r"\1; ", written)
@@ -51,7 +51,7 @@ class MimePart:
     @property
     def charset(self) -> str:
         """Returns the charset as the header names it, or ""."""
-        return self.content.get_content_charset() or ""
+        return self.content_headers.get_content_charset() or ""
 
     @property
     def is_attachment(self) -> bool:
@@ -61,7 +61,7 @@ class MimePart:
     @property
     def has_name(self) -> bool:
         """Returns whether the part has a file name."""
-        return bool(self.content.get_filename())
+        return bool(self.content_headers.get_filename())
 
     @property
     def transfer_encoding(self) -> str:
@@ -74,11 +74,14 @@ class MimePart:
         return self.kind.startswith("text/") and not self.is_attachment
 
     @property
-    def shown_first(self) -> list[MimePart]:
-        """Returns the parts within this part. If mail programs show only one part, it is first."""
+    def parts_preferred_first(self) -> list[MimePart]:
+        """Returns the parts within this part. The part that mail programs prefer is first.
+
+        Mail programs prefer the last of alternatives, and the root of related parts.
+        """
         if self.kind == "multipart/alternative":
             return self.parts[::-1]
-        if self.kind == "multipart/related" and (start := self.content.get_param("start")):
+        if self.kind == "multipart/related" and (start := self.content_headers.get_param("start")):
             return sorted(
                 self.parts, key=lambda part: part.headers.get("content-id", "").strip() != str(start).strip()
             )
@@ -108,7 +111,7 @@ def from_bytes(raw: bytes, start: int = 0, end: int | None = None, depth: int = 
     blank = _blank_line(raw, header_end, end)
     body_start = blank.end() if blank else header_end
     part = MimePart(BytesHeaderParser().parsebytes(raw[start:body_start]), body_start, end)
-    boundary = part.content.get_boundary()
+    boundary = part.content_headers.get_boundary()
     if not part.kind.startswith("multipart/") or not boundary or depth == _MAX_DEPTH:
         return part
     delimiter_line = rb"^--%b(--)?[ \t]*(?:\r?\n|\Z)" % re.escape(boundary.encode("utf-8", "surrogateescape"))

@@ -65,7 +65,8 @@ search_opener = re.compile(
 class TemplateText:
     """Finds the ends of comments and expressions in one mail.
 
-    Notes up to where each closing mark was not found, so that each byte is searched once for each form.
+    Remembers for each form up to which offset its closing mark is missing. So the same bytes are not
+    searched again for the same mark.
     """
 
     def __init__(self, html: bytes) -> None:

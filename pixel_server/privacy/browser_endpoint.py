@@ -52,7 +52,8 @@ async def answer(api: Api, request: Request, campaign: str, action: str) -> Resp
                 keep_days = retention.campaign_days(api.settings, await storage.get(api.store, campaign))
             except (redis.RedisError, OSError, NewerFormat) as error:
                 log.error(
-                    "privacy: cannot read for how long %s keeps data, showing the server's days: %s",
+                    "privacy: cannot read for how long campaign %s keeps data; the page shows the server's "
+                    "default times: %s",
                     campaign,
                     error,
                 )

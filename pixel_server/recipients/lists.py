@@ -1,5 +1,5 @@
-"""Lists of the recipients to whom a campaign was sent. The sender uploads them, or names them to have links
-made.
+"""Lists of the recipients to whom a campaign was sent. An upload adds recipients to a list, and so does a
+request for their links.
 
 A list has an entry for each recipient. The value of an entry is the day of the recipient's last mail, in days
 since 1970 (`20781` is 2026-11-24), or empty if no mail is known. In mode `identified` an upload also stores
@@ -141,13 +141,13 @@ def unpack(value: bytes) -> ListEntry:
     return ListEntry(recipient, name)
 
 
-def refuse_closed(campaign: Campaign, takes_names: bool) -> None:
-    """Raises ListClosed if the campaign takes no list, or no names although `takes_names` is True."""
+def refuse_closed(campaign: Campaign, with_names: bool) -> None:
+    """Raises ListClosed if the campaign takes no list, or if `with_names` is True and it takes no names."""
     if campaign.closed_at is not None:
         raise ListClosed("this campaign is closed: its time to keep recipients is over")
     if mode_named(campaign.mode) < Mode.PSEUDONYMOUS:
         raise ListClosed("this campaign keeps no recipients any more")
-    if takes_names and mode_named(campaign.mode) < Mode.IDENTIFIED:
+    if with_names and mode_named(campaign.mode) < Mode.IDENTIFIED:
         raise ListClosed("this campaign keeps no names any more")
 
 
@@ -159,23 +159,21 @@ async def count_listed(store: AsyncRedis, campaign: str, shards: int) -> int:
     return sum(int(value or 0) for value in await pipe.execute())
 
 
-async def begin(store: AsyncRedis, campaign: str, takes_names: bool, settings: Settings, now: float) -> None:
+async def begin(store: AsyncRedis, campaign: str, with_names: bool, settings: Settings, now: float) -> None:
     """Opens the list for entries, and records the upload. Call it before the first `put`.
 
-    takes_names: whether entries may have names. Raises UnknownCampaign, or ListClosed if the campaign takes
+    with_names: whether entries may have names. Raises UnknownCampaign, or ListClosed if the campaign takes
     no list.
     """
     stored, uses = await storage.get_uses(store, campaign)
-    refuse_closed(stored, takes_names=False)
+    refuse_closed(stored, with_names=False)
     days, sent_at = retention.campaign_days(settings, stored), retention.sending_time(stored, uses)
     if retention.is_over(sent_at, days.recipients, now):
         raise ListClosed("this campaign's time to keep recipients is over")
-    if takes_names and retention.is_over(stored.sent_at, days.names, now):
+    if with_names and retention.is_over(stored.sent_at, days.names, now):
         raise ListClosed("this campaign's time to keep names is over")
     await storage.note_upload(store, campaign, now)
-    await storage.amend(
-        store, campaign, _reopen if takes_names else _reopen_without_names, is_announced=False
-    )
+    await storage.amend(store, campaign, _reopen if with_names else _reopen_without_names, is_announced=False)
 
 
 def _reopen(campaign: Campaign) -> Campaign:
@@ -209,7 +207,7 @@ async def put(
     campaign: str,
     entries: Sequence[ListEntry],
     shards: int,
-    takes_names: bool,
+    with_names: bool,
     *,
     mailed_at: float | None = None,
 ) -> PutResult:
@@ -229,15 +227,15 @@ async def put(
     while waiting:
         generations = {shard: await checkpoint.read_generation(store, shard) for shard in waiting}
         stored = await storage.get(store, campaign)
-        refuse_closed(stored, takes_names)
-        if stored.leaving.recipients or (takes_names and stored.leaving.names):
+        refuse_closed(stored, with_names)
+        if stored.leaving.recipients or (with_names and stored.leaving.names):
             raise ListClosed("this campaign's time to keep recipients or names is over")
         waiting_keys = [key for shard_keys in waiting.values() for key in shard_keys]
         withdrawn = await withdrawals.withdrawn_now(store, secrets, waiting_keys)
         pipe = store.pipeline(transaction=False)
         for shard, shard_keys in waiting.items():
             allowed = [key for key in shard_keys if key not in withdrawn]
-            names = [pack(by_key[key]) for key in allowed] if takes_names else []
+            names = [pack(by_key[key]) for key in allowed] if with_names else []
             day = "" if mailed_at is None else str(int(mailed_at // DAY))
             generation = generations[shard]
             pipe.eval(*_put_call(shard, campaign, allowed, names, generation=generation, mail_day=day))

@@ -57,7 +57,7 @@ for i = 3, #ARGV do
   local value = nil
   if ARGV[2] == '1' then value = '{FORMAT} 0-'
   elseif not open then value = (kept or '{FORMAT}') .. ' ' .. ARGV[1] .. '-' end
-  -- Join the oldest two of too many periods. Hits from between these two were counted long ago.
+  -- If there are too many periods, join the oldest two. Hits from between these two were counted long ago.
   if value and select(2, string.gsub(value, ' ', '')) > {_MAX_PERIODS} then
     value = string.gsub(value, '^(%S+) (%d+)%-%d+ %d+%-', '%1 %2-', 1)
   end
@@ -123,7 +123,10 @@ async def withdraw(
 
 
 async def allow(store: AsyncRedis, secrets: Secrets, recipients: Sequence[bytes], now: float) -> int:
-    """Records these recipient keys again from `now` (s). Returns how many of them were withdrawn."""
+    """Lets hits of these recipient keys be recorded again from `now` (s).
+
+    Returns how many of the recipients were withdrawn.
+    """
     ended, _ = await _change(store, secrets, recipients, partial(_allow_call, end_ms=int(now * 1000)))
     return ended
 

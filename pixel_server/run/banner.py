@@ -35,7 +35,7 @@ def banner(
         [
             f"pixel-server is up at {address}",
             f"  sign in  {sign_in_urls[0]} (once, within ten minutes)",
-            *(f"  or at    {url} (the same link, at the address above)" for url in sign_in_urls[1:]),
+            *(f"  or at    {url} (the same link, at this server's own address)" for url in sign_in_urls[1:]),
             f"  data     {data}",
             f"  API key  {key_note}",
             f"  next     {next_step}, in another terminal:",

@@ -31,7 +31,7 @@ log = logging.getLogger("pixel_server.run.valkey")
 MAX_SOCKET_BYTES = 100
 """Longest path of a Unix socket, in bytes, that every system accepts."""
 LOAD_TIMEOUT_SECONDS = 120.0
-"""Seconds that Valkey has to load its data."""
+"""Largest number of seconds that Valkey may take to load its data."""
 MALLOC = "tcache_count=60000", "trim_threshold=33554432", "top_pad=16777216"
 """Tunables of glibc's allocator. The commit of a roll-up allocates many small objects and frees them at its
 end. With these values Valkey keeps that memory, at most 30 MB, for the next commit, which then takes a fifth

@@ -18,7 +18,7 @@ from pixel_server.run.listen import raise_file_limit
 from pixel_server.run.supervisor import Child, Keeper
 
 GRACE_SECONDS = 5
-"""Seconds that open requests have to finish once the process is told to stop."""
+"""Largest number of seconds for which the process waits for open requests after it is told to stop."""
 FAST_PROTOCOL = "pixel_server.collect.fast_path:PixelProtocol"
 PLAIN_PROTOCOL = "pixel_server.collect.handover_protocol:HandoverProtocol"
 """Protocols by name: with the fast path for pixels, and without it, where the app answers every request."""

@@ -1,8 +1,8 @@
 """Types of the Redis clients: the commands that this server uses, and replies in bytes.
 
-redis-py types each reply as `bytes | str`, for the client and for asyncio at once. `connect` and
-`connect_async` make clients that answer in bytes and return them under these types. A test checks
-that redis-py's clients have each method.
+redis-py's own types do not tell whether a reply is bytes or text, nor whether it must be awaited. The clients
+that `connect` and `connect_async` return have the types of this module. A test checks that redis-py's clients
+have each method.
 """
 
 from __future__ import annotations

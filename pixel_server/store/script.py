@@ -39,7 +39,8 @@ def script_call(
 ) -> ScriptCall:
     """Returns the arguments of `eval` for a script.
 
-    undeclared: the shard whose keys the script names without having them in `keys`, GLOBAL for keys of {all}.
+    undeclared: the shard of the keys that the script uses although `keys` lacks them, or GLOBAL for keys of
+    {all}.
     Such a script also declares `px:{s}:none`, a key that never exists. While a cluster moves the shard to
     another node, key by key, the node then refuses the whole script. Otherwise the script could end at a key
     that has moved, with half of its changes made.

@@ -64,7 +64,7 @@ def test_rollup_store_full_counts_and_frees_the_stream(mail, page, opened, viewe
 def test_rollup_store_full_and_shard_stopped_says_why(client, settings, secrets):
     client.xadd(keys.hits(2), {"99": b"of the future"})
     with full(client):
-        assert Rollup(client, settings, secrets, 2).step(1e9) is Outcome.STOPPED
+        assert Rollup(client, settings, secrets, 2).run_pass(1e9) is Outcome.STOPPED
         assert b"newer version" in client.get(keys.stop(2))
 
 

@@ -79,7 +79,7 @@ def store_in_batches(client: Any, hits: Sequence[Hit], cuts: Sequence[int]) -> N
 def count_all(client: Any, settings: Settings, secrets: Secrets, max_entries: int) -> None:
     """Rolls up shard 0, in passes of so many entries, until nothing more is counted."""
     rollup = Rollup(client, settings, secrets, 0, max_entries=max_entries, max_ahead_ms=ANY_YEAR)
-    while rollup.step(NOW) is Outcome.COUNTED:
+    while rollup.run_pass(NOW) is Outcome.COUNTED:
         pass
 
 

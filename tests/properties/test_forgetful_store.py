@@ -74,7 +74,7 @@ class Worker:
     def make_pass(self, sleeps: bool) -> None:
         self._sleeps = sleeps
         with contextlib.suppress(FellAsleep):
-            assert self._rollup.step(NOW) is not Outcome.STOPPED
+            assert self._rollup.run_pass(NOW) is not Outcome.STOPPED
 
     def commit_late(self) -> None:
         if self._late is not None:

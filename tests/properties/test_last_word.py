@@ -165,7 +165,7 @@ async def play(
         client = race.sync_client(url, "roll-up")
         for shard in range(own.shards):
             rollup = Rollup(client, own, secrets, shard, max_entries=2, max_ahead_ms=ANY_YEAR)
-            while rollup.step(NOW) in (Outcome.COUNTED, Outcome.NOT_COMMITTED):
+            while rollup.run_pass(NOW) in (Outcome.COUNTED, Outcome.NOT_COMMITTED):
                 pass
 
     async def erase() -> None:
@@ -228,7 +228,7 @@ def test_erasure_any_race_leaves_nothing_of_the_person(
     ended = asyncio.run(play(valkey_url, secrets, own, story, turns, deaths))
     for shard in range(own.shards):
         rollup = Rollup(client, own, secrets, shard, max_ahead_ms=ANY_YEAR)
-        while rollup.step(NOW) is Outcome.COUNTED:
+        while rollup.run_pass(NOW) is Outcome.COUNTED:
             pass
 
     everything = b"".join(name + client.dump(name) for name in client.keys("px:*"))

@@ -212,11 +212,11 @@ def test_rollup_worker_slept_through_another_commit_changes_nothing(client: redi
     store_in_batches(client, [mail_hit.hit()], [1])
     counting_wire = Wire(client, {})
     other = Rollup(client, own, secrets, SHARD)
-    assert Rollup(counting_wire, own, secrets, SHARD).step(NOW) is Outcome.COUNTED
+    assert Rollup(counting_wire, own, secrets, SHARD).run_pass(NOW) is Outcome.COUNTED
     store_in_batches(client, [mail_hit.hit()], [1])
     # The commit is the last command of a pass.
-    wire = Wire(client, {(counting_wire.commands, False): lambda: other.step(NOW)})
-    assert Rollup(wire, own, secrets, SHARD).step(NOW) is Outcome.NOT_COMMITTED
+    wire = Wire(client, {(counting_wire.commands, False): lambda: other.run_pass(NOW)})
+    assert Rollup(wire, own, secrets, SHARD).run_pass(NOW) is Outcome.NOT_COMMITTED
     totals = client.hgetall(keys.total(SHARD, "new"))
     assert {name: totals[name] for name in (b"hits", b"opens", b"unique_opens", b"hits_unknown")} == {
         b"hits": b"2",

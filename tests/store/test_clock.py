@@ -156,7 +156,7 @@ def test_rollup_newest_hit_of_the_future_is_forgotten(client, settings, secrets)
     client.hset(keys.visits(0), b"x", b"y")
     client.xadd(keys.hits(0), {"1": b"\x90"})
     rollup = Rollup(client, settings, secrets, 0)
-    assert [rollup.step(now) for _ in range(3)] == [Outcome.COUNTED, Outcome.COUNTED, Outcome.EMPTY]
+    assert [rollup.run_pass(now) for _ in range(3)] == [Outcome.COUNTED, Outcome.COUNTED, Outcome.EMPTY]
     assert checkpoint.read_checkpoint(client, 0).newest_ms == 0
     assert not client.exists(keys.visits(0))
 

@@ -63,7 +63,7 @@ class Site:
 
     def count(self, now: float | None = None) -> dict[str, int]:
         rollup = Rollup(self.client, self.settings, self.secrets, 0)
-        while rollup.step(now or self.now) is Outcome.COUNTED:
+        while rollup.run_pass(now or self.now) is Outcome.COUNTED:
             pass
         assert not self.client.xlen(keys.dead(0))
         total = self.client.hgetall(keys.total(0, self.name))

@@ -168,7 +168,7 @@ def replace_hit(original, **fields):
 def roll_up(client, settings, secrets, hits):
     client.xadd(keys.hits(0), {"1": hit.encode_batch([hit.encode(one_hit) for one_hit in hits])})
     rollup = Rollup(client, replace(settings, keep_buckets=3650), secrets, 0)
-    assert rollup.step(min(NOW + 60, time.time())) is Outcome.COUNTED
+    assert rollup.run_pass(min(NOW + 60, time.time())) is Outcome.COUNTED
     assert client.xlen(keys.hits(0)) == 0
     return rollup.counted
 

@@ -40,7 +40,7 @@ def test_pass_many_entries_is_bounded_by_entries_and_hits(client, settings, secr
     for _ in range(10):
         client.xadd(keys.hits(0), batch(1000))
     passes = []
-    while rollup.step(0) is Outcome.COUNTED:
+    while rollup.run_pass(0) is Outcome.COUNTED:
         passes.append((rollup.counted - sum(hits for hits, _ in passes), rollup.is_behind))
     full, rest = (PASS_HITS, True), (10_000 - 2 * PASS_HITS, False)
     assert passes == [(PASS_ENTRIES, True), (PASS_ENTRIES, True), full, full, rest]
@@ -52,10 +52,10 @@ def test_pass_empty_dead_letter_queue_accepts_a_whole_pass(client, settings, sec
     for _ in range(2):
         client.xadd(keys.hits(0), {"1": hit.encode_batch(bad)})
     rollup = Rollup(client, replace(settings, max_dead_letters=100), secrets, 0, max_entries=1)
-    assert [rollup.step(1e9), client.xlen(keys.dead(0))] == [Outcome.COUNTED, 150]
-    assert [rollup.step(1e9), client.xlen(keys.dead(0))] == [Outcome.STOPPED, 150]
+    assert [rollup.run_pass(1e9), client.xlen(keys.dead(0))] == [Outcome.COUNTED, 150]
+    assert [rollup.run_pass(1e9), client.xlen(keys.dead(0))] == [Outcome.STOPPED, 150]
     client.delete(keys.dead(0))
-    assert [rollup.step(1e9), rollup.step(1e9)] == [Outcome.COUNTED, Outcome.EMPTY]
+    assert [rollup.run_pass(1e9), rollup.run_pass(1e9)] == [Outcome.COUNTED, Outcome.EMPTY]
 
 
 def test_pass_hit_of_the_future_counts_at_the_time_redis_stored_it(client, settings, secrets):
@@ -63,7 +63,7 @@ def test_pass_hit_of_the_future_counts_at_the_time_redis_stored_it(client, setti
     ahead = hit.encode(Hit(4 * 10**12, "page", hit.WEB, "GET", address=bytes(4), agent="x"))
     entry = client.xadd(keys.hits(0), {"1": hit.encode_batch([ahead])})
     stored_ms = int(entry.partition(b"-")[0])
-    assert Rollup(client, settings, secrets, 0).step(stored_ms / 1000) is Outcome.COUNTED
+    assert Rollup(client, settings, secrets, 0).run_pass(stored_ms / 1000) is Outcome.COUNTED
     assert client.xlen(keys.dead(0)) == 0
     assert checkpoint.read_checkpoint(client, 0).newest_ms == stored_ms
     (salt,) = client.keys("px:*:salt:*")
@@ -74,7 +74,7 @@ def test_pass_generation_raised_since_its_read_changes_nothing(client, settings,
     for _ in range(2):
         client.xadd(keys.hits(0), batch(1))
     rollup = Rollup(client, settings, secrets, 0, max_entries=1)
-    assert rollup.step(0) is Outcome.COUNTED
+    assert rollup.run_pass(0) is Outcome.COUNTED
 
     def raised_meanwhile(*arguments):
         read = read_pass(*arguments)
@@ -83,7 +83,7 @@ def test_pass_generation_raised_since_its_read_changes_nothing(client, settings,
         return read
 
     monkeypatch.setattr(rollup_pass, "read_pass", raised_meanwhile)
-    assert [rollup.step(0) for _ in range(3)] == [Outcome.NOT_COMMITTED, Outcome.COUNTED, Outcome.EMPTY]
+    assert [rollup.run_pass(0) for _ in range(3)] == [Outcome.NOT_COMMITTED, Outcome.COUNTED, Outcome.EMPTY]
     assert rollup.counted == 2
 
 
@@ -97,11 +97,11 @@ def test_pass_key_of_another_type_stops_the_shard_and_loses_nothing(client, sett
     name = key(0, "mail", bucket) if key is keys.people else key(0, "mail")
     client.rpush(name, "put here by hand")
     rollup = Rollup(client, settings, secrets, 0)
-    assert rollup.try_step(60) is Outcome.STOPPED
+    assert rollup.try_pass(60) is Outcome.STOPPED
     assert b"WRONGTYPE" in client.get(keys.stop(0))
     assert client.xlen(keys.hits(0)) == 1
     client.delete(name)
-    assert rollup.try_step(60) is Outcome.COUNTED
+    assert rollup.try_pass(60) is Outcome.COUNTED
     assert client.hmget(keys.total(0, "mail"), "hits", "opens", "unique_opens") == [b"1"] * 3
     assert client.pfcount(keys.addresses(0, "mail")) == 1
 
@@ -141,7 +141,7 @@ def test_pass_hit_that_cannot_be_counted_becomes_a_dead_letter(
     asyncio.run(create_campaigns(redis_url))
     bad, good = mailed(recipient=b"12345678", **fields), mailed(recipient=b"12345678")
     client.xadd(keys.hits(0), {"1": hit.encode_batch([hit.encode(bad), hit.encode(good)])})
-    assert Rollup(client, settings, secrets, 0).step(2) is Outcome.COUNTED
+    assert Rollup(client, settings, secrets, 0).run_pass(2) is Outcome.COUNTED
     [(_, letter)] = client.xrange(keys.dead(0))
     assert letter == {b"reason": reason.encode(), b"data": hit.encode(bad)}
     assert client.hgetall(keys.total(0, "mail"))[b"hits"] == b"1"
@@ -170,6 +170,6 @@ def test_pass_makes_few_round_trips(client, settings, secrets, monkeypatch, kind
 
     monkeypatch.setattr(client.connection_pool, "get_connection", counted)
     rollup = Rollup(client, settings, secrets, 0)
-    assert rollup.step(5) is Outcome.COUNTED
+    assert rollup.run_pass(5) is Outcome.COUNTED
     assert rollup.counted == 50
     assert trips <= most
