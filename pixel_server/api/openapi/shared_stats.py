@@ -24,7 +24,7 @@ SHARE = or_null(
 )
 
 _EMAIL = {
-    "opens": _figure("GET requests for pixels, except `bottom` pixels."),
+    "opens": _figure("GET requests for pixels, except `bottom` pixels and hits of class `own`."),
     "unique_opens": _figure("Recipients whose first open lies in the day."),
 }
 _WEB = {

@@ -25,7 +25,7 @@ _TOTALS_ONLY = {
 _START = text("First instant of the interval, with the zone's offset.", format="date-time")
 _EMAIL = {
     "hits": _HITS,
-    "opens": figure("GET requests for pixels, except `bottom` pixels."),
+    "opens": figure("GET requests for pixels, except `bottom` pixels and hits of class `own`."),
     "unique_opens": figure(
         "Recipients whose first open lies in the range, exact. Null in a mode that does not tell "
         "recipients apart."
