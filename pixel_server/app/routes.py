@@ -90,7 +90,7 @@ def _page_routes(prefix: str, api: Api, health: Health) -> list[BaseRoute]:
     pages: list[BaseRoute] = [
         *routing.routes(api, CALLS),
         Route("/privacy", Privacy(api).answer, methods=["GET", "POST"]),
-        Route("/p.js", script),
+        Route("/p.js", script, methods=["GET", "OPTIONS"]),
         Route("/healthz", health.healthz),
         Route("/readyz", health.readyz),
         Route("/static/{name:path}", static_files.answer),

@@ -22,7 +22,8 @@ BODY_TIMEOUT_SECONDS = 10.0
 """Seconds that a body may take to arrive."""
 _TYPES = (b"text/plain", b"application/json")
 """`sendBeacon` sends text as text/plain. Other types would need a CORS preflight first."""
-_is_origin = re.compile(rb"https?://[!-~]{1,300}").fullmatch
+_is_origin = re.compile(rb"https?://[!-~]{1,300}|null").fullmatch
+"""`null` is the origin of sandboxed frames."""
 
 
 class _Body(msgspec.Struct):

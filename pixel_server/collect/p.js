@@ -3,20 +3,19 @@
   // The instances of this window, by campaign.
   const px = Symbol.for("px"), all = w[px] || Object.create(null);
 
+  const warn = why => {
+    if (!warned && w.console) console.warn("p.js counts nothing: " + why);
+    warned = 1;
+  };
   const safe = run => event => {
-    try { run(event); } catch (e) {}
+    try { run(event); } catch (e) { warn(e); }
   };
   const each = name => value => {
     for (const campaign in all) safe(all[campaign][name])(value);
   };
   const on = (target, type, run) => target.addEventListener(type, safe(run), true);
-  const warn = why => {
-    if (!warned) console.warn("p.js counts nothing: " + why);
-    warned = 1;
-  };
   // Reads a property of the document. An element such as <form name="hidden"> shadows d.hidden.
   const get = name => (name = Object.getOwnPropertyDescriptor(Document.prototype, name)) && name.get.call(d);
-  const resolve = url => url && new URL(url, at).href;
 
   // Cuts a text to a number of bytes of JSON: the server accepts bodies of 4096 bytes. Half of a surrogate pair
   // takes more bytes in JSON (\ud83d) than the whole pair, so the loop never leaves a half at the end.
@@ -34,7 +33,11 @@
     if (yes) body.c = 1;
     body = JSON.stringify(body);
     if (w.fetch && "keepalive" in Request.prototype)
-      fetch(to, { method: "POST", body, keepalive: true, credentials: "include" }).then(answer => answer.ok ? answer.text() : warn(answer.status)).catch(warn);
+      fetch(to, { method: "POST", body, keepalive: true, credentials: "include" }).then(answer => {
+        // A site that has a copy of this script may answer every request.
+        if (!answer.ok || !/gif/.test(answer.headers.get("content-type"))) warn(answer.status + " from " + to);
+        return answer.text();
+      }).catch(warn);
     else navigator.sendBeacon(to, body);
   };
   const report = () => {
@@ -52,27 +55,42 @@
     }
     since = since || performance.now();
   };
-  // Returns the page's address. The route of a hash router is put into the path: "/a#/b?c" becomes "/a%23/b?&c".
-  const address = () => {
-    if ("page" in data) return page;
-    const [base, hash] = at.href.split("#"), [route, query] = (hash || "").split("?");
-    return "hash" in data && route ? at.origin + at.pathname + "%23" + route + (at.search || "?") + "&" + (query || "") : base;
+  // Returns an address as it is sent. The route of a hash router is put into the path: "/a#/b?c" becomes "/a%23/b?&c".
+  const address = url => {
+    const [base, hash] = url.href.split("#"), [route, query] = (hash || "").split("?");
+    return "hash" in data && route ? url.origin + url.pathname + "%23" + route + (url.search || "?") + "&" + (query || "") : base;
   };
+  const resolve = url => url && address(new URL(url, at));
+  const current = () => "page" in data ? page : address(at);
   const begin = (referrer, url) => {
     id = 0;
     from = referrer;
-    page = url || address();
-    path = address().split("?")[0];
+    page = url || current();
+    path = current().split("?")[0];
     look();
   };
   const next = url => {
     if (since) report();
     begin(id ? page : from, url);
   };
-  const moved = () => address().split("?")[0] == path || next();
-  const view = url => {
-    page = page || " ";
-    next(resolve(url));
+  const moved = () => current().split("?")[0] == path || next();
+  const view = url => next(resolve(url) || current() || address(at));
+  const consent = () => {
+    no = 0;
+    yes = 1;
+    if (id) report();
+    look();
+  };
+  const stop = () => {
+    no = 1;
+    report();
+  };
+  // Obeys what a tag says. Consent that the tag before gave too does not revoke a later pixel.stop().
+  const obey = (tag, before) => {
+    if ("off" in tag || /^no$/i.test(tag.consent)) {
+      stop();
+      warn("data-off or data-consent");
+    } else if (tag.consent != before.consent && /^(yes)?$/i.test(tag.consent)) consent();
   };
   const watch = name => {
     const original = h[name];
@@ -98,26 +116,18 @@
     to = to.replace(/\/*$/, "/p/" + name);
     if (!/^http/.test(at.protocol)) return warn("no web page");
     if (/framed/.test(skip) && w != w.top || /local/.test(skip) && /^127\.|^\[::1]|(^|\.)local(host)?$/.test(at.hostname)) return warn("data-skip");
-    no = "off" in data || /^no$/i.test(data.consent);
-    yes = /^(yes)?$/i.test(data.consent);
-    if (no) warn("data-off or data-consent");
+    obey(data, {});
     all[name] = {
       moved,
       view,
       again: now => {
+        const before = data;
         data = Object.assign({}, data, now);
+        obey(now, before);
         if (data.page && resolve(data.page) != page) view(data.page);
       },
-      consent: () => {
-        no = 0;
-        yes = 1;
-        if (id) report();
-        look();
-      },
-      stop: () => {
-        no = 1;
-        report();
-      }
+      consent,
+      stop
     };
     if (!w[px]) {
       w[px] = all;

@@ -32,20 +32,38 @@ GZIPPED = gzip.compress(SOURCE, 9, mtime=0)
 HEADERS = {
     "Content-Type": "text/javascript; charset=utf-8",
     "Cache-Control": "public, max-age=86400",
-    "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
     "X-Content-Type-Options": "nosniff",
-    "Vary": "Accept-Encoding",
+    "Vary": "Accept-Encoding, Origin",
 }
 _TAG = blake2b(SOURCE, digest_size=8).hexdigest()
 _accepts_gzip = re.compile(r"(?:^|,)\s*(?:gzip|\*)\s*(?:$|,|;\s*q=(?!0(?:\.0*)?\s*(?:$|,)))", re.I).search
 
 
+def _cors_headers(request: Request) -> dict[str, str]:
+    """Returns the headers that let pages of every origin read the script, and send cookies and headers."""
+    origin = request.headers.get("origin")
+    if origin is None:
+        return {"Access-Control-Allow-Origin": "*"}
+    return {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true"}
+
+
+def _preflight(request: Request) -> Response:
+    headers = {**_cors_headers(request), "Allow": "GET, HEAD, OPTIONS", "Vary": "Origin"}
+    asked = request.headers.get("access-control-request-headers")
+    if asked is not None:
+        headers["Access-Control-Allow-Headers"] = asked
+        headers["Vary"] += ", Access-Control-Request-Headers"
+    return Response(status_code=204, headers=headers)
+
+
 async def script(request: Request) -> Response:
-    """Answers with the script, or 304 if the client has it."""
+    """Answers with the script, 304 if the client has it, or the answer to a CORS preflight."""
+    if request.method == "OPTIONS":
+        return _preflight(request)
     is_gzipped = _accepts_gzip(request.headers.get("accept-encoding", "")) is not None
     tag = f'"{_TAG}-gzip"' if is_gzipped else f'"{_TAG}"'
-    headers = {**HEADERS, "ETag": tag}
+    headers = {**HEADERS, **_cors_headers(request), "ETag": tag}
     sent_tags = request.headers.get("if-none-match", "").split(",")
     known_tags = [sent.strip().removeprefix("W/") for sent in sent_tags]
     if tag in known_tags or known_tags == ["*"]:

@@ -19,7 +19,7 @@ USUAL = {
     "access-control-allow-origin": "*",
     "cross-origin-resource-policy": "cross-origin",
     "x-content-type-options": "nosniff",
-    "vary": "Accept-Encoding",
+    "vary": "Accept-Encoding, Origin",
 }
 
 
@@ -32,7 +32,7 @@ def get(web, method: str = "GET", **headers: str):
 
 
 def test_script_gzipped_is_below_two_kilobytes():
-    assert len(gzip.compress(SOURCE, 9)) < 1800
+    assert len(gzip.compress(SOURCE, 9)) < 1900
     assert SOURCE.isascii()
 
 
@@ -65,7 +65,7 @@ def test_script_answer_lasts_a_day_and_has_a_tag(web):
 def test_script_client_that_accepts_gzip_gets_gzip(web, accepts: str):
     answer = get(web, accept_encoding=accepts)
     assert answer.headers["content-encoding"] == "gzip"
-    assert int(answer.headers["content-length"]) < 1800
+    assert int(answer.headers["content-length"]) < 1900
     assert answer.content == SOURCE  # the test client unpacks it
     assert answer.headers["etag"] != get(web).headers["etag"]
     assert get(web, accept_encoding=accepts, if_none_match=answer.headers["etag"]).status_code == 304
@@ -90,3 +90,17 @@ def test_script_below_a_prefix_is_served(settings, secrets):
         for path in ("/px/p.js", "/p.js"):
             assert app.get(path).content == SOURCE
         assert app.get("/px/p.js/x").status_code == app.get("/p.jsx").status_code == 404
+
+
+def test_script_request_with_an_origin_may_send_cookies_and_headers(web):
+    origin = {"access-control-allow-origin": "https://a.example", "access-control-allow-credentials": "true"}
+    assert origin.items() <= get(web, origin="https://a.example").headers.items()
+    preflight = get(
+        web,
+        "OPTIONS",
+        origin="https://a.example",
+        access_control_request_method="GET",
+        access_control_request_headers="x-loader",
+    )
+    assert (preflight.status_code, preflight.content) == (204, b"")
+    assert {**origin, "access-control-allow-headers": "x-loader"}.items() <= preflight.headers.items()

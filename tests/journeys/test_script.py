@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
 COPY = "/assets/bundle.js"
-"""Path at which the site serves a copy of `p.js`."""
+COPIES = (COPY, "/p.js")
+"""Paths at which the site serves a copy of `p.js`."""
 WATCH = """<script>
   errors = [];
   window.onerror = function (message) { errors.push(String(message)); };
@@ -56,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Site
 
     def do_GET(self) -> None:
-        is_copy = self.path == COPY
+        is_copy = self.path in COPIES
         body = (
             SOURCE if is_copy else f"<!doctype html><title>A page</title>{WATCH}{self.server.body}".encode()
         )
@@ -68,6 +69,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Security-Policy", self.server.csp)
         self.end_headers()
         self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's own name
         pass
@@ -554,6 +559,7 @@ def test_script_that_sends_nothing_warns_once(reader: Reader, server: Server, si
         (script(server, more="data-off"), "data-off or data-consent"),
         (script(server, more="data-consent=no"), "data-off or data-consent"),
         (script(server, more="data-skip=local"), "data-skip"),
+        (f"<script>fetch = () => {{ throw 'blocked' }}</script>{script(server)}", "blocked"),
         (inline, "no data-api"),
         (f'<script src="{COPY}" data-campaign="{SITE}"></script>', "no data-api"),
     ):
@@ -568,6 +574,30 @@ def test_script_refused_warns_once(reader: Reader, server: Server, site: _Site):
     reader.page.evaluate(HIDE, True)
     reader.settle()
     assert len(reader.warnings) == 1
+
+
+def test_script_whose_requests_another_site_answers_warns_once(reader: Reader, server: Server, site: _Site):
+    """The site answers every POST with its own page, as those of one page often do."""
+    address = site.at("/p.js")
+    for attributes in (f'src="{address}"', f'src="{COPY}" data-api="127.0.0.1:{server.port}"'):
+        reader.warnings.clear()
+        site.body = f'<script {attributes} data-campaign="{SITE}"></script>'
+        with reader.page.expect_console_message(lambda line: line.text.startswith("p.js")):
+            reader.page.goto(site.at("/a"))
+        reader.page.evaluate(HIDE, True)
+        reader.settle()
+        assert [line.partition(" from ")[0] for line in reader.warnings] == ["p.js counts nothing: 200"]
+
+
+def test_script_sandboxed_frame_is_counted_without_a_warning(reader: Reader, server: Server, site: _Site):
+    site.body = (
+        "<script>if (self == top) document.write('<iframe sandbox=allow-scripts src=/in></iframe>')</script>"
+        + script(server)
+    )
+    reader.page.goto(site.at("/out"))
+    assert {one.page for one in reader.hits(2)} == {site.at("/out"), site.at("/in")}
+    reader.settle()
+    assert reader.warnings == []
 
 
 def test_script_copy_sends_to_the_server_that_it_names(reader: Reader, server: Server, site: _Site):
@@ -586,12 +616,24 @@ def test_script_loaders_with_cors_may_load_it(reader: Reader, server: Server, si
     digest = b64encode(sha384(SOURCE).digest()).decode()
     source = f"http://127.0.0.1:{server.port}/p.js"
     for count, more in enumerate(
-        ("crossorigin", f'integrity="sha384-{digest}" crossorigin="anonymous"', 'type="module"')
+        (
+            *("crossorigin", f'integrity="sha384-{digest}" crossorigin="anonymous"', 'type="module"'),
+            *('crossorigin="use-credentials"', 'type="module" crossorigin="use-credentials"'),
+        )
     ):
         site.body = f'<script src="{source}" data-campaign="{SITE}" {more}></script>'
         reader.page.goto(site.at(f"/{count}", "localhost"))
         assert reader.hits(1 + 2 * count)[-1].page == site.at(f"/{count}", "localhost")
     assert reader.errors() == []
+
+
+def test_script_loader_with_a_header_of_its_own_may_load_it(reader: Reader, server: Server, site: _Site):
+    reader.page.goto(site.at("/a", "localhost"))
+    status = reader.page.evaluate(
+        "url => fetch(url, { headers: { 'X-Loader': '1' } }).then(answer => answer.status)",
+        f"http://127.0.0.1:{server.port}/p.js",
+    )
+    assert status == 200
 
 
 def test_script_twice_counts_once(reader: Reader, server: Server, site: _Site):
@@ -619,6 +661,55 @@ def test_script_twice_counts_once(reader: Reader, server: Server, site: _Site):
     reader.page.evaluate(HIDE, True)
     assert [one.visitor != b"" for one in reader.hits(8) if one.campaign == SITE] == [False] * 3 + [True]
     assert (reader.errors(), reader.warnings) == ([], [])
+
+
+RUN_AGAIN = """attributes => new Promise(done => {
+  history.pushState(1, "", attributes.path);
+  const script = document.createElement("script"), old = document.querySelector("script[data-campaign]");
+  script.src = old.src;
+  script.onload = () => done();
+  Object.assign(script.dataset, { campaign: old.dataset.campaign }, attributes.data);
+  old.replaceWith(script);
+})"""
+"""Goes on to another page as Turbo does. The new page has the script with other attributes."""
+
+
+@pytest.mark.parametrize("refusal", [{"consent": "no"}, {"off": ""}])
+def test_script_run_again_obeys_refusal_and_consent(
+    reader: Reader, server: Server, site: _Site, refusal: dict[str, str]
+):
+    site.body = script(server, SHOP)
+
+    def go_on(path: str, data: dict[str, str]) -> None:
+        reader.page.evaluate(RUN_AGAIN, {"path": path, "data": data})
+        reader.settle()
+
+    reader.page.goto(site.at("/a"))
+    reader.hits(1)
+    with reader.page.expect_console_message(lambda line: line.text.startswith("p.js")):
+        go_on("/b", refusal)
+    for path in ("/c", "/d"):
+        go_on(path, {})
+        reader.page.evaluate(HIDE, True)
+        reader.page.evaluate(HIDE, False)
+    assert {one.page for one in reader.hits(3) if one.spent < 0} == {site.at("/a"), site.at("/b")}
+    go_on("/e", {"consent": "yes"})
+    view = reader.hits(4)[-1]
+    assert (view.page, view.is_new) == (site.at("/e"), True)
+    reader.wait_for_cookies()
+    reader.page.evaluate("pixel.stop()")
+    go_on("/f", {"consent": "yes"})
+    assert len(reader.hits(4)) == 4
+    assert reader.errors() == []
+
+
+def test_script_run_again_with_consent_sets_the_cookie(reader: Reader, server: Server, site: _Site):
+    site.body = script(server, SHOP)
+    reader.page.goto(site.at("/a"))
+    reader.hits(1)
+    reader.page.evaluate(RUN_AGAIN, {"path": "/b", "data": {"consent": "yes"}})
+    assert reader.hits(4)[-1].is_new
+    reader.wait_for_cookies()
 
 
 def test_script_router_on_the_navigation_api_is_followed(reader: Reader, server: Server, site: _Site):
@@ -708,9 +799,11 @@ def test_script_empty_data_page_waits_for_view(reader: Reader, server: Server, s
     for hidden in (True, False):
         reader.page.evaluate(HIDE, hidden)
     assert reader.sent == []
+    reader.page.evaluate("pixel.view()")
     reader.page.evaluate("pixel.view('step-2')")
-    [view] = reader.hits(1)
-    assert (view.page, view.page_referrer) == (site.at("/step-2"), site.at("/before"))
+    views = [(one.page, one.page_referrer) for one in reader.hits(3) if one.spent < 0]
+    here = site.at("/elsewhere")
+    assert views == [(here, site.at("/before")), (site.at("/step-2"), here)]
     assert (reader.errors(), reader.warnings) == ([], [])
 
 
@@ -731,14 +824,17 @@ def test_script_data_hash_follows_a_hash_router(reader: Reader, server: Server, 
     for count, route in enumerate(("#/start?tab=2", "#/cart?utm_medium=mail", "#!/pay", "")):
         reader.page.evaluate("route => { location.hash = route }", route)
         reader.hits((1, 3, 5, 7)[count])
-    pages = [one.page.removeprefix(site.at("")) for one in reader.hits(7) if one.spent < 0]
+    reader.page.evaluate("pixel.view('#/by-hand')")
+    pages = [one.page.removeprefix(site.at("")) for one in reader.hits(9) if one.spent < 0]
     assert pages == [
         "/app%23/start?utm_source=news&",
         "/app%23/cart?utm_source=news&utm_medium=mail",
         "/app%23!/pay?utm_source=news&",
         "/app?utm_source=news",
+        "/app%23/by-hand?utm_source=news&",
     ]
-    assert [web_names.page(page) for page in pages] == ["/app#/start", "/app#/cart", "/app#!/pay", "/app"]
+    names = ["/app#/start", "/app#/cart", "/app#!/pay", "/app", "/app#/by-hand"]
+    assert [web_names.page(page) for page in pages] == names
     assert web_names.source(site.at(pages[1]), "")[1:3] == ("news", "mail")
 
 
