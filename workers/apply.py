@@ -7,12 +7,12 @@ Why each hit is counted exactly once:
    batch only after the batch before it (`producer`): otherwise a later batch could overtake it, and the
    script would take it for a repeat. So each stored hit lies in exactly one entry.
 2. A roll-up reads the checkpoint (generation, id) and the entries after the id at one instant. Then it reads
-   all other data that it needs: the campaigns, the recipients, the packed counts. It commits counters, id and
-   trim in one script. The script does nothing if the generation has changed, or if the entry of the id is not
-   in the stream. Every other writer of the shard's state raises the generation in the same way. So the data
-   that was read still holds at the commit, and the id moves only together with the counters of its entries. A
-   store that lost its newest changes has another generation, or lacks that entry: each commit leaves a random
-   mark, so that two commits with the same number differ.
+   all other data that it needs: the campaigns, the recipients, the packed counts. One script writes the
+   counters and the id, and trims the stream. The script does nothing if the generation has changed, or if the
+   entry of the id is not in the stream. Every other writer of the shard's state raises the generation in the
+   same way. So the data that was read still holds at the commit, and the id moves only together with the
+   counters of its entries. A store that lost its newest changes has another generation, or lacks that entry:
+   each commit leaves a random mark, so that two commits with the same number differ.
 3. If the roll-up is killed before the commit, nothing has happened, and the entries are read again. If it is
    killed after the commit, or the reply is lost, the id has moved, and the entries are gone. A worker that
    slept through the commits of others finds the generation raised, and changes nothing.
@@ -112,7 +112,7 @@ class Stored:
 
 
 def read_people(pipe: Pipeline, shard: int, tally: Tally, people: People) -> Reader[None]:
-    """Adds to `people` the stored records of a tally's recipients that it lacks.
+    """Adds to `people` the stored records of those recipients of a tally that are not in `people` yet.
 
     Raises NewerFormat if a newer version wrote one of the records.
     """
@@ -181,16 +181,16 @@ def _touched_buckets(sums: Sums, stored: Stored) -> set[int]:
 
 
 def plan(
-    shard: int, sums: Sums, stored: Stored, keep: KeepDays, now: float, records: Records
+    shard: int, sums: Sums, stored: Stored, keep_days: KeepDays, now: float, records: Records
 ) -> Iterator[Command]:
     """Yields the commands that add a campaign's sums to its stored counts.
 
-    Adds the recipients' merged records to `records`. keep: how long each kind of data is kept. Hits of days
-    that are no longer kept change only the totals.
+    Adds the recipients' merged records to `records`. keep_days: days for which each kind of data is kept.
+    Hits of days that are no longer kept change only the totals.
     """
     campaign = sums.campaign.id
-    first_bucket = retention.oldest_bucket(sums.campaign, keep.buckets, now)
-    first_day = retention.oldest_day(sums.campaign, keep.days, now)
+    first_bucket = retention.oldest_bucket(sums.campaign, keep_days.buckets, now)
+    first_day = retention.oldest_day(sums.campaign, keep_days.days, now)
     cells = {start: list(cell) for start, cell in sums.cells.items()}
     labels = {day: Counter(counts) for day, counts in sums.labels.items()}
     recipient_totals = _merge_people(shard, sums, stored, cells, labels, records)
@@ -302,7 +302,10 @@ def plan_bookkeeping(shard: int, tally: Tally, newest_ms: int) -> Iterator[Comma
 
 
 def _move_unique_open(cells: dict[int, Cell], position: int, before: int, after: int) -> None:
-    """Moves a recipient's first open from the time `before` to `after`, seconds. 0 stands for no open."""
+    """Moves a recipient's first open from the time `before` to `after`, seconds. 0 stands for no open.
+
+    position: place of the count in a cell, `series.UNIQUE_OPENS` or `series.UNIQUE_OPENS_PERSON`.
+    """
     if after:
         _add_to_cell(cells, after, position, 1)
     if before:
@@ -376,7 +379,7 @@ def _labels(
             if day >= first_day:
                 touched.add(day[:6])
                 open_breakdown.add(stored.labels[day[:6]], int(day[6:]), counts)
-    for month in sorted(touched):  # or ALL
+    for month in sorted(touched):  # ALL stands beside the months
         value = open_breakdown.pack(stored.labels[month])
         yield ("HSET", keys.breakdown(shard, sums.campaign.id), month, value)
 

@@ -135,7 +135,7 @@ def _nearby_fields(tally: Tally, kept_minutes: range) -> dict[int, set[bytes]]:
         for nearby in (minute, neighbour):
             if nearby in fields:
                 fields[nearby].add(hit.field)
-    return {minute: names for minute, names in fields.items() if names}
+    return {minute: minute_fields for minute, minute_fields in fields.items() if minute_fields}
 
 
 def _take_back(tally: Tally, evidence: Evidence, rule: str) -> list[Retraction]:

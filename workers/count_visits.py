@@ -44,14 +44,14 @@ than the view did."""
 class VisitsUnderWay:
     """The visits of a shard that are under way during a pass.
 
-    entries: visits and aliases (see `visits.Entry`), by field. ends: heap of (last hit in ms, field) of
+    entries: visits and aliases (see `visits.Entry`), by field. last_hits: heap of (last hit in ms, field) of
     visits that may end. Each later hit of a visit adds a pair. count: number of visits of the shard.
     by_campaign: number of visits, by campaign. count_changes: changes of `by_campaign` in this pass. changed:
     fields to write. removed: fields to remove.
     """
 
     entries: dict[bytes, Entry]
-    ends: list[tuple[int, bytes]]
+    last_hits: list[tuple[int, bytes]]
     count: int
     by_campaign: Counter[bytes]
     count_changes: Counter[bytes] = field(default_factory=Counter)
@@ -60,8 +60,8 @@ class VisitsUnderWay:
 
     def end(self, before_ms: int) -> None:
         """Ends the visits whose last hit was before this time."""
-        while self.ends and self.ends[0][0] < before_ms:
-            last, visit_field = heapq.heappop(self.ends)
+        while self.last_hits and self.last_hits[0][0] < before_ms:
+            last, visit_field = heapq.heappop(self.last_hits)
             visit = self.entries.get(visit_field)
             if isinstance(visit, Visit) and visit.last == last:
                 self._remove(visit_field, visit)
@@ -109,7 +109,7 @@ class VisitsUnderWay:
         """Notes that a visit has changed, and may end at another time."""
         self.removed.pop(visit_field, None)
         self.changed[visit_field] = None
-        heapq.heappush(self.ends, (visit.last, visit_field))
+        heapq.heappush(self.last_hits, (visit.last, visit_field))
 
     def add_alias(self, alias: bytes, visit_field: bytes, visit: Visit) -> None:
         """Makes another hash of the visitor lead to this visit."""

@@ -1,7 +1,7 @@
 """Folds hits into a tally: drops hits that must not be counted, makes dead letters of hits that cannot be
 counted, and adds up all others.
 
-Pure code: the arguments of `fold` hold all that it depends on.
+Pure code: the tally depends on the arguments of `fold` alone.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ MODE_OFF, MODE_COUNT, MODE_LAST, MODE_PSEUDONYMOUS, MODE_IDENTIFIED = (int(mode)
 BUCKET_MS = series.BUCKET_SECONDS * 1000
 """Length of a bucket in milliseconds."""
 FOREIGN_ADDRESS_VERDICTS = frozenset({"proxy", "prefetch"})
-"""Verdicts of hits whose address belongs to another machine, and not to the reader's."""
+"""Verdicts of hits that came from the address of another machine than the reader's."""
 
 
 def asks_no_tracking(hit: Hit) -> bool:
@@ -40,8 +40,9 @@ def judge_hit(sums: Sums, hit: Hit, start: int, sent_at: int | None, judge: Judg
 def apply_consent(tally: Tally, sums: Sums, hit: Hit, mode: int, no_tracking: bool) -> bool:
     """Returns whether a hit may be counted in this mode. Counts the hit as dropped if not.
 
-    Also counts a hit whose request not to be tracked was followed. Call this function when nothing can raise
-    an exception any more, because a hit that raises must not be counted anywhere.
+    no_tracking: whether the client asks not to be tracked. Unless the campaign ignores that, also adds the
+    hit to HITS_GPC. Call this function when nothing can raise an exception any more, because a hit that
+    raises must not be counted anywhere.
     """
     if mode == MODE_OFF:
         tally.drops["off" if sums.consent.mode == MODE_OFF else "gpc"] += 1

@@ -36,7 +36,7 @@ TOP, BOTTOM = Part.TOP << 3, Part.BOTTOM << 3
 def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, trace_hash: blake2b) -> None:
     """Adds a hit of a mail pixel to the sums. token_mode: the mode in which its link was made.
 
-    trace_hash: keyed hash without input. A copy of it hashes the address of a trace.
+    trace_hash: keyed hash object without input. A copy of the object hashes the address of a trace.
     """
     time, flags, recipient, address = hit.time, hit.flags, hit.recipient, hit.address
     sent_at = None

@@ -50,7 +50,7 @@ RUN_SECONDS = 2.0
 handles at least one campaign, so that a round also ends if Redis is slow."""
 ROUND_SECONDS = 600.0
 """Seconds from the beginning of one round to the beginning of the next."""
-PAGE = 100
+PAGE_SIZE = 100
 """Number of campaigns read at once."""
 
 
@@ -175,7 +175,7 @@ async def sweep(
     next_after: str | None = after or ""
     is_first = True
     while next_after is not None and (is_first or time.monotonic() < deadline):
-        campaigns, next_page = await storage.page(store, next_after or None, PAGE)
+        campaigns, next_page = await storage.page(store, next_after or None, PAGE_SIZE)
         for campaign in campaigns:
             if not is_first and time.monotonic() >= deadline:
                 break

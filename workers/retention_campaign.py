@@ -1,4 +1,4 @@
-"""Removes the due data of one campaign, in steps that may be cut off.
+"""Removes the due data of one campaign, in steps, so that another run can continue after a crash.
 
 The campaign's record first names the data that will be removed (`leaving`). From then on readers and the
 roll-up leave this data out. Then the generation of each shard is raised, the keys are removed, and the record

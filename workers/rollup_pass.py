@@ -51,7 +51,7 @@ COMPUTING = threading.Lock()
 would finish at the same time, and then all would wait for Redis."""
 
 PASS_HITS, PASS_ENTRIES = 4000, 512
-"""Hits and entries at which a pass stops reading."""
+"""Numbers of hits and entries at which a pass stops reading."""
 MAX_NEWEST_AHEAD_MS = 600_000
 """Milliseconds that a shard's newest hit may be ahead of Redis's time. A hit further ahead got its time from
 a wrong clock, perhaps from Redis's clock before that was set right. All other hits would be late beside such
@@ -215,7 +215,7 @@ class Rollup:
     def _plan(
         self, tally: Tally, lookups: Lookups, newest_ms: int, now: float
     ) -> tuple[list[Command], Records]:
-        """Returns the commands and the recipients' records of the commit. newest_ms: the checkpoint's."""
+        """Returns the commands and the recipients' records of the commit. newest_ms: see `Checkpoint`."""
         judge, shard, records = lookups.judge, self.shard, Records()
         people: apply.People = {}
         _, bursts, visits, last_open_days, _ = read(
@@ -231,9 +231,9 @@ class Rollup:
         )
         commands = lookups.salt_commands + bursts + visits
         for sums, stored in read(self.store, lambda pipe: apply.read_stored(pipe, shard, tally, people)):
-            keep = retention.campaign_days(self.settings, sums.campaign)
+            keep_days = retention.campaign_days(self.settings, sums.campaign)
             with COMPUTING:
-                commands += apply.plan(self.shard, sums, stored, keep, now, records)
+                commands += apply.plan(self.shard, sums, stored, keep_days, now, records)
             commands += apply.plan_rulesets(self.shard, sums, judge.ruleset, now)
         commands += last_open_days
         commands += apply.plan_bookkeeping(self.shard, tally, newest_ms)

@@ -148,8 +148,8 @@ async def _begin_or_restore(
 ) -> list[Coroutine[Any, Any, None]]:
     """Reads the store. If that fails, restores the saved data, and returns a coroutine that retries.
 
-    consequence: words for the log line on what happens until Redis answers. Raises the error if this server
-    must not use the store, or if `may_start_without_redis` is false.
+    consequence: what happens until Redis answers, in words for the log. Raises the error if this server must
+    not use the store, or if `may_start_without_redis` is false.
     """
     try:
         await begin()

@@ -2,13 +2,13 @@
 
 The folder `acknowledged` of the data directory has one file a producer: `<producer>.ack`. The head of a file
 names the format, the number of shards and the size of a ring. Each shard has a ring of records. The record of
-the batch with the sequence number n lies at place n modulo the ring's size, over the record of an older
-batch. A record is (sequence number, hits, checksum). So the newest number can be read back, and the hits of
-as many batches as the ring holds.
+the batch with the sequence number n lies at place n modulo the ring's size, and replaces the record of an
+older batch. A record is (sequence number, number of hits, checksum). So a ring gives back the newest sequence
+number of its shard, and the hits of as many batches as it has places.
 
 A record is in its file after `loss_watch.FLUSH_SECONDS`, and on the disk after `loss_watch.COMPARE_SECONDS`.
 Younger records are lost if the process is killed, or the machine fails. A file is removed if there are
-MAX_FILES newer files, or if it has not changed for MAX_IDLE_DAYS, shortly before Redis forgets its producer.
+MAX_FILES newer files, or if it was last changed more than MAX_IDLE_DAYS before another file.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from pixel_server.times import DAY
 FORMAT = 1
 FOLDER = "acknowledged"
 GENERATIONS = "turns.json"
-"""Name of the file in this folder that holds the generations of the shards. A generation falls only if Redis
-loses commits."""
+"""Name of the file in this folder that holds the generations of the shards (see `store.checkpoint`). A
+generation falls only if Redis loses commits."""
 RECORDS_PER_FILE = 65_536
 """Maximum number of records of a file, over all shards. They take 1 MB."""
 MAX_FILES = 32
@@ -39,7 +39,8 @@ MAX_OPEN_FILES = 8
 MAX_NEWEST = 4096
 """Maximum number of pairs of producer and shard in `newest`. The newest producers stay."""
 MAX_IDLE_DAYS = 29
-"""Days from the last change of a file until it is removed. Redis prunes an idle producer after 30 days."""
+"""Maximum number of days from the last change of a file to the last change of any file. Redis prunes an idle
+producer after 30 days."""
 
 _HEAD = struct.Struct(">8sIII")
 _MAGIC = b"PXACKED\n"

@@ -10,11 +10,11 @@ log = logging.getLogger("pixel_server.recorder")
 
 
 class Batch(NamedTuple):
-    """The hits of one shard that one group commit stores as one entry. They never change.
+    """The hits of one shard in a group (see `Group`), stored as one entry of the shard's stream.
 
-    sequence: the number of this batch, by producer and shard. data: the encoded hits. after: the sequence
-    number that Redis must have seen before it accepts this batch, 0 for any. Another attempt to store the
-    same batch may have another `after`.
+    sequence: the number of this batch among those of its producer and shard. data: the encoded hits. after:
+    the sequence number that Redis must have seen before it accepts this batch, 0 for any. Each attempt to
+    store a batch has the same hits and the same number, but may have another `after`.
     """
 
     shard: int
@@ -34,16 +34,16 @@ class Sink(Protocol):
     """A place that stores batches: Redis, the spool, or a list in tests."""
 
     def append(self, batches: Sequence[Batch]) -> Awaitable[list[int]]:
-        """Stores all batches, each once. Returns the reply of `producer.APPEND` to each. Calls may overlap.
+        """Stores all batches, each once. Returns the reply of `store.producer.APPEND` to each.
 
-        After an exception it is unknown which batches are stored. The caller then appends the same batches
-        again.
+        Calls may overlap. After an exception it is unknown which batches are stored. The caller then appends
+        the same batches again.
         """
         ...
 
 
 def report_gap(batch: Batch, seen: int, previous: int | None = None) -> int:
-    """Returns how many batches of this producer and shard, before this batch, Redis has lost. Logs a loss.
+    """Returns how many earlier batches of this producer and shard Redis has lost. Logs a loss.
 
     seen: the last sequence number that Redis had seen. previous: the number of the last batch that was sent
     to Redis before this batch, None for this batch's number minus 1.

@@ -77,7 +77,7 @@ class DescriptorReserve:
             self.descriptors = []
 
     def _release_one(self, error: OSError) -> bool:
-        """Closes a descriptor in reserve. Returns False if `error` has another cause, or none is left."""
+        """Closes a descriptor. Returns False if `error` has another cause, or the reserve is empty."""
         with self._mutex:
             if not self.descriptors or not _lacks_descriptor(error):
                 return False

@@ -24,7 +24,8 @@ PAUSE_SECONDS = 1.0
 async def follow(store: AsyncRedis, dropped: Counter[str], mark: StoreMark) -> None:
     """Adds the numbers in `dropped` to the store, and clears them, until cancelled.
 
-    dropped: numbers by `keys.dropped_field`. Writes nothing while the store is not the known store (`mark`).
+    dropped: numbers by `keys.dropped_field`. Writes nothing while the mark shows another store; see
+    `store_mark`.
     """
 
     async def write() -> None:

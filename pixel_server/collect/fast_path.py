@@ -114,7 +114,7 @@ class PixelProtocol(HandoverProtocol):
                 answer = self._admission.admit_open(
                     "GET", data[self._token_at : line - _TAIL_LENGTH], head, self._peer
                 )
-                if answer is not responses.BAD_TOKEN:  # the parser decides whether a bad token is a URL
+                if answer is not responses.BAD_TOKEN:  # the URL may have a query: the parser reads it
                     self._is_head = False
                     self._answer(answer, not head.is_last)
                     return

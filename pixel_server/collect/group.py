@@ -14,8 +14,9 @@ AnswerCallback = Callable[[bool], None]
 class Group:
     """Hits that are stored together, and the callbacks of their requests.
 
-    shards: encoded hits by shard. count: number of hits. size: their pending bytes.
-    order: number of the group's departure. timer: answers the requests 503; None once it has done so.
+    shards: encoded hits by shard. count: number of hits. size: bytes that they take in memory, as
+    `Recorder.pending_bytes` counts them. order: number of the group's departure, 1 for the first. timer:
+    answers the requests 503; None once it has done so.
     """
 
     __slots__ = ("batches", "callbacks", "count", "order", "shards", "size", "timer")

@@ -128,7 +128,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _read_encoded(self, data: bytes) -> None:
         """Reads bytes that are not ASCII. Percent-encodes request lines: the parser refuses raw UTF-8.
 
-        A request line with raw UTF-8 behind a body in the same read is refused.
+        A request line with raw UTF-8 that follows a body in the same read is refused.
         """
         while data and not self.transport.is_closing():
             is_request_line = self._is_between_requests or self._is_in_request_line
@@ -162,7 +162,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread_timer = self.loop.call_later(READ_TIMEOUT_SECONDS, self.transport.abort)
         self._unread_bytes[self] = self.transport.get_write_buffer_size()
         if sum(self._unread_bytes.values()) > MAX_UNREAD_BYTES:
-            # Later, because `pause_writing` is called in the middle of a write.
+            # In the next turn of the event loop: `pause_writing` is called in the middle of a write.
             self.loop.call_soon(self._end_unread)
 
     def resume_writing(self) -> None:

@@ -68,7 +68,7 @@ async def add_to_store(store: AsyncRedis, losses: StoredLosses) -> None:
 
 
 async def acknowledge(store: AsyncRedis, data: Path, now: int) -> int:
-    """Stops the reports of losses found until `now` (ms). Returns the number of these losses."""
+    """Ends the reports of all losses found up to `now` (ms). Returns the number of losses reported so far."""
     stored = merge(read_file(data), await read_store(store))
     forgotten = [
         name for name, text in stored.items() if name != ACKNOWLEDGED_AT and found_at(text) < now - FORGET_MS

@@ -231,8 +231,8 @@ class LossWatch:
         if losses.acknowledged_at(merged) > losses.acknowledged_at(known):
             self._unsaved[losses.ACKNOWLEDGED_AT] = merged[losses.ACKNOWLEDGED_AT]
         self._losses |= merged
-        missing_there = {name: loss for name, loss in known.items() if name not in stored}
-        await loss_storage.add_to_store(self._store, missing_there)
+        not_in_store = {name: loss for name, loss in known.items() if name not in stored}
+        await loss_storage.add_to_store(self._store, not_in_store)
 
     def _report_failure(self, subject: str, error: Exception) -> None:
         """Logs a new failure. Failures of Redis are logged elsewhere."""

@@ -26,16 +26,16 @@ found before are not reported any more."""
 _SEE = "see `pixel-server losses list`"
 
 StoredLosses = dict[str, str]
-"""Losses as JSON, by name, and ACKNOWLEDGED_AT. The name `"01a0...b2:3:391-400"` is of batches 391 to 400 of
-producer `01a0...b2` in shard 3, `"spool:01a0...b2-00000001.seg"` is of a file of the spool, and
-`"turn:3:70-75"` is of shard 3, whose generation fell from 75 to 70."""
+"""Losses as JSON, by name, and ACKNOWLEDGED_AT. The name `"01a0...b2:3:391-400"` means batches 391 to 400
+of producer `01a0...b2` in shard 3, `"spool:01a0...b2-00000001.seg"` means a file of the spool, and
+`"turn:3:70-75"` means that the generation of shard 3 (see `store.checkpoint`) fell from 75 to 70."""
 
 
 class Loss(NamedTuple):
     """A loss. at: ms at which it was found. hits: number of lost hits, a lower bound if `is_exact` is false.
 
-    shard: None if the hits are of several shards, as the hits of a file are. commits: commits of the roll-up
-    by which the shard's counters went back. cause: BY_REDIS or BY_REMOVAL.
+    shard: None if the hits are of several shards, as the hits of a file are. commits: number of the roll-up's
+    commits by which the shard's counters went back. cause: BY_REDIS or BY_REMOVAL.
     """
 
     at: int

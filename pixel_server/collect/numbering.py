@@ -25,7 +25,7 @@ class Numbering:
         self._used_at = 0.0
 
     def renew(self, now: float, floor: int = 0) -> None:
-        """Takes a new producer id. floor: ms that the id must lie above."""
+        """Takes a new producer id, whose time is later than `floor` (ms since 1970)."""
         self.producer = producer.new_id(now, floor)
         self._last_sequences = {}
         self._used_at = now

@@ -110,7 +110,6 @@ class Recorder:
         self._spool_failing = False
         self._renew_before_next = False
         """Whether the next group takes a new producer id."""
-        """Times of the event loop (s)."""
         self._outage = Outage()
         self.pending_bytes = 0
         self.last_error = ""
@@ -409,7 +408,7 @@ class Recorder:
         return True
 
     def _renew(self, floor: int = 0) -> None:
-        """Takes a new producer id. floor: ms that the id must lie above."""
+        """Takes a new producer id, whose time is later than `floor` (ms since 1970)."""
         self._numbering.renew(self._clock(), floor)
         self._in_spool = self._renew_before_next = False
 

@@ -41,7 +41,8 @@ IDLE_SECONDS = 1.0
 RETRY_SECONDS = 0.2
 """Seconds between two tries to connect."""
 GOOD_TRIPS = 3
-"""Number of round trips in a row, each in time, that make a new connection ready."""
+"""Number of round trips in a row, each within the maximum timeout of a group, after which a connection is
+ready."""
 MAX_WARM_UP_TRIPS = 10
 """Number of round trips after which `warm_up` ends, even if the connection is not ready."""
 
@@ -123,7 +124,7 @@ class RedisSink:
 
     @property
     def is_ready(self) -> bool:
-        """Returns whether there is a connection whose last round trips were in time."""
+        """Returns whether there is a connection whose last GOOD_TRIPS round trips were in time."""
         connection = self._connection
         return connection is not None and not connection.is_closed and connection.good_trips >= GOOD_TRIPS
 

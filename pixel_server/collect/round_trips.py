@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 MIN_MARGIN_SECONDS = 0.05
-"""Minimum number of seconds that the timeout exceeds a smoothed round trip, for a busy disk or machine."""
+"""Minimum number of seconds by which the timeout exceeds the smoothed round trip, as a disk may be busy."""
 
 
 class RoundTrips:

@@ -23,7 +23,7 @@ cookies, 2020-09-17, 51)."""
 VISIT_PAUSE_SECONDS = 30 * 60
 """Seconds without a hit that end a visit."""
 RENEW_SECONDS = 60
-"""Seconds that a hit must be later than the last hit in the cookie, so that the cookie is set again."""
+"""Seconds after the last hit in the cookie. A later hit sets the cookie again."""
 MAX_SKEW_SECONDS = 300
 """Seconds that the clock of another web process may be ahead."""
 MAX_VISITS = 0xFFFF
@@ -59,7 +59,7 @@ def with_hit(cookie: Cookie, now: int) -> Cookie:
 
 
 def is_renewal_due(sent: Cookie, cookie: Cookie) -> bool:
-    """Returns whether the cookie must be set again. sent: the cookie that the browser sent."""
+    """Returns whether the cookie must be set again. sent: as sent. cookie: with the new hit."""
     return cookie.visits != sent.visits or cookie.last - sent.last > RENEW_SECONDS
 
 
@@ -98,7 +98,7 @@ def set_cookie_header(
 
 
 def sign(cookie: Cookie, campaign: str, key: bytes) -> bytes:
-    """Returns the value of a cookie."""
+    """Returns the signed value of a cookie."""
     return signed_cookie.sign(_BODY.pack(FORMAT, *cookie), key, _TAG_BYTES, campaign.encode())
 
 

@@ -1,4 +1,4 @@
-"""Adds the demo's two campaigns to a store, fills them as real campaigns are filled, and removes them."""
+"""Adds the demo's two campaigns to a store, stores their hits as real hits are stored, and removes a demo."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.store.store_mark import StoreMark
 
 _CHUNK = 1000
-"""Withdrawals in one call of the script."""
+"""Number of withdrawals in one call of the script."""
 
 _PUT = """
 -- KEYS: withdrawn, changes. ARGV: pairs of a recipient's mark and the periods of withdrawal. Sets the
@@ -57,8 +57,8 @@ def _put_call(pairs: Iterable[tuple[bytes, bytes]]) -> ScriptCall:
 class Adopted(NamedTuple):
     """Numbers of withdrawals and campaigns that were put back.
 
-    deleted: number of deleted campaigns that were deleted in this store too. has_key: whether an API key
-    exists.
+    deleted: number of campaigns that had been deleted earlier, and were deleted again in this store. has_key:
+    whether an API key exists.
     """
 
     withdrawals: int
@@ -68,7 +68,7 @@ class Adopted(NamedTuple):
 
 
 async def adopt(client: AsyncRedis, url: str, settings: Settings, secrets: Secrets) -> Adopted | None:
-    """Adopts the store. Returns what was put back, or None if the store is the known store already.
+    """Adopts the store. Returns what was put back, or None if this server uses the store already.
 
     Raises StoreError if this server cannot use the store.
     """

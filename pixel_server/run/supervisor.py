@@ -24,13 +24,13 @@ MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.3, 5.0
 STEADY_SECONDS = 10.0
 """Seconds that a child must run before its next failure counts as the first."""
 STOP_TIMEOUT_SECONDS = 15.0
-"""Seconds that a child has to end when asked."""
+"""Maximum seconds that a child may take to end after it was asked to end."""
 TICK_SECONDS = 0.1
 """Seconds between two calls of `Keeper.restart_ended`."""
 LIFELINE = "PIXEL_LIFELINE"
 """Environment variable with the file descriptor of a child's lifeline."""
 LIFELINE_TIMEOUT_SECONDS = 8.0
-"""Seconds that a child has to end after its parent has ended. A worker may need that long."""
+"""Maximum seconds that a child may take to end after its parent has ended. A worker may need that long."""
 
 
 class Service(Protocol):

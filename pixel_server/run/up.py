@@ -45,10 +45,10 @@ PORT_TIMEOUT_SECONDS = 8.0
 """Seconds to wait for the port after a restart: the children of a killed `up` may still hold the port."""
 
 
-def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bool) -> None:
+def run(host: str, port: int, settings: Settings, with_valkey: bool, with_demo: bool) -> None:
     """Runs everything until Ctrl-C.
 
-    own_redis: whether to start the bundled Valkey, because REDIS_URL is not set. with_demo: whether to add
+    with_valkey: whether to start the bundled Valkey, because REDIS_URL is not set. with_demo: whether to add
     the demo, in a process of its own, once everything runs.
     """
     os.umask(0o077)  # all files are for this user alone
@@ -61,7 +61,7 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
     is_restart = last_state is not None and last_state.address == _address(host, port)
     listening = listen.bind(host, port, PORT_TIMEOUT_SECONDS if is_restart else 0.0)
     address = _address(host, listening.getsockname()[1])
-    valkey = Valkey(data) if own_redis else None
+    valkey = Valkey(data) if with_valkey else None
     redis_url = valkey.url if valkey else settings.redis_url
     try:
         if valkey:
@@ -73,7 +73,7 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
         new_key, has_no_campaign = asyncio.run(_prepare_store(redis_url, settings, secrets, data))
         recipient, signers = secrets.fingerprints()
         state = UpState(address, settings.base_url or address, redis_url, [recipient, *signers])
-        environ = _child_environment(state, data, own_redis)
+        environ = _child_environment(state, data, with_valkey)
         write_up_state(data, replace(state, settings=exported_environment(environ)))
         children = _children(listening, environ)
         for child in children:
@@ -97,7 +97,7 @@ def run(host: str, port: int, settings: Settings, own_redis: bool, with_demo: bo
         os.close(lock)
 
 
-def _child_environment(state: UpState, data: Path, own_redis: bool) -> dict[str, str]:
+def _child_environment(state: UpState, data: Path, with_valkey: bool) -> dict[str, str]:
     """Returns the environment variables of all children."""
     environ = {
         **os.environ,
@@ -105,7 +105,7 @@ def _child_environment(state: UpState, data: Path, own_redis: bool) -> dict[str,
         "PIXEL_BASE_URL": state.base_url,
         "PIXEL_DATA_DIR": str(data),
     }
-    if own_redis and not environ.get("PIXEL_REWRITE_MINUTES", "").strip():
+    if with_valkey and not environ.get("PIXEL_REWRITE_MINUTES", "").strip():
         environ["PIXEL_REWRITE_MINUTES"] = REWRITE_MINUTES
     return environ
 

@@ -45,7 +45,7 @@ async def note(store: AsyncRedis, who: str, what: str, **details: str | int) -> 
 
 
 async def note_recipient(store: AsyncRedis, what: Action) -> None:
-    """Writes a line on an action of a recipient on the privacy page. It does not say who the recipient is."""
+    """Writes a line on an action of a recipient on the privacy page. The line does not name the recipient."""
     await even_if_full(store, "XADD", keys.ACTIONS, "MAXLEN", MAX_LINES, "*", "who", PAGE, "what", what)
     await even_if_full(store, "HINCRBY", keys.ACTION_COUNTS, what, 1)
 

@@ -5,8 +5,8 @@ Between two measurements, and while Redis is away, it adds the last known offset
 wrong clock, or a clock that is set while the process runs, changes no hit's time and deletes nothing.
 
 A process whose own clock differs by more than WARN_DIFFERENCE_SECONDS reports the difference in its log
-and in the store (CLOCKS), for /readyz and `doctor`. Above MAX_DIFFERENCE_SECONDS, the process does no chores
-and no retention, because nobody can tell which of the two clocks is right.
+and in the store (`keys.CLOCKS`), for /readyz and `doctor`. Above MAX_DIFFERENCE_SECONDS, the process does no
+chores (`workers.maintenance`) and no retention, because nobody can tell which of the two clocks is right.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Clock:
 
     @property
     def is_far_off(self) -> bool:
-        """Says whether this machine's clock differs from Redis's by more than MAX_DIFFERENCE_SECONDS."""
+        """Returns whether this machine's clock differs from Redis's by more than MAX_DIFFERENCE_SECONDS."""
         return abs(self.ahead) > MAX_DIFFERENCE_SECONDS
 
     def measure(self, store: Redis) -> None:
@@ -135,23 +135,24 @@ def _note_call(*, process: str, ahead_seconds: float) -> ScriptCall:
     return script_call(_NOTE, keys=(keys.CLOCKS,), arguments=(process, f"{FORMAT} {ahead_seconds:.0f}"))
 
 
-class WrongClock(NamedTuple):
+class ClockDifference(NamedTuple):
     """A process whose clock is wrong. ahead: seconds, below 0 if the clock is behind."""
 
     process: str
     ahead: int
 
 
-def parse_wrong_clocks(reports: dict[bytes, bytes], now: float) -> list[WrongClock]:
-    """Returns the processes whose clocks are wrong. reports: the content of CLOCKS. now: Redis's time, s.
+def parse_wrong_clocks(reports: dict[bytes, bytes], now: float) -> list[ClockDifference]:
+    """Returns the processes whose clocks are wrong. now: Redis's time, s.
 
-    A report is `"1 70 1790000000"`: format, seconds ahead, and the time of the report.
+    reports: the content of `keys.CLOCKS`. A report is `"1 70 1790000000"`: format, seconds ahead, and the
+    time of the report.
     """
     clocks = []
     for process, report in sorted(reports.items()):
         words = report.split()
         if len(words) == 3 and words[0] == b"%d" % FORMAT and abs(now - int(words[2])) <= FRESH_SECONDS:
-            clocks.append(WrongClock(process.decode("utf-8", "replace"), int(words[1])))
+            clocks.append(ClockDifference(process.decode("utf-8", "replace"), int(words[1])))
     return clocks
 
 

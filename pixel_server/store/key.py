@@ -12,18 +12,18 @@ RedisType = Literal["string", "hash", "set", "zset", "stream", "hll"]
 class Key:
     """A kind of key. pattern: a name with placeholders, for example `px:{s}:people:ID:BUCKET`.
 
-    lifetime: words in which `kept_for` fills in settings, for example `{settings.keep_days:,} days`. kind:
-    the third part of the pattern, for example `people`.
+    lifetime: words in which `kept_for` fills in settings, for example `{settings.keep_days:,} days`. content,
+    writer, reader: words for the table in `keys`. kind: the third part of the pattern, for example `people`.
     """
 
     TABLE: ClassVar[dict[str, Key]] = {}
     """All kinds, by pattern."""
 
     def __init__(
-        self, pattern: str, redis_type: RedisType, lifetime: str, holds: str, *, writer: str, reader: str
+        self, pattern: str, redis_type: RedisType, lifetime: str, content: str, *, writer: str, reader: str
     ) -> None:
         self.pattern, self.redis_type, self.lifetime = pattern, redis_type, lifetime
-        self.holds, self.writer, self.reader = holds, writer, reader
+        self.content, self.writer, self.reader = content, writer, reader
         self.kind = pattern.split(":")[2]
         self.TABLE[pattern] = self
 

@@ -74,7 +74,7 @@ def explain(client: Redis | redis.Redis, error: Exception) -> str:
 
 
 class MemoryWatch:
-    """Looks at the memory of Redis each second, so that a hit does not have to."""
+    """Looks at the memory of Redis each second, so that no hit must wait for a look."""
 
     def __init__(self, store: AsyncRedis, reserve_bytes: int) -> None:
         self._store = store

@@ -4,7 +4,7 @@ Each batch carries a producer id and a sequence number of that producer and shar
 unchanged, until it gets a reply. So a number that is not above the last number seen is a repeat.
 
 A producer may have several batches of a shard under way. Each batch but the first names the number before its
-own (`after`), and is appended only if Redis has seen that number. So when a batch fails, no batch behind it
+own (`after`), and is appended only if Redis has seen that number. So when a batch fails, no later batch
 is appended, whatever the network delays, loses or reorders. Otherwise the repeat of the failed batch would be
 taken for a duplicate, and its hits would be lost. The first batch names no number: if Redis came back without
 its newest data, the batch is appended all the same, and the number that Redis had seen shows the gap.
@@ -62,10 +62,10 @@ return seen
 _PRUNE = (
     EVEN_IF_FULL
     + """
--- KEYS: producers. ARGV: the time (ms) since which a producer must have been seen to stay; the number of
--- producers that stay; the time (ms) since which a producer beyond that number must have been seen to stay.
--- Returns how many producers were pruned. A producer whose id was made after that time stays, too. The floor
--- rises to just above the newest pruned id, and never falls.
+-- KEYS: producers. ARGV: a time (ms); a number; a later time (ms). Prunes the producers that were made and
+-- last seen before the first time. If more producers than the number are left, also prunes those that were
+-- idle longest, but none that was made or seen at the later time or afterwards. Returns how many producers
+-- were pruned. The floor rises to just above the newest pruned id, and never falls.
 local pruned, floor, crowd = {}, redis.call('HGET', KEYS[1], 'floor') or '', {}
 local all, before = redis.call('HGETALL', KEYS[1]), string.format('%012x', ARGV[1])
 local recent = tonumber(ARGV[3])

@@ -58,9 +58,9 @@ set aside whole, logged and counted; all other records are kept. A damaged head 
 Blocks that a crash left empty at the end look like damage, too.
 
 Later formats. The places of magic ("PXSPOOL\\n"), format and checksum never change, nor does a record's head,
-nor the first byte of its payload. Both formats also rise when `hit.FORMAT` rises. A segment or record of an
-unknown format stops the draining of its writer: everything from there on stays, is reported, and waits for a
-version that knows the format.
+nor the first byte of its payload. The formats of segment and payload also rise when `hit.FORMAT` rises. A
+segment or record of an unknown format stops the draining of its writer: everything from there on stays, is
+reported, and waits for a version that knows the format.
 
 Bounds. The segments of all writers together stay below the limit. Each process measures the segments of other
 processes once a second, so the limit can be exceeded by the bytes that they add within that second. The files

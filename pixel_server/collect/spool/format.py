@@ -119,7 +119,7 @@ def begun_ms(head: bytes, segment: Segment) -> int:
 def survey(file: BinaryIO, segment: Segment, size: int) -> tuple[int, int]:
     """Returns (ms at which a segment was begun, number of its hits). Reads only the heads of its records.
 
-    Stops at the first damaged record, so hits behind it are not counted. size: bytes of the file.
+    Stops at the first damaged record, so later hits are not counted. size: bytes of the file.
     """
     head = file.read(HEAD.size)
     begun = begun_ms(head, segment)

@@ -92,7 +92,7 @@ class Spool:
         self._other_bytes = 0
         self._measured_at: float | None = None
         self._acknowledged_hits: dict[Segment, int] = {}
-        """Hits by segment, also of segments that were taken over from a writer that ended."""
+        """Number of hits by segment, also for segments that were taken over from a writer that ended."""
         self._rescued: list[bytes] = []
         """Acknowledged payloads of a removed file, which the next append writes again."""
         self._rescued_from: Segment | None = None
