@@ -15,7 +15,7 @@ from pixel_server.store import audit_log
 from pixel_server.times import iso_ms
 
 _PAGING = Paging("[1-9][0-9]{0,14}-[0-9]{1,15}")
-"""A cursor is the id of the last line of a page, `1796040000000-0` (ms-number)."""
+"""A cursor is the id of the last line of a page, `1796040000000-0` (time in ms, number)."""
 
 
 async def audit_page(

@@ -31,7 +31,7 @@ async def create(api: Api, content: Any) -> Campaign:
     """Creates a campaign from the JSON of a body.
 
     Raises Problem 422 if fields are bad, and 409 if the id is taken or belonged to a deleted campaign, or if
-    a field is for the other kind.
+    a field does not fit the kind of the campaign.
     """
     checks = {"id": fields.slug, "kind": fields.one_of(*KINDS), **fields.campaign_checks(api.settings)}
     values = check_fields(content, checks, frozenset({"id", "name", "kind"}))
@@ -74,8 +74,8 @@ async def show_campaign(api: Api, request: Request) -> Response:
 async def change(api: Api, campaign_id: str, content: Any, who: str) -> Campaign:
     """Sets fields of a campaign, and returns the campaign. who: name for the audit log.
 
-    Raises Problem 404 if there is no such campaign, 422 if fields are bad, and 409 if a field is for the
-    other kind or cannot be changed any more.
+    Raises Problem 404 if there is no such campaign, 422 if fields are bad, and 409 if a field does not
+    fit the kind of the campaign or cannot be changed any more.
     """
     await api.campaign(campaign_id)
     values = check_fields(content, fields.campaign_checks(api.settings))

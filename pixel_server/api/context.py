@@ -45,7 +45,7 @@ class Api:
     recent: RecentAnswers = field(default_factory=RecentAnswers)
 
     def minter(self, base_url: str | None) -> Minter:
-        """Returns a minter of links that begin with `base_url`, or if None, with the server's base URL.
+        """Returns a minter of links that begin with `base_url`, or with the server's base URL if it is None.
 
         Raises Problem 409 if the server has no base URL either.
         """

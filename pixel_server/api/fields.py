@@ -182,7 +182,10 @@ def day(value: Any) -> int:
 
 
 def days_by_kind(limits: KeepDays) -> Check:
-    """Returns the check of `keep`, `{"days": 30}`. limits: the largest number of days for each kind."""
+    """Returns the check of `keep`, the days to keep each kind of data: `{"recipients": 30}`.
+
+    limits: the largest number of days for each kind.
+    """
 
     def check(value: Any) -> dict[str, int]:
         if not isinstance(value, dict):
@@ -208,7 +211,7 @@ def address(value: Any) -> str:
 def headers(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or len(value) > MAX_HEADERS:
         raise ValueError("must be an object of headers")
-    return {text(name): text(content) for name, content in value.items()}
+    return {text(name): text(header) for name, header in value.items()}
 
 
 def delay(value: Any) -> float:

@@ -26,7 +26,7 @@ from pixel_server.times import iso_ms
 READY_TIMEOUT_SECONDS = 0.8
 """Seconds that `/readyz` waits for Redis, and for the spool's disk."""
 MIN_HITS_FOR_PROXY_WARNING = 50
-"""Smallest number of recent hits of this process from which to suspect a proxy."""
+"""Smallest number of recent hits of this process that is enough to suspect a proxy."""
 MIN_SHARE_FOR_PROXY_WARNING = 0.95
 """Smallest share of hits from one address, or from private addresses, at which a proxy is suspected."""
 
@@ -114,7 +114,7 @@ class Health:
             }
         }
         (redis_error, warnings), health["spool"] = await asyncio.gather(
-            self._add_store(health), self._read_spool()
+            self._add_store_report(health), self._read_spool_report()
         )
         if self._process is not None:
             health |= _process_json(self._process)
@@ -130,7 +130,7 @@ class Health:
         status = "failing" if not can_store else "degraded" if warnings else "ok"
         return reply({"status": status, "warnings": warnings, **health}, 200 if can_store else 503)
 
-    async def _add_store(self, health: dict[str, Any]) -> tuple[str, list[str]]:
+    async def _add_store_report(self, health: dict[str, Any]) -> tuple[str, list[str]]:
         """Adds the report on the store to `health`. Returns (the error of Redis or "", the warnings)."""
         settings = self._settings
         try:
@@ -148,7 +148,7 @@ class Health:
             health["redis"] = {"answers": True, "error": f"{type(error).__name__}: {error}"}
             return "", [f"the store holds what this version cannot read: {type(error).__name__}"]
 
-    async def _read_spool(self) -> dict[str, Any]:
+    async def _read_spool_report(self) -> dict[str, Any]:
         """Returns the report on the spool. If the spool's disk hangs, the report says so."""
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):
@@ -207,7 +207,7 @@ def _process_warnings(process: ProcessState) -> list[str]:
 
 
 def _spool_warnings(spool: dict[str, Any]) -> list[str]:
-    """Returns the warnings about the spool. spool: from `Health._read_spool`."""
+    """Returns the warnings about the spool. spool: from `Health._read_spool_report`."""
     warnings = []
     if trouble := spool.get("trouble"):
         warnings.append(f"{trouble}: while Redis is away, hits may be lost")

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from pixel_server.api import fields
 from pixel_server.api.context import Api
-from pixel_server.api.request_body import Check, check_fields, collect_errors, read_json
+from pixel_server.api.request_body import Check, check_each_field, check_fields, read_json
 from pixel_server.api.routing import Call, reply
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import Campaign
@@ -23,7 +23,7 @@ from pixel_server.tokens import MODES, Mode, Part
 
 PARTS = tuple(part.name.lower() for part in Part)
 BATCH_ROWS = 200
-"""Rows handled between two turns of the event loop, so that pixels do not wait for a long list."""
+"""Number of rows handled at once. Between two batches the process answers other requests, such as pixels."""
 
 LinkRow = dict[str, Any]
 """The checked fields of a row: recipient and mode, and optionally part, sent_at and test."""
@@ -85,7 +85,7 @@ def parse_rows(content: Any, campaign_mode: Mode) -> tuple[list[LinkRow], bool]:
         if not isinstance(members, dict):
             errors.append({"row": number, "field": "recipient", "message": "must be text or an object"})
             continue
-        row, row_errors = collect_errors(members, _CHECKS, frozenset({"recipient"}))
+        row, row_errors = check_each_field(members, _CHECKS, frozenset({"recipient"}))
         row["mode"] = Mode[row["mode"].upper()] if "mode" in row else campaign_mode
         if row["mode"] > campaign_mode:
             message = f"is more than the campaign's mode, {campaign_mode.name.lower()}"
@@ -98,7 +98,10 @@ def parse_rows(content: Any, campaign_mode: Mode) -> tuple[list[LinkRow], bool]:
 
 
 async def _note_mails(api: Api, campaign: str, rows: list[LinkRow]) -> None:
-    """Puts the recipients of sent mails on the campaign's list. Counts those who must not be told apart."""
+    """Puts the recipients of sent mails on the campaign's list.
+
+    Recipients who must not be told apart are not put on the list, but only counted.
+    """
     now, settings = api.clock(), api.settings
     recipients_by_day, other_count = mailed_recipients(rows, now)
     try:

@@ -23,7 +23,7 @@ async def show_overview(api: Api, request: Request) -> Response:
     return reply(overview.to_json(shown))
 
 
-_PAGING = BY_NUMBER._replace(default=overview.PAGE_SIZE)
+_PAGING = BY_NUMBER._replace(default_limit=overview.PAGE_SIZE)
 _SORTS = (*campaign_order.SORTS, *(f"-{sort}" for sort in campaign_order.SORTS))
 _QUERY = (
     Parameter(

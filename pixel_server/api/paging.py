@@ -22,22 +22,24 @@ class Page(NamedTuple):
 
 
 class Paging(NamedTuple):
-    """The pages of one list. cursor: pattern of the cursors. default: the limit if a query has none."""
+    """The pages of one list. cursor_pattern: regular expression of its cursors. default_limit: number of
+    items on a page if a query has no `limit`.
+    """
 
-    cursor: str
-    default: int = PAGE_SIZE
+    cursor_pattern: str
+    default_limit: int = PAGE_SIZE
 
     @property
     def parameters(self) -> tuple[Parameter, Parameter]:
         return (
-            Parameter("after", text("`next` of the page before.", pattern=f"^{self.cursor}$")),
+            Parameter("after", text("`next` of the page before.", pattern=f"^{self.cursor_pattern}$")),
             Parameter(
                 "limit",
                 {
                     "type": "integer",
                     "minimum": 1,
                     "maximum": MAX_PAGE_SIZE,
-                    "default": self.default,
+                    "default": self.default_limit,
                     "description": "Largest number of items of the page.",
                 },
             ),
@@ -49,13 +51,13 @@ class Paging(NamedTuple):
         errors: errors of other parameters. Raises Problem 422 with all errors if there are any, or if `after`
         or `limit` is bad.
         """
-        after, digits = query.get("after"), query.get("limit", str(self.default))
+        after, digits = query.get("after"), query.get("limit", str(self.default_limit))
         limit = int(digits) if re.fullmatch("[0-9]{1,5}", digits, re.ASCII) else 0
         all_errors = [*errors]
         if not 1 <= limit <= MAX_PAGE_SIZE:
             message = f"must be a whole number from 1 to {MAX_PAGE_SIZE}"
             all_errors.append({"field": "limit", "message": message})
-        if after is not None and not re.fullmatch(self.cursor, after, re.ASCII):
+        if after is not None and not re.fullmatch(self.cursor_pattern, after, re.ASCII):
             all_errors.append(BAD_CURSOR)
         if all_errors:
             raise bad_parameters(all_errors)

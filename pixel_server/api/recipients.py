@@ -33,8 +33,8 @@ log = logging.getLogger("pixel_server.api")
 
 NO_STORE = {"Cache-Control": "no-store"}
 _PAGING = Paging("[0-9]{1,9}(?:-[0-9a-f]{16})?", fields.MAX_PAGE_SIZE)
-"""A cursor is a place (see `figures.recipients`) at which to go on: `4711`. If the page ended within the
-place, the key of the page's last recipient follows: `4711-5f0c9a3be1d2a4b6`."""
+"""A cursor is the place (see `figures.recipients`) at which the next page begins: `4711`. If the page
+ended within the place, the key of the page's last recipient follows: `4711-5f0c9a3be1d2a4b6`."""
 KEY_DIGITS = 16
 """Hexadecimal digits of a recipient key."""
 
@@ -43,12 +43,12 @@ async def upload_recipients(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     keeps_names = _keeps_names(api, campaign)
     who = request.state.who
-    mailed = _mailed_at(campaign, request.query_params.get("sent", "true"), api.clock())
+    mailed_at = _mailed_at(campaign, request.query_params.get("sent", "true"), api.clock())
     store_rows = uploads.list_writer(
-        api.store, api.secrets, api.settings, campaign.id, keeps_names, api.clock(), who, mailed=mailed
+        api.store, api.secrets, api.settings, campaign.id, keeps_names, api.clock(), who, mailed_at=mailed_at
     )
     is_csv = uploads.is_csv_type(request.headers.get("content-type", ""))
-    upload = Upload(store_rows, is_csv=is_csv, takes_names=keeps_names)
+    upload = Upload(store_rows, is_csv=is_csv, keeps_names=keeps_names)
     try:
         await upload.read(request.stream())
     except ClientDisconnect:
@@ -72,7 +72,7 @@ def _mailed_at(campaign: Campaign, sent: str, now: float) -> float | None:
     if sent not in ("true", "false"):
         errors = [{"field": "sent", "message": "must be true or false"}]
         raise Problem(422, "some parameters cannot be used", errors)
-    return uploads.mailed_at(campaign, now) if sent == "true" else None
+    return uploads.time_of_sending(campaign, now) if sent == "true" else None
 
 
 def _keeps_names(api: Api, campaign: Campaign) -> bool:
@@ -101,9 +101,9 @@ async def read_recipients(
     who: str,
     first_places: int = recipients.FIRST_PLACES,
 ) -> Parts:
-    """Returns a campaign's recipients in a state, and writes to the audit log that they were read.
+    """Returns a campaign's recipients with a state, and writes to the audit log that they were read.
 
-    after: the cursor to begin at, the number of a place (see `figures.recipients`). who: name for the audit
+    after: number of the place to begin at (see `figures.recipients`). who: name for the audit
     log. first_places: see `recipients.rows`. Raises Problem 422 if the state or the cursor is bad, and 409 if
     the campaign keeps no recipients, or no longer keeps them.
     """
@@ -199,7 +199,7 @@ async def _list_response(
 
 
 async def _without_earlier(api: Api, parts: Parts, last_key: str) -> Parts:
-    """Yields parts without the rows up to the recipient with `last_key`. With "", yields all rows."""
+    """Yields the parts with only the rows after the recipient with `last_key`, or all rows if it is ""."""
     async for place, rows in parts:
         yield place, [row for row in rows if not last_key or _order(api, row["key"]) > _order(api, last_key)]
 

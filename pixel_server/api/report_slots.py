@@ -1,5 +1,6 @@
-"""Slots for reports. They limit how many requests a process works on at a time, so that pixels do not wait.
+"""Slots for requests to the API and the pages.
 
+A process works on a limited number of these requests at a time, so that pixels do not wait.
 MAX_RUNNING requests are worked on. MAX_WAITING wait, in the order of arrival. Further requests are answered
 503 at once. A request releases its slot when its answer begins, and while it waits for its body. So neither
 a client that sends slowly nor a client that reads slowly keeps others waiting.

@@ -27,8 +27,8 @@ async def read_json(request: Request) -> Any:
     Raises Problem 400 if the body is not JSON or is cut off, 408 if it comes too late, 413 if it is too
     large, and 415 if it has another content type.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
         raise Problem(415, "send JSON, with Content-Type: application/json")
     try:
         body = await read_body(request, MAX_BODY_BYTES)
@@ -53,13 +53,13 @@ def check_fields(
     body: Any, checks: Mapping[str, Check], required: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
     """Returns the checked fields of an object. Raises Problem 422 that names each bad or missing field."""
-    fields, errors = collect_errors(body, checks, required)
+    fields, errors = check_each_field(body, checks, required)
     if errors:
         raise bad_fields(errors)
     return fields
 
 
-def collect_errors(
+def check_each_field(
     body: Any, checks: Mapping[str, Check], required: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Returns (the good fields, the errors of the others). Raises Problem 422 if `body` is not an object."""

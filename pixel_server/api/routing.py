@@ -100,7 +100,7 @@ def routes(api: Api, calls: Iterable[Call]) -> list[Route]:
         try:
             request_form.check_query(request)
             if call.scope is not None:
-                refuse_emptied(api)
+                refuse_other_store(api)
                 await _check_key(api, request, call.scope, call.allows_shared_key)
             if call.query:
                 _check_parameters(request, call.query)
@@ -111,7 +111,7 @@ def routes(api: Api, calls: Iterable[Call]) -> list[Route]:
     return routes_by_path("api", calls, answer)
 
 
-def refuse_emptied(api: Api) -> None:
+def refuse_other_store(api: Api) -> None:
     """Raises Problem 503 if the store is not the one that this server used before."""
     if api.campaign_cache is not None and api.campaign_cache.mark.trouble:
         raise Problem(503, api.campaign_cache.mark.trouble, headers={"Retry-After": "10"})
@@ -120,8 +120,8 @@ def refuse_emptied(api: Api) -> None:
 async def _check_key(api: Api, request: Request, scope: str, allows_shared_key: bool) -> None:
     """Sets `who`, `scopes` and `has_shared_key` of the request's state from its API key.
 
-    Raises Problem 401 if the key is missing or unknown, 429 if the key is unknown and many wrong keys come,
-    and 403 if the key lacks the scope.
+    Raises Problem 401 if the key is missing or unknown, 429 if the key is unknown and too many wrong keys
+    come, and 403 if the key lacks the scope.
     """
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     challenge = {"WWW-Authenticate": "Bearer"}
@@ -148,12 +148,12 @@ async def _check_key(api: Api, request: Request, scope: str, allows_shared_key: 
 
 def _check_parameters(request: Request, parameters: tuple[Parameter, ...]) -> None:
     """Raises Problem 422 if a query parameter is unknown or is sent twice."""
-    known = {parameter.name for parameter in parameters}
-    names = [name for name, _ in request.query_params.multi_items()]
+    known_names = {parameter.name for parameter in parameters}
+    sent_names = [name for name, _ in request.query_params.multi_items()]
     errors = [
-        {"field": name[:100], "message": "is given twice" if name in known else "is not known"}
-        for name in dict.fromkeys(names)
-        if name not in known or names.count(name) > 1
+        {"field": name[:100], "message": "is given twice" if name in known_names else "is not known"}
+        for name in dict.fromkeys(sent_names)
+        if name not in known_names or sent_names.count(name) > 1
     ]
     if errors:
         raise bad_parameters(errors)

@@ -102,28 +102,32 @@ def _boundary(description: str) -> Schema:
     }
 
 
-_ENDS = (
+_FROM_AND_TO = (
     Parameter("from", _boundary("First instant of the range.")),
     Parameter("to", _boundary("End of the range: the first instant after it.")),
 )
-_BY = f"({'|'.join(web_breakdowns.SHOWN_DIMENSIONS)})"
+_DIMENSION = f"({'|'.join(web_breakdowns.SHOWN_DIMENSIONS)})"
 _STATS_QUERY = (
-    *_ENDS,
+    *_FROM_AND_TO,
     Parameter("interval", choice(ranges.INTERVALS, "Interval of `series`.", default="day")),
     Parameter("tz", {**ref("TimeZone"), "description": "Default: the campaign's time zone."}),
 )
 _BREAKDOWNS_QUERY = (
     Parameter(
-        "by", text("Names of dimensions, with commas between. Default: all.", pattern=f"^{_BY}(,{_BY})*$")
+        "by",
+        text(
+            "Names of dimensions, with commas between. Default: all.",
+            pattern=f"^{_DIMENSION}(,{_DIMENSION})*$",
+        ),
     ),
-    *_ENDS,
+    *_FROM_AND_TO,
     Parameter(
         "interval", choice(ranges.INTERVALS, "Must be `day`: breakdowns are counted by day.", default="day")
     ),
     Parameter("tz", {**ref("TimeZone"), "description": "Must be the campaign's time zone."}),
 )
 _IDS = Parameter("ids", text(f"2 to {MAX_COMPARED} ids of campaigns, with commas between."), is_required=True)
-_COMPARE_QUERY = (_IDS, *_ENDS, *BY_NUMBER.parameters)
+_COMPARE_QUERY = (_IDS, *_FROM_AND_TO, *BY_NUMBER.parameters)
 
 CALLS = (
     Call("GET", "/api/campaigns/{id}/stats", "read", show_stats, allows_shared_key=True, query=_STATS_QUERY),

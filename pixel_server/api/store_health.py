@@ -14,9 +14,9 @@ from pixel_server.store.memory_reserve import ADVICE, MemoryUse
 from pixel_server.store.protocols import AsyncRedis
 
 WORKER_SEEN_SECONDS = 10
-"""Seconds after its last heartbeat for which a worker counts as running."""
+"""Seconds for which a worker counts as running after its last heartbeat."""
 MAX_WAIT_SECONDS = 60
-"""Seconds that a hit may wait to be counted without a warning."""
+"""Largest number of seconds that a hit may wait to be counted before a warning is shown."""
 ASYNCHRONOUS = (
     "asynchronous: a replica that is promoted may lack the last hits that were answered as recorded"
 )
@@ -32,7 +32,7 @@ UNKNOWN_EVICTION = (
 async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 0) -> dict[str, Any]:
     """Returns the store's part of `/readyz`. now: Redis's time in seconds.
 
-    reserve_bytes: free memory below which Redis counts as full, see PIXEL_MEMORY_RESERVE.
+    reserve_bytes: bytes of free memory below which Redis counts as full, see PIXEL_MEMORY_RESERVE.
     """
     pipe = store.pipeline(transaction=False)
     pipe.hgetall(keys.CLOCKS)

@@ -27,7 +27,7 @@ from pixel_server.store.protocols import AsyncRedis
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 CHARSETS = frozenset({"utf-8", "us-ascii", "utf-16", "utf-16le", "utf-16be", "windows-1252"})
-"""Charsets that a `Content-Type` may name. The charset is then found from the bytes of the list."""
+"""Charsets that a `Content-Type` may name. The reader detects the charset from the bytes of the list."""
 StoreRows = Callable[[list[ListEntry]], Awaitable[PutResult]]
 """Stores some rows. Returns the numbers of new, known and withdrawn recipients among them."""
 
@@ -46,16 +46,17 @@ def list_writer(
     secrets: Secrets,
     settings: Settings,
     campaign: str,
-    takes_names: bool,
+    keeps_names: bool,
     now: float,
     who: str,
     *,
-    mailed: float | None,
+    mailed_at: float | None,
 ) -> StoreRows:
     """Returns a function that stores rows on a campaign's list. Its first call begins the list.
 
-    who: name for the audit log. mailed: time (s) at which the mails went out, or None if they do not count as
-    sent. The function raises what `lists.begin` and `lists.put` raise.
+    keeps_names: whether the names are stored. who: name for the audit log. mailed_at: time (s) at which the
+    mails went out, or None if they do not count as sent. The function raises what `lists.begin` and
+    `lists.put` raise.
     """
     has_begun = False
 
@@ -63,20 +64,22 @@ def list_writer(
         nonlocal has_begun
         if not has_begun:
             await audit_log.note(store, who, "recipients.upload_begun", campaign=campaign)
-            await lists.begin(store, campaign, takes_names, settings, now)
+            await lists.begin(store, campaign, keeps_names, settings, now)
             has_begun = True
-        return await lists.put(store, secrets, campaign, rows, settings.shards, takes_names, mailed_at=mailed)
+        return await lists.put(
+            store, secrets, campaign, rows, settings.shards, keeps_names, mailed_at=mailed_at
+        )
 
     return store_rows
 
 
-def mailed_at(campaign: Campaign, now: float) -> float:
+def time_of_sending(campaign: Campaign, now: float) -> float:
     """Returns the time (s) at which the mails of an uploaded list went out: the campaign's, or now."""
     return now if campaign.sent_at is None else campaign.sent_at
 
 
 async def log_end(store: AsyncRedis, upload: Upload, campaign: str, who: str) -> None:
-    """Writes the counts of an upload to the audit log, if it stored any row and Redis answers."""
+    """Writes the counts of an upload to the audit log, if any line could be used and Redis answers."""
     if upload.has_usable_lines:
         with suppress(redis.RedisError, OSError):
             await audit_log.note(store, who, "recipients.uploaded", campaign=campaign, **upload.counts)
@@ -97,12 +100,15 @@ class Upload:
     MAX_ERRORS = 100
 
     def __init__(
-        self, store_rows: StoreRows, *, is_csv: bool | None, takes_names: bool, column: str = "recipient"
+        self, store_rows: StoreRows, *, is_csv: bool | None, keeps_names: bool, column: str = "recipient"
     ) -> None:
-        """is_csv: False for NDJSON, None to detect the format. column: name of the recipients' column."""
+        """is_csv: False for NDJSON, None to detect the format. keeps_names: whether the names are stored.
+
+        column: name of the recipients' column.
+        """
         self._store_rows = store_rows
-        self._takes_names = takes_names
-        self._reader = ListReader(Columns(column, takes_names=takes_names), self._warn, is_csv)
+        self._keeps_names = keeps_names
+        self._reader = ListReader(Columns(column, takes_names=keeps_names), self._warn, is_csv)
         self._rows: list[ListEntry] = []
         self.lines = self.new = self.known = self.withdrawn = self.bad = 0
         self.errors: list[dict[str, Any]] = []
@@ -116,7 +122,7 @@ class Upload:
 
     @property
     def has_usable_lines(self) -> bool:
-        """Returns whether any line could be used. Lines of recipients who withdrew count as used."""
+        """Returns whether any line could be used. Lines of recipients who withdrew count as usable."""
         return bool(self.new or self.known or self.withdrawn)
 
     @property
@@ -154,7 +160,7 @@ class Upload:
             if len(self._rows) >= self.BATCH_ROWS:
                 await self._store(row.last_line)
         content = self._reader.content
-        if content and content.has_names and not self._takes_names and not self._has_warned_of_names:
+        if content and content.has_names and not self._keeps_names and not self._has_warned_of_names:
             self._has_warned_of_names = True
             self._warn(1, "names are not stored: only campaigns of mode `identified` keep them", "name")
 
@@ -178,11 +184,11 @@ class Upload:
                 error = f"name {name_error}"
         if error:
             self.bad += 1
-            self._note(self.errors, row.line, "line", error)
+            self._add_message(self.errors, row.line, "line", error)
 
     def _warn(self, line: int, message: str, field: str = "recipient") -> None:
-        self._note(self.warnings, line, field, message)
+        self._add_message(self.warnings, line, field, message)
 
-    def _note(self, notes: list[dict[str, Any]], line: int, field: str, message: str) -> None:
-        if len(notes) < self.MAX_ERRORS:
-            notes.append({"line": line, "field": field, "message": message})
+    def _add_message(self, messages: list[dict[str, Any]], line: int, field: str, message: str) -> None:
+        if len(messages) < self.MAX_ERRORS:
+            messages.append({"line": line, "field": field, "message": message})

@@ -25,7 +25,7 @@ mark of the page follows: `1536-5f0c9a3be1d2a4b6`."""
 
 
 def periods_json(periods: Periods) -> list[dict[str, str | None]]:
-    """Returns periods as the API shows them. `from` is null for an erasure: it drops all earlier hits."""
+    """Returns periods as the API shows them. `from` is null for an erasure, which drops all earlier hits."""
     return [
         {"from": iso_ms(start) if start else None, "until": None if end is None else iso_ms(end)}
         for start, end in periods
@@ -74,8 +74,8 @@ async def list_withdrawals(api: Api, request: Request) -> Response:
 async def withdraw(api: Api, content: Any, who: str) -> dict[str, int]:
     """Stops the recording of recipients. who: name for the audit log. Raises Problem 422 if rows are bad.
 
-    Returns {withdrawn, new}. withdrawn: number of the recipients. new: number of them that were recorded
-    until now.
+    Returns {withdrawn, new}. withdrawn: number of recipients in the body. new: number of these recipients
+    who were recorded until now.
     """
     recipients = recipient_keys(content, api.secrets)
     await audit_log.note(api.store, who, "withdrawals.added", recipients=len(recipients))

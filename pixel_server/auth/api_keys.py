@@ -24,7 +24,8 @@ log = logging.getLogger("pixel_server.auth.api_keys")
 SCOPES = ("read", "write", "people")
 """Scopes that hold for all campaigns. Only `people` allows calls on single recipients and withdrawals."""
 CAMPAIGN_SCOPE = "read:"
-"""Prefix of a scope for one campaign: `read:docs` shows only the shared figures of the campaign `docs`."""
+"""Prefix of a scope for one campaign: `read:docs` shows only the shared figures of the campaign
+`docs` (see `figures.disclosure`)."""
 MAX_SCOPES = 100
 """Largest number of scopes of one key."""
 ENVIRONMENT_KEY_NAME = "PIXEL_API_KEY"
@@ -95,7 +96,10 @@ async def missing_campaigns(store: AsyncRedis, scopes: Iterable[str]) -> list[st
 
 
 async def find_by_key(store: AsyncRedis, key: str) -> ApiKey | None:
-    """Returns the record of a key, or None if the key is unknown. Updates `last_used`, to the minute."""
+    """Returns the record of a key, or None if the key is unknown.
+
+    Updates `last_used`, at most once a minute.
+    """
     digest = _hash(key)
     fields = await store.hgetall(keys.api_key(digest[:12]))
     if fields.get(b"hash") != digest.encode():
@@ -138,10 +142,10 @@ async def list_keys(store: AsyncRedis) -> list[ApiKey]:
     """Returns all API keys, oldest first."""
     ids = sorted(member.decode(errors="replace") for member in await store.smembers(keys.API_KEYS))
     pipe = store.pipeline(transaction=False)
-    for key in ids:
-        pipe.hgetall(keys.api_key(key))
+    for key_id in ids:
+        pipe.hgetall(keys.api_key(key_id))
     replies = await pipe.execute(raise_on_error=False)
-    decoded = [_record(key, fields) for key, fields in zip(ids, replies, strict=True) if fields]
+    decoded = [_record(key_id, fields) for key_id, fields in zip(ids, replies, strict=True) if fields]
     records = [record for record in decoded if record is not None]
     return sorted(records, key=lambda record: (record.created, record.id))
 
@@ -172,7 +176,10 @@ async def store_environment_key(store: AsyncRedis, key: str | None) -> None:
 
 
 def _record(key_id: str, fields: Any) -> ApiKey | None:
-    """Decodes the stored fields of a key. Returns None if they cannot be read: the key is then refused."""
+    """Decodes the stored fields of a key.
+
+    Returns None if this version cannot read the fields. The key is then refused.
+    """
     try:
         last_used = fields.get(b"last_used")
         return ApiKey(
@@ -199,7 +206,7 @@ def _seconds(value: bytes) -> int:
 
 
 def to_json(record: ApiKey) -> dict[str, Any]:
-    """Returns the record as the API shows the record: with times in ISO 8601."""
+    """Returns the record in the form of the API: its times are in ISO 8601."""
     shown: dict[str, Any] = msgspec.to_builtins(record)
     for name in ("created", "last_used"):
         if shown[name] is not None:

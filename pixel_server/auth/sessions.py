@@ -1,4 +1,4 @@
-"""Sessions of the dashboard: a signed cookie that names the API key that signed in."""
+"""Sessions of the dashboard: a signed cookie with the id of the API key with which the user signed in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TAG_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session. key_id, name, scopes: describe its API key. csrf: the token that its forms carry."""
+    """A session. key_id, name, scopes: those of its API key. csrf: see the function `csrf`."""
 
     key_id: str
     name: str
@@ -49,17 +49,17 @@ def issue_cookie(secrets: Secrets, key_id: str, now: float) -> str:
 
 
 def api_key_id(secrets: Secrets, cookie: str, now: float) -> str | None:
-    """Returns the id of the API key that signed in and got this cookie.
+    """Returns the id of the API key with which the user of this cookie signed in.
 
     Returns None if the cookie is forged, cut off, expired or of another format.
     """
     body = signed_cookie.verify(cookie.encode(errors="replace"), secrets.sessions, _TAG_BYTES)
     if body is None or len(body) != _BODY.size:
         return None
-    version, key, _, expires = _BODY.unpack(body)
+    version, packed_id, _, expires = _BODY.unpack(body)
     if version != FORMAT or now >= expires:
         return None
-    key_id: str = key.hex()
+    key_id: str = packed_id.hex()
     return key_id
 
 
@@ -87,9 +87,10 @@ def csrf(secrets: Secrets, cookie: str) -> str:
 
 
 def set_cookie(response: Response, cookie: str, path: str, secure: bool) -> None:
-    """Adds the session's cookie to a response. path: root of the paths for which browsers send the cookie.
+    """Adds the session's cookie to a response.
 
-    secure: whether browsers send the cookie over HTTPS only.
+    path: browsers send the cookie only with requests for this path and the paths below it. secure: whether
+    browsers send the cookie over HTTPS only.
     """
     response.set_cookie(
         COOKIE, cookie, max_age=LIFETIME_SECONDS, path=path, secure=secure, httponly=True, samesite="lax"

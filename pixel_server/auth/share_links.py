@@ -28,7 +28,7 @@ MAX_SHARES = 100
 """Largest number of share links of a campaign."""
 ID_PATTERN = "[0-9a-f]{12}"
 TOKEN_BYTES = 24
-"""Random bytes of a token. A URL shows them as 32 characters."""
+"""Number of random bytes of a token. A URL shows them as 32 characters."""
 MAX_TOKEN_CHARACTERS = 100
 """Largest number of characters of a token that is looked up."""
 _HOUR_SECONDS = 3600
@@ -101,7 +101,7 @@ _NOTE_USE = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[
 
 
 def _note_use_call(share_id: str, hour: int) -> ScriptCall:
-    """Returns the call that stores the hour of use of a share link. hour: its first second since 1970."""
+    """Returns the call that stores the hour of use of a share link. hour: its start, seconds since 1970."""
     return script_call(_NOTE_USE, keys=(keys.share(share_id),), arguments=(hour,))
 
 
@@ -146,7 +146,10 @@ async def make(
 
 
 async def find(store: AsyncRedis, token: str, now: float) -> Share | None:
-    """Returns the share link with a token, or None if it is unknown or expired. Updates `last_used`."""
+    """Returns the share link with a token, or None if the link is unknown or expired.
+
+    Updates `last_used`, at most once an hour.
+    """
     if len(token) > MAX_TOKEN_CHARACTERS:
         return None
     digest = _hash(token)
@@ -158,7 +161,7 @@ async def find(store: AsyncRedis, token: str, now: float) -> Share | None:
         return None
     hour = int(now) // _HOUR_SECONDS * _HOUR_SECONDS
     if share.last_used is None or share.last_used < hour:
-        with suppress(redis.ResponseError):  # a full store refuses this, but the link must open
+        with suppress(redis.ResponseError):  # a full store refuses this write, but the link must open
             await store.eval(*_note_use_call(share.id, hour))
     return share
 
@@ -170,8 +173,8 @@ def has_expired(share: Share, now: float) -> bool:
 async def list_shares(store: AsyncRedis, campaign: str) -> list[Share]:
     """Returns the share links of a campaign, oldest first, including expired links."""
     pipe = store.pipeline(transaction=False)
-    for share in await store.smembers(keys.shares(campaign)):
-        pipe.hgetall(keys.share(share.decode(errors="replace")))
+    for share_id in await store.smembers(keys.shares(campaign)):
+        pipe.hgetall(keys.share(share_id.decode(errors="replace")))
     decoded = [_decode_share(fields) for fields in await pipe.execute(raise_on_error=False) if fields]
     shares = [share for share in decoded if share is not None]
     return sorted(shares, key=lambda share: (share.created, share.id))
@@ -214,7 +217,7 @@ def url(base_url: str, token: str) -> str:
 
 
 def to_json(share: Share) -> dict[str, Any]:
-    """Returns the record as the API shows the record: with times in ISO 8601."""
+    """Returns the record in the form of the API: its times are in ISO 8601."""
     shown: dict[str, Any] = msgspec.to_builtins(share)
     for name in ("created", "expires_at", "last_used"):
         if shown[name] is not None:

@@ -130,7 +130,7 @@ def _counting(campaign: str, sent_at: int | None) -> Iterator[CountSent]:
             now = time.time()
             mailed = now if sent_at is None else sent_at
             store_rows = uploads.list_writer(
-                store, secrets, settings, campaign, False, now, audit_log.COMMAND, mailed=mailed
+                store, secrets, settings, campaign, False, now, audit_log.COMMAND, mailed_at=mailed
             )
 
             async def put(recipients: Sequence[str]) -> None:

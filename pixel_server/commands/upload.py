@@ -44,14 +44,14 @@ def upload(id: str, file: IO[bytes], column: str, sent: bool, as_json: bool) -> 
 
     async def read_list(store: AsyncRedis, settings: Settings) -> uploads.Upload:
         campaign = await storage.get(store, id)
-        takes_names = lists.keeps_names(campaign, Consent(settings))
+        keeps_names = lists.keeps_names(campaign, Consent(settings))
         now = await clock.read_time(store)
         secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
-        mailed = uploads.mailed_at(campaign, now) if sent else None
+        mailed_at = uploads.time_of_sending(campaign, now) if sent else None
         store_rows = uploads.list_writer(
-            store, secrets, settings, id, takes_names, now, audit_log.COMMAND, mailed=mailed
+            store, secrets, settings, id, keeps_names, now, audit_log.COMMAND, mailed_at=mailed_at
         )
-        upload = uploads.Upload(store_rows, is_csv=None, takes_names=takes_names, column=column)
+        upload = uploads.Upload(store_rows, is_csv=None, keeps_names=keeps_names, column=column)
         try:
             await upload.read(_chunks(file))
         except lists.ListClosed as error:

@@ -55,7 +55,7 @@ _EMAIL_KEPT = ("recipients", "names")
 
 
 def _control_id(field: Field) -> str:
-    """Returns the id of the field's first control: `mode-off` of radio buttons, `keep_buckets` of several."""
+    """Returns the id of the field's first control: `mode-off` or `keep_buckets`."""
     if field.type == "days_by_kind":
         return f"{field.name}_{field.choices[0]}"
     is_radio = field.type in ("mode", "choice") and not field.is_nullable
@@ -71,7 +71,7 @@ LABELS = {
 
 
 def texts(campaign: Campaign) -> dict[str, str]:
-    """Returns the text of each field of the form, without the fields of the other kind."""
+    """Returns the text of each field of a campaign's form. Leaves out fields of the other kind."""
     texts = {"id": campaign.id, "kind": campaign.kind}
     for field in FIELDS:
         if campaign.kind in field.kinds:

@@ -29,8 +29,8 @@ async def show(api: Api, request: Request) -> Response:
     query = request.query_params.get("q", "").strip()[: overview.MAX_QUERY_CHARACTERS]
     sort = request.query_params.get("sort", DEFAULT_SORT)
     sort = sort if sort in SORTS else DEFAULT_SORT
-    text = request.query_params.get("page", "1")
-    page = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1
+    page_text = request.query_params.get("page", "1")
+    page = int(page_text) if page_text.isascii() and page_text.isdigit() and len(page_text) < 7 else 1
     page = max(1, page)
     start = (page - 1) * overview.PAGE_SIZE
     listing = await overview.read(api.store, api.settings, api.consent, query, sort, api.clock(), start)
@@ -60,9 +60,9 @@ async def show(api: Api, request: Request) -> Response:
 async def _shared(api: Api, request: Request) -> Response:
     """Returns the list of the campaigns whose shared figures this session may see."""
     campaigns = []
-    for name in request.state.session.shared_campaigns:
+    for campaign_id in request.state.session.shared_campaigns:
         try:
-            campaigns.append(await storage.get(api.store, name))
+            campaigns.append(await storage.get(api.store, campaign_id))
         except storage.UnknownCampaign:
             continue
         except UnreadableCampaign as error:

@@ -67,7 +67,7 @@ async def page(api: Api, request: Request) -> Response:
 
 def _ids(params: QueryParams) -> list[str]:
     """Returns the ids in the query: `id=a&id=b`, as the form sends them, or `ids=a,b`, as the API expects."""
-    return params.getlist("id") or [name for name in params.get("ids", "").split(",") if name]
+    return params.getlist("id") or [text for text in params.get("ids", "").split(",") if text]
 
 
 async def _chosen(api: Api, ids: Sequence[str]) -> tuple[list[Campaign], list[str]]:

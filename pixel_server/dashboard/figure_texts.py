@@ -83,7 +83,7 @@ def _text(path: str, value: float | None) -> str:
 
 
 def _previous(period: Range) -> Range:
-    """Returns the period of the same length before this period. Counts in days if `interval` is `day`."""
+    """Returns the period of the same length before this period, counted in days if `interval` is `day`."""
     if period.interval != "day":
         return Range(2 * period.start - period.end, period.start, period.interval, period.zone, False)
     first = date.fromisoformat(ranges.show(period.start, period.zone)[:10])

@@ -99,7 +99,7 @@ def points(now: float | None, before: float | None) -> str:
 
 
 def between(low: float, high: float) -> str:
-    """Returns an interval of shares in percentage points, without the unit: `"+0.3 to +2.7"`."""
+    """Returns an interval of a difference in percentage points, without the unit: `"+0.3 to +2.7"`."""
     return f"{_signed(100 * low, '')} to {_signed(100 * high, '')}"
 
 

@@ -67,5 +67,8 @@ def page(
 
 
 def done(api: Api, path: str, message: str, count: int | None = None) -> Response:
-    """Redirects to a page that shows a success message. message: a name in `render.DONE_MESSAGES`."""
+    """Redirects to a page that shows a success message. message: a name in `render.DONE_MESSAGES`.
+
+    count: the number that the message shows.
+    """
     return render.redirect(api, f"{path}?done={message}" + (f"&n={count}" if count is not None else ""))

@@ -33,11 +33,11 @@ BROWSER_RETRY_MS = 2000
 """Milliseconds until a browser connects again after a lost connection."""
 PING_SECONDS = 15
 SEND_TIMEOUT_SECONDS = 30.0
-"""Seconds that a browser may leave sent data unread."""
+"""Largest number of seconds for which a browser may leave sent data unread."""
 STOP_POLL_SECONDS = 0.5
 """Seconds between two checks whether the server stops."""
 STOP_GRACE_SECONDS = 2.0
-"""Seconds that a stopping server leaves for the last events."""
+"""Largest number of seconds for which a stopping server still sends the last events."""
 _RANGE_PARAMS = ("from", "to", "until", "interval", "tz")
 
 
@@ -57,19 +57,19 @@ def _too_many() -> Problem:
 
 
 class Live:
-    """Serves the live events. read_texts: reads the texts of a campaign's figures."""
+    """Serves the live events. read_texts: see `live_feed.ReadTexts`."""
 
     def __init__(self, read_texts: ReadTexts) -> None:
         self._read_texts = read_texts
         self._watches: dict[str, Watch] = {}
 
     @property
-    def listeners(self) -> int:
+    def listener_count(self) -> int:
         return sum(len(watch.listeners) for watch in self._watches.values())
 
     async def answer(self, api: Api, request: Request) -> Response:
         """Returns the stream. Raises Problem 503 if there are too many listeners."""
-        if self.listeners >= MAX_LISTENERS:
+        if self.listener_count >= MAX_LISTENERS:
             raise _too_many()
         campaign = await api.campaign(request.path_params["id"])
         params = request.query_params
@@ -94,7 +94,7 @@ class Live:
     async def _events(
         self, api: Api, subscription: _Subscription, stop: anyio.Event
     ) -> AsyncIterator[ServerSentEvent]:
-        if self.listeners >= MAX_LISTENERS:  # several requests came at the same time
+        if self.listener_count >= MAX_LISTENERS:  # several requests came at the same time
             return
         listener = Listener(subscription.key_id, subscription.query)
         watch = self._join(api, subscription, listener)

@@ -22,7 +22,7 @@ from pixel_server.tokens import decode_unreserved
 PAGE_ROWS = 100
 """Largest number of withdrawals on a page."""
 MAX_FORM_BYTES = 1 << 20
-"""Largest size of a form with a list of recipients."""
+"""Largest number of bytes of a form with a list of recipients."""
 _token_in_url = re.compile(r"/o/([\w-]+)\.gif|[?&]t=([\w-]+)", re.ASCII).search
 
 

@@ -54,7 +54,7 @@ _IMAGE_STYLE = ";".join(
         *("width:1px", "height:1px", "opacity:0", "pointer-events:none"),
     )
 )
-"""Style that takes the image out of the flow of the page, and holds against the page's own rules for images.
+"""Style that takes the image out of the flow of the page, and wins over the page's own rules for images.
 
 The image stays in the window, so that a program that makes it lazy still loads it. Without the style, which a
 Content Security Policy may block, the attribute `hidden` keeps the image from adding a line.
@@ -62,7 +62,7 @@ Content Security Policy may block, the attribute `hidden` keeps the image from a
 
 
 def image(base_url: str, campaign: str) -> str:
-    """Returns the image tag of a web campaign, which moves nothing in the page.
+    """Returns the image tag of a web campaign. The image moves nothing in the page.
 
     Without `referrerpolicy`, browsers send only the page's origin. Without `eager`, a CMS may make the image
     lazy.

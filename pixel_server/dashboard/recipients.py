@@ -17,9 +17,9 @@ from pixel_server.problems import Problem
 from pixel_server.tokens import Mode
 
 PAGE_ROWS = 100
-"""Smallest number of rows of a page, except the last. A page ends where a stored hash of recipients ends."""
+"""Smallest number of rows of a page, except the last page. A page ends where a hash in the store ends."""
 FIRST_HASHES = 2
-"""Number of stored hashes of recipients to read first. Two hold about 120 of a million recipients."""
+"""Number of stored hashes of recipients to read first. Two hashes of a list of a million hold about 120."""
 STATES = {
     "opened": ("Opened", "Recipients with an open by a person or by a machine."),
     "person": (
@@ -66,7 +66,7 @@ async def page(api: Api, request: Request) -> Response:
 
 
 async def download(api: Api, request: Request) -> Response:
-    """Returns all recipients in a state, as CSV or NDJSON by the ending of the path."""
+    """Returns all recipients with a state, as CSV or NDJSON by the ending of the path."""
     campaign = await api.campaign(request.path_params["id"])
     state = request.query_params.get("state") or "opened"
     unread = await read_recipients(api, campaign, state, "0", request.state.who)

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from pixel_server.api import request_form, request_stream
 from pixel_server.api.context import Api
 from pixel_server.api.errors import EXPECTED_ERRORS, problem_of
-from pixel_server.api.routing import Handler, refuse_emptied, routes_by_path
+from pixel_server.api.routing import Handler, refuse_other_store, routes_by_path
 from pixel_server.auth import sessions
 from pixel_server.dashboard import render
 from pixel_server.problems import Problem
@@ -51,7 +51,7 @@ def routes(api: Api, pages: Iterable[Page]) -> list[Route]:
         is_json = page.path.endswith(".json")
         try:
             request_form.check_query(request)
-            refuse_emptied(api)
+            refuse_other_store(api)
             if page.scope is not None:
                 await _admit(api, request, page, page.scope)
             return await page.handler(api, request)

@@ -53,7 +53,7 @@ async def revoke(api: Api, request: Request) -> Response:
 
 
 def iframe(campaign: Campaign, share: Share, url: str) -> str:
-    """Returns the HTML that embeds the shared figures, "" if no origin may embed them.
+    """Returns the HTML that embeds the shared figures, or "" if no origin may embed them.
 
     The HTML does not contain the share's name, because visitors of the embedding page can read the HTML.
     """

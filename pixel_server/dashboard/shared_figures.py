@@ -45,7 +45,7 @@ async def read_shared(api: Api, campaign: Campaign, query: Mapping[str, str] | N
 async def json_for_link(api: Api, campaign: Campaign, query: Mapping[str, str]) -> bytes:
     """Returns the shared figures as JSON. They are read at most once per campaign, range and minute.
 
-    The cache is needed because anyone with the link can request them without a key, as often as they like.
+    The cache is needed because anyone with the link can request the figures without a key, at any rate.
     Raises Problem 422 if the range is too long.
     """
     now = api.clock()
@@ -73,18 +73,18 @@ async def show(
         shared = await read_shared(api, campaign)
         return shared.stats, await _lists(api, campaign, shared)
 
-    shared, lists = await api.recent.get(
+    stats, lists = await api.recent.get(
         ("page", msgspec.json.encode(campaign), api.clock() // 60), stats_and_lists
     )
-    figure_names = list(shared["totals"])
+    figure_names = list(stats["totals"])
     main_figure = figure_names[0]
     # The chart begins with the first day that is shown, and ends with the last.
-    published = [i for i, item in enumerate(shared["series"]) if item[main_figure] is not None]
-    span = shared["series"][published[0] : published[-1] + 1] if published else []
+    published = [i for i, item in enumerate(stats["series"]) if item[main_figure] is not None]
+    span = stats["series"][published[0] : published[-1] + 1] if published else []
     path, highest = svg.bars([item[main_figure] for item in span], 800, 160)
     context = {
         "campaign": campaign,
-        "stats": shared,
+        "stats": stats,
         "labels": {name: LABELS[name] for name in figure_names},
         "path": path,
         "highest": highest,

@@ -42,8 +42,8 @@ async def submit_key(api: Api, request: Request) -> Response:
 async def use_link(api: Api, request: Request) -> Response:
     if request.method == "HEAD":
         return Response(headers=render.headers())  # link previews must not use up the link
-    key = await sign_in_links.redeem(api.store, request.path_params["token"])
-    record = await api_keys.find_by_id(api.store, key) if key else None
+    key_id = await sign_in_links.redeem(api.store, request.path_params["token"])
+    record = await api_keys.find_by_id(api.store, key_id) if key_id else None
     if record is None:
         message = (
             "This link was already used, or is older than ten minutes. "

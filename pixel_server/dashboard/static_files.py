@@ -49,7 +49,7 @@ def address(name: str) -> str:
 
 
 async def answer(request: Request) -> Response:
-    """Returns a file. Browsers keep it for a year if the address has its current hash, else for a minute."""
+    """Returns a file. Browsers keep it for a year if the address has the current hash, else for a minute."""
     file = _FILES.get(request.path_params["name"])
     if file is None:
         return Problem(404, "there is nothing at this address").response()

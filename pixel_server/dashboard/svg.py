@@ -38,7 +38,7 @@ def stack(counts: Mapping[str, int | None], names: Sequence[str] = CLASSES) -> l
 
 
 def spark(days: Sequence[int | None]) -> str:
-    """Returns the path of a chart with one bar per day. Values above zero are at least 1 high."""
+    """Returns the path of a chart with one bar per day. The bar of a day with hits is at least 1 high."""
     highest = max((day or 0 for day in days), default=0)
     path = []
     for i, day in enumerate(days):

@@ -272,7 +272,7 @@ def take(chunks, kind=NDJSON):
         taken.extend(rows)
         return PutResult(len(rows), 0, 0)
 
-    upload = Upload(put, is_csv=kind == CSV, takes_names=True)
+    upload = Upload(put, is_csv=kind == CSV, keeps_names=True)
     try:
         asyncio.run(upload.read(chunks))
     except ClientDisconnect:

@@ -44,7 +44,7 @@ _RESOURCES: tuple[ModuleType, ...] = (
     *(campaigns, links, stats, overview, explain, notes, shares, recipients, audit, withdrawals),
     *(inventory, keys),
 )
-"""Modules of the resources. Each has OPERATIONS, by the name of their handler, and SCHEMAS, by name."""
+"""Modules of the resources. Each has OPERATIONS, by the name of the handler, and SCHEMAS, by name."""
 _OPERATIONS: dict[str, Operation] = {
     "describe": Operation("This document", ok("The document.", {"type": "object"})),
     **{name: operation for module in _RESOURCES for name, operation in module.OPERATIONS.items()},

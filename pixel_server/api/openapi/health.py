@@ -47,7 +47,7 @@ SCHEMAS = {
             stored=count("Hits that this process wrote to Redis."),
             spooled=count("Hits that this process wrote to the spool."),
             late=count("Hits that were answered 503 because they were not stored in time."),
-            refused=count("Hits that could be stored nowhere."),
+            refused=count("Hits that could not be stored anywhere."),
             gaps=count("Batches of hits that Redis lost."),
             removed=count("Hits that were lost because the spool's directory was removed."),
         ),
@@ -85,7 +85,7 @@ SCHEMAS = {
             unreadable_campaigns=array(
                 ref("CampaignId"), maxItems=100, description="Campaigns whose records cannot be read."
             ),
-            unreadable_withdrawals=count("Withdrawals that cannot be read. They still hold."),
+            unreadable_withdrawals=count("Withdrawals that cannot be read. They still take effect."),
         ),
         losses=answer(
             batches=count("Batches of hits that Redis had acknowledged and lost."),

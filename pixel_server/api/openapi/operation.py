@@ -17,9 +17,9 @@ MAY_SHARE = "A shared key (with only the scope `read:CAMPAIGN`) may make this ca
 class Operation(NamedTuple):
     """The parts of an operation that do not follow from the declaration of its call.
 
-    response: the response to a successful call, or None for 204 without a body. status: its status. body: the
-    name of a schema, or the whole content. problems: statuses of errors that do not follow from the
-    declaration.
+    response: the response to a successful call, or None for 204 without a body. status: status of a
+    successful call. body: name of the schema of a JSON body, or the `content` of another body. problems:
+    statuses of errors that do not follow from the declaration.
     """
 
     summary: str

@@ -15,12 +15,12 @@ def _figure(description: str) -> Schema:
 _RATE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 COVERED = or_null(
     answer(**{"from": text("First day.", format="date")}, to=text("Day after the last day.", format="date")),
-    "Whole weeks (or parts of weeks at the ends of months) in the range that have ended: breakdowns count "
-    "only these. Null if there are none.",
+    "The part of the range that breakdowns count: the whole weeks (or parts of weeks at the ends of "
+    "months) that have ended. Null if no such week has ended.",
 )
 SHARE = or_null(
     {"type": "number", "minimum": 0, "maximum": 1},
-    "Share of the rows that are shown by name. Null of `(other)`, which has what is withheld.",
+    "Share of the rows that are shown by name. Null for `(other)`, the sum of the withheld rows.",
 )
 
 _EMAIL = {
@@ -42,7 +42,7 @@ SCHEMAS = {
         ("opens_person_by", "sent", "delivered", "open_rate", "covered"),
         campaign=ref("CampaignId"),
         **{"from": instant("First instant of the range.")},
-        to=instant("End of the range, not in it."),
+        to=instant("First instant after the range."),
         interval={"const": "day"},
         time_zone=ref("TimeZone"),
         min_cell=count("Smallest number of visits (for mail: opens) with which a day is shown."),
@@ -57,8 +57,8 @@ SCHEMAS = {
                     ref("SharedOpensOf"), description="Names with few opens are added up in `(other)`."
                 )
             ),
-            f"Of mails, in closed weeks. Null in a range of over {campaign_sums.MAX_BREAKDOWN_DAYS} days, or "
-            "if not known.",
+            "Only for mails, in weeks that have ended. Null if not known, or in a range of over "
+            f"{campaign_sums.MAX_BREAKDOWN_DAYS} days.",
         ),
         sent=_figure("Mails that were sent."),
         delivered=_figure("Mails sent less mails that bounced."),
@@ -68,10 +68,10 @@ SCHEMAS = {
                 high=_RATE,
                 until=instant("End of the last day that is counted."),
             ),
-            "Of mails, of all time: recipients with an open by a person (`low`) and with any open (`high`), "
-            "of `delivered`. Null if withheld or not known.",
+            "Only for mails, for all time: the shares of `delivered` with an open by a person (`low`) and "
+            "with any open (`high`). Null if withheld or not known.",
         ),
-        covered={**COVERED, "description": f"Of mails. {COVERED['description']}"},
+        covered={**COVERED, "description": f"Only for mails. {COVERED['description']}"},
         estimates=mapping(ref("Estimate"), "Figures that are estimates, and how good they are."),
     ),
     "SharedOpensOf": answer(
@@ -83,13 +83,13 @@ SCHEMAS = {
     "SharedBreakdowns": answer(
         campaign=ref("CampaignId"),
         **{"from": instant("First instant of the range.")},
-        to=instant("End of the range, not in it."),
+        to=instant("First instant after the range."),
         time_zone=ref("TimeZone"),
         by={
             "type": "object",
             "properties": {name: array(ref("SharedViewsOf")) for name in disclosure.DIMENSIONS},
             "additionalProperties": False,
-            "description": "Most visits first. `(other)` has the names that are withheld.",
+            "description": "Most visits first. `(other)` is the sum of the withheld names.",
         },
         covered=COVERED,
         visits=count("Visits of the weeks that are covered."),

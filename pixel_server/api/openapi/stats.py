@@ -104,7 +104,7 @@ _OPEN_RATE = or_null(
 _STATS: dict[str, Any] = {
     "campaign": ref("CampaignId"),
     "from": instant_or_null("First instant of the range; null: all time."),
-    "to": instant_or_null("End of the range, not in it; null: all time."),
+    "to": instant_or_null("First instant after the range; null: all time."),
     "interval": choice(ranges.INTERVALS, "Interval of `series`."),
     "time_zone": ref("TimeZone"),
     "as_of": instant("Every hit that reached the stream before this instant is counted."),
@@ -251,7 +251,7 @@ SCHEMAS = {
             "from": instant(
                 "First instant of the range, or of the first day in the range that is still kept."
             ),
-            "to": instant("End of the range, not in it."),
+            "to": instant("First instant after the range."),
         },
         time_zone=ref("TimeZone"),
         by={
@@ -267,7 +267,7 @@ SCHEMAS = {
             "A text that strangers sent, not to be shown as HTML; or `(none)`, `(unknown)`, `(other)`."
         ),
         views=count("Views of this page or country; or views in visits that began or ended with this name."),
-        visits=count("Visits that began with this name; of `exit_page`, visits that ended there."),
+        visits=count("Visits that began with this name; for `exit_page`, visits that ended with this name."),
     ),
     "Compared": answer(
         campaign=ref("CampaignId"),

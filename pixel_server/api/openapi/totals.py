@@ -40,7 +40,7 @@ _EMAIL = {
 _WEB = {
     "hits": _HITS,
     "views": figure("Views of pages by people, as far as is known."),
-    "views_bot": figure("Views by scanners and prefetches. No other figure but `hits` has them."),
+    "views_bot": figure("Views by scanners and prefetches. No other figure except `hits` includes them."),
     "visits": figure(
         "Visits: series of views by one visitor, with pauses of less than 30 minutes, for at most a day. "
         "Null in a mode that does not tell visitors apart."

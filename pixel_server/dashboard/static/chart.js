@@ -185,7 +185,7 @@
 
     draw() {
       this.clear();
-      this.legend();
+      this.drawLegend();
       this.noteLayer = element("div", "marks");
       this.u = new uPlot(this.options(), this.shown.data, this.plot);
       this.u.over.append(this.noteLayer);
@@ -194,7 +194,7 @@
       this.drawNotes(this.u);
     }
 
-    legend() {
+    drawLegend() {
       this.values = this.shown.series.map(({ label }, i) =>
         element("b", "", element("span", i ? "series" : "series filled", this.readout, `${label} `)));
       this.wholeRange = element("button", "", this.readout, "Whole range");
@@ -229,7 +229,7 @@
           {
             stroke, font, space: 72, size: 28, gap: 6, grid: { show: false },
             ticks: { ...grid, size: 4 }, incrs: STEPS.filter((each) => each >= step),
-            values: safe((u, at, axis, space, incr) => this.labels(at, incr)),
+            values: safe((u, at, axis, space, incr) => this.axisLabels(at, incr)),
           },
           {
             stroke, font, space: 44, size: 46, gap: 6, grid, ticks: { show: false },
@@ -246,8 +246,8 @@
         },
         hooks: {
           setCursor: [safe(() => this.showValues())],
-          setSelect: [safe((u) => this.selected(u))],
-          setScale: [safe((u, scale) => scale === "x" && this.scaled(u))],
+          setSelect: [safe((u) => this.onSelect(u))],
+          setScale: [safe((u, scale) => scale === "x" && this.onScale(u))],
           draw: [safe((u) => this.drawNotes(u))],
         },
       };
@@ -257,17 +257,17 @@
       return { width: Math.max(this.plot.clientWidth, 120), height: Math.max(this.plot.clientHeight, 80) };
     }
 
-    labels(splits, incr) {
+    axisLabels(instants, step) {
       const { calendar } = this.shown;
-      return splits.map((at) => {
-        if (incr >= YEAR) return calendar.year(at);
-        if (incr >= MONTH) return calendar.month(at);
-        if (incr >= DAY || calendar.time(at) === "00:00") return calendar.day(at);
+      return instants.map((at) => {
+        if (step >= YEAR) return calendar.year(at);
+        if (step >= MONTH) return calendar.month(at);
+        if (step >= DAY || calendar.time(at) === "00:00") return calendar.day(at);
         return calendar.time(at);
       });
     }
 
-    selected(u) {
+    onSelect(u) {
       if (u.select.width < 5) return;
       const from = u.posToVal(u.select.left, "x"), to = u.posToVal(u.select.left + u.select.width, "x");
       u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
@@ -286,7 +286,7 @@
       this.u.setScale("x", { min: starts[first], max: starts[end] });
     }
 
-    scaled(u) {
+    onScale(u) {
       const { starts } = this.shown, { min, max } = u.scales.x;
       this.zoomed = min > starts[0] || max < starts.at(-1);
       if (this.zoomed === !this.wholeRange.hidden) return this.showValues();
