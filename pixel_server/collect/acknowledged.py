@@ -90,7 +90,7 @@ class AcknowledgedFiles:
         self.newest: dict[tuple[str, int], int] = {}
 
     def note(self, batches: Sequence[tuple[str, int, int, int]]) -> None:
-        """Writes a record of each batch, without a sync. Writes records that lie side by side at once.
+        """Writes a record of each batch, without a sync. Writes neighbouring records in one write.
 
         batches: the fields of an `AcknowledgedBatch` for each batch.
         """

@@ -32,7 +32,7 @@ log = logging.getLogger("pixel_server.collect.handover")
 INLINE_BYTES = 32 << 10
 """Bytes of a request that fit into one message. Longer requests are sent as a file in memory."""
 MAX_START_BYTES = 4096
-"""Largest number of bytes of a request line to wait for. The process for a longer line is chosen at once."""
+"""Bytes of an unfinished request line after which the process is chosen without the rest of the line."""
 _BUFFER_BYTES = 1 << 20
 """Size of the socket buffers between the two processes."""
 _CONNECTIONS_PER_TURN = 32

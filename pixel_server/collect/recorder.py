@@ -1,4 +1,4 @@
-"""The recorder: gathers hits into groups, stores each group at once, then answers its requests.
+"""The recorder: gathers hits into groups, stores each group in one write, then answers its requests.
 
 A group is in flight from its departure (the write to Redis) to the reply. Meanwhile arriving hits gather into
 the next group. If Redis does not reply within FLIGHT_GAP_SECONDS, for example because it is far away, the
@@ -62,8 +62,9 @@ class Recorder:
     is_ready: returns whether Redis may be used again after a failure.
     on_acknowledged: called with batches that Redis has, and the last sequence number that it had seen before
     each batch.
-    counts: numbers since the start: of hits (stored, spooled, late, refused, removed), and of lost batches
-    (gaps).
+    counts: numbers since the start. stored: hits stored anywhere. spooled: hits stored in the spool. late:
+    hits answered 503 before they were stored. refused: hits without room. removed: answered hits that were
+    lost with files of the spool. gaps: batches that Redis has lost.
     """
 
     def __init__(
@@ -179,7 +180,7 @@ class Recorder:
         return group
 
     def _answer_late(self, group: Group) -> None:
-        """Answers the requests of a group that is not stored in time. The group is still stored."""
+        """Answers the requests of a group that is not stored in time. The group is stored later."""
         group.timer = None
         self.counts["late"] += group.answer(False)
 

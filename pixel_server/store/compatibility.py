@@ -1,4 +1,4 @@
-"""Decides whether a store may be used by this server, and makes a new store its own."""
+"""Decides whether this server may use a store, and makes a new store this server's own."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ class Key:
     """A kind of key. pattern: a name with placeholders, for example `px:{s}:people:ID:BUCKET`.
 
     lifetime: words in which `kept_for` fills in settings, for example `{settings.keep_days:,} days`. content,
-    writer, reader: words for the table in `keys`. kind: the third part of the pattern, for example `people`.
+    writer, reader: words for the table in `keys`. kind_name: the third part of the pattern, such as `people`.
     """
 
     TABLE: ClassVar[dict[str, Key]] = {}
@@ -24,7 +24,7 @@ class Key:
     ) -> None:
         self.pattern, self.redis_type, self.lifetime = pattern, redis_type, lifetime
         self.content, self.writer, self.reader = content, writer, reader
-        self.kind = pattern.split(":")[2]
+        self.kind_name = pattern.split(":")[2]
         self.TABLE[pattern] = self
 
     def kept_for(self, settings: Settings) -> str:
@@ -41,58 +41,58 @@ class GlobalKey(Key):
     """A key for each id, or for each minute since 1970: `px:{all}:campaign:spring`."""
 
     def __call__(self, id_or_minute: str | int) -> str:
-        return f"px:{{all}}:{self.kind}:{id_or_minute}"
+        return f"px:{{all}}:{self.kind_name}:{id_or_minute}"
 
 
 class ShardKey(Key):
     """A key for each shard: `px:{3}:hits`."""
 
     def __call__(self, shard: int) -> str:
-        return f"px:{{{shard}}}:{self.kind}"
+        return f"px:{{{shard}}}:{self.kind_name}"
 
 
 class NumberKey(Key):
     """A key for each shard and number, for example a minute since 1970: `px:{3}:evidence:29833333`."""
 
     def __call__(self, shard: int, number: int) -> str:
-        return f"px:{{{shard}}}:{self.kind}:{number}"
+        return f"px:{{{shard}}}:{self.kind_name}:{number}"
 
 
 class BucketKey(Key):
     """A key for each shard and bucket of recipients: `px:{3}:last:1f4`."""
 
     def __call__(self, shard: int, bucket: int) -> str:
-        return f"px:{{{shard}}}:{self.kind}:{bucket:03x}"
+        return f"px:{{{shard}}}:{self.kind_name}:{bucket:03x}"
 
     def prefix(self, shard: int) -> str:
         """Returns the name without the bucket."""
-        return f"px:{{{shard}}}:{self.kind}:"
+        return f"px:{{{shard}}}:{self.kind_name}:"
 
 
 class CampaignKey(Key):
     """A key for each shard and campaign: `px:{3}:total:spring`."""
 
     def __call__(self, shard: int, campaign: str) -> str:
-        return f"px:{{{shard}}}:{self.kind}:{campaign}"
+        return f"px:{{{shard}}}:{self.kind_name}:{campaign}"
 
 
 class CampaignDayKey(Key):
     """A key for each shard, campaign and day (YYYYMMDD): `px:{3}:web:spring:20260302`."""
 
     def __call__(self, shard: int, campaign: str, day: str) -> str:
-        return f"px:{{{shard}}}:{self.kind}:{campaign}:{day}"
+        return f"px:{{{shard}}}:{self.kind_name}:{campaign}:{day}"
 
 
 class CampaignBucketKey(Key):
     """A key for each shard, campaign and bucket of recipients: `px:{3}:people:spring:1f4`."""
 
     def __call__(self, shard: int, campaign: str, bucket: int) -> str:
-        return f"px:{{{shard}}}:{self.kind}:{campaign}:{bucket:03x}"
+        return f"px:{{{shard}}}:{self.kind_name}:{campaign}:{bucket:03x}"
 
     def prefix(self, shard: int, campaign: str) -> str:
         """Returns the name without the bucket."""
-        return f"px:{{{shard}}}:{self.kind}:{campaign}:"
+        return f"px:{{{shard}}}:{self.kind_name}:{campaign}:"
 
     def kind_prefix(self, shard: int) -> str:
         """Returns the name without campaign and bucket."""
-        return f"px:{{{shard}}}:{self.kind}:"
+        return f"px:{{{shard}}}:{self.kind_name}:"

@@ -162,7 +162,7 @@ names = CampaignBucketKey("px:{s}:names:ID:BUCKET", "hash", "{settings.keep_name
 
 TABLE = Key.TABLE
 """All kinds, by pattern."""
-_BY_SHAPE = {(key.kind, key.pattern.count(":")): key for key in TABLE.values()}
+_BY_SHAPE = {(key.kind_name, key.pattern.count(":")): key for key in TABLE.values()}
 
 K = TypeVar("K", bound=Key)
 

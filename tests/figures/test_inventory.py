@@ -107,8 +107,8 @@ def test_inventory_newer_format_is_counted(client, settings):
 
 def test_inventory_sources_have_every_key_of_people():
     """Compares with the keys of the table that hold data on people, or sums of it."""
-    known = {key.kind for key in keys.TABLE.values() if key.pattern.startswith("px:{s}:")}
-    told = {source.key.kind for source in inventory.SOURCES.values()}
+    known = {key.kind_name for key in keys.TABLE.values() if key.pattern.startswith("px:{s}:")}
+    told = {source.key.kind_name for source in inventory.SOURCES.values()}
     assert known - told == {
         "producers",
         "turn",

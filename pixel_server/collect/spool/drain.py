@@ -27,7 +27,7 @@ ASIDE_SECONDS = 3600.0
 AWAY_ERRORS = (OSError, TimeoutError, hiredis.HiredisError)
 """Errors that mean that Redis, or the disk, cannot be used now."""
 RUN_BYTES, RUN_BATCHES = 256 << 10, 256
-"""Maximum bytes and batches of a run. The batches of a run are sent to the sink at once."""
+"""Maximum bytes and batches of a run. The batches of a run are sent to the sink in one call."""
 
 T = TypeVar("T")
 
@@ -184,7 +184,7 @@ class Drain:
 
 
 def _runs(batches: Sequence[Batch]) -> list[list[Batch]]:
-    """Cuts batches into runs that are sent at once.
+    """Cuts batches into runs, within the bounds RUN_BYTES and RUN_BATCHES.
 
     `after` of a batch is the number of the batch before it in its run, of the same producer and shard, or 0.
     """
