@@ -33,7 +33,7 @@ class RateLimit(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        # For each kind: number of lines that may be written, time of this number, number of lines left out.
+        # For each kind: number of lines that may be written, time at which it was computed, number left out.
         self._kinds: dict[tuple[str, str], tuple[float, float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:

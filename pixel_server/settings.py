@@ -21,7 +21,7 @@ GpcEffect = Literal["ignore", "count", "drop"]
 GPC_EFFECTS: tuple[GpcEffect, ...] = get_args(GpcEffect)
 
 MAX_DAYS = 3660
-"""Largest number of days that a setting may keep data: ten years."""
+"""Largest number of days for which a setting may keep data: ten years."""
 
 
 class SettingsError(ValueError):
@@ -304,7 +304,7 @@ class Settings:
     max_dead_letters: int = _setting(
         "PIXEL_DEAD_LETTERS",
         10_000,
-        "Number of unreadable hits that a shard stores. A shard that has stored them stops.",
+        "Number of unreadable hits that a shard stores. A shard that stores this many stops.",
         _number(1, 10**7),
     )
     keep_dead_letters: int = _setting(
@@ -356,7 +356,7 @@ RESERVED_PATHS = frozenset(_SHARED_PATHS + _DASHBOARD_PATHS)
 
 
 def _check(settings: Settings) -> None:
-    """Raises SettingsError if the base URL's path begins as one of this server's, or a key is too short."""
+    """Raises SettingsError if the base URL's path begins like a path of this server, or a key is short."""
     path = urlsplit(settings.base_url or "").path
     if set(path) & set("%;") or not RESERVED_PATHS.isdisjoint(path.split("/")[1:2]):
         raise SettingsError(

@@ -9,8 +9,8 @@
 
 A token is base64url without padding. It is signed, not secret. Only one spelling of a token verifies. Code
 that reads URLs first calls `decode_unreserved`, because `%2D` and `-` are the same character of a URL (RFC
-3986, 6.2.2.2). No other encoding is decoded. A token must not verify with padding, with other bits at its
-end, with `+` and `/`, in another case, encoded twice (`%252D`), or with characters around it.
+3986, 6.2.2.2). No other encoding is decoded. A token must not verify with padding, with unused bits set at
+its end, with `+` and `/`, in another case, encoded twice (`%252D`), or with characters around it.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ _FROM_URL = bytes.maketrans(b"-_+/", b"+/!!")
 """Translates base64url to base64. "+" and "/", which base64url does not have, become the invalid "!"."""
 _MIN_LENGTH, _MAX_LENGTH = 23, 116
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-_ENDS = (b"", _ALPHABET), (b"", b""), (b"==", _ALPHABET[::16]), (b"=", _ALPHABET[::4])
-"""(padding, allowed last characters) by length modulo 4. The bits after the last byte must be 0."""
+_PADDING_AND_LAST = (b"", _ALPHABET), (b"", b""), (b"==", _ALPHABET[::16]), (b"=", _ALPHABET[::4])
+"""(missing padding, allowed last characters) by length of a token modulo 4. A token of length 1 modulo 4 is
+invalid. The bits after the token's last byte must be 0."""
 
 
 class Mode(IntEnum):
@@ -196,8 +197,8 @@ def _parts(text: bytes) -> tuple[bytes, tuple[int, int, int, bytes, bytes, bytes
     length = len(text)
     if not _MIN_LENGTH <= length <= _MAX_LENGTH:
         raise BadToken("length")
-    padding, last = _ENDS[length % 4]
-    if text[-1] not in last:
+    padding, last_characters = _PADDING_AND_LAST[length % 4]
+    if text[-1] not in last_characters:
         raise BadToken("spelling")
     try:
         data = a2b_base64(text.translate(_FROM_URL) + padding, strict_mode=True)

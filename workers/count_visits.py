@@ -338,7 +338,7 @@ def _report(under_way: VisitsUnderWay, visit_field: bytes, visit: Visit, view: V
         if seen.view == view.id and view.id:
             spent_ms = min(view.spent_ms, max(0, view.time_ms - seen.at) + REPORT_SLACK_MS)
             time_bin = histogram.span_bin(spent_ms)
-            if not seen.is_reported or time_bin > seen.time:
+            if not seen.is_reported or time_bin > seen.time_bin:
                 _count_page_time(view.sums, seen, time_bin)
                 seen.is_reported = True
                 _prolong(view.sums, visit, view.time_ms)
@@ -362,15 +362,15 @@ def _prolong(sums: Sums, visit: Visit, time_ms: int) -> None:
     if time_ms <= visit.last:
         return
     visit.last = time_ms
-    time_bin = histogram.span_bin(time_ms - visit.start)
-    if time_bin != visit.time:
-        _move_bin(sums, visit.start, labels.VISIT, visit.time, time_bin)
-        visit.time = time_bin
+    length_bin = histogram.span_bin(time_ms - visit.start)
+    if length_bin != visit.length_bin:
+        _move_bin(sums, visit.start, labels.VISIT, visit.length_bin, length_bin)
+        visit.length_bin = length_bin
 
 
 def _count_page_time(sums: Sums, seen: Seen, time_bin: int) -> None:
-    _move_bin(sums, seen.at, labels.PAGE, seen.time, time_bin)
-    seen.time = time_bin
+    _move_bin(sums, seen.at, labels.PAGE, seen.time_bin, time_bin)
+    seen.time_bin = time_bin
 
 
 def _move_bin(sums: Sums, time_ms: int, letter: str, before: int, after: int) -> None:

@@ -33,9 +33,9 @@ _FIELDS_PER_COMMAND = 1000
 class Trace(msgspec.Struct, array_like=True, gc=False):
     """The trace of one hit. at: ms since its minute began. address: hash of the address. kind: such as
     PERSON. rule, labels: id of the rule and labels under which the hit is counted. delay: bin of the time
-    from sending to the open, 0 if unknown. link: a number that differs for each link of the recipient in the
-    campaign. source: hash of the address and the agent if the hit came at delivery, else 0. A trace of kind
-    APART has only its time and delay.
+    from sending to the open (`histogram.delay_bin`), 0 if unknown. link: a number that differs for each link
+    of the recipient in the campaign. source: hash of the address and the agent if the hit came at delivery
+    (`classify.rules.is_at_delivery`), else 0. A trace of kind APART has only its time and delay.
 
     Append only: stored traces are read by the position of each field. Add a field at the end, with a default.
     """
@@ -77,7 +77,7 @@ def forget_commands(shard: int, newest_ms: int) -> list[Command]:
 
 
 def read_traces(pipe: Pipeline, shard: int, fields: dict[int, set[bytes]], traces: Traces) -> Reader[None]:
-    """Adds the stored traces of these fields to `traces`. fields: by minute. Raises NewerFormat."""
+    """Adds the stored traces of `fields` to `traces`. fields: by minute since 1970. Raises NewerFormat."""
     requests: list[tuple[int, list[bytes]]] = []
     for minute, fields_of_minute in sorted(fields.items()):
         traces_fields = list(fields_of_minute)

@@ -13,7 +13,7 @@ from pixel_server.addresses import unpack
 UNKNOWN = "(unknown)"
 """Name of an unknown client, country or device."""
 OTHER = "(other)"
-"""Name under which the names that have no count of their own are counted together."""
+"""Name under which all names without a count of their own are counted."""
 
 CLIENT, DEVICE, COUNTRY, DELAY, PAGE, VISIT = "c", "d", "n", "t", "p", "v"
 """First letters of labels. The first three are followed by a name, the others by a bin of `histogram`: DELAY

@@ -2,15 +2,15 @@
 
 Each shard has three keys:
 
-- A Redis hash. A field names visitor and campaign, see `field`. A value is msgpack of [format, visit]. A
-  visitor may also come with another visitor hash: after midnight, or before a cookie was accepted. The field
-  of that other visitor hash holds an alias: msgpack of [format, field of the visit].
+- A Redis hash. A field names visitor and campaign, see `field`. A value is msgpack of [format, visit]. Hits
+  of the same visitor may have another visitor hash after midnight, or before the visitor accepts a cookie.
+  The field of that other visitor hash holds an alias: msgpack of [format, field of the visit].
 - A sorted set of the fields of visits, by the time of their last hit.
-- A Redis hash with the number of visits of each campaign.
+- A Redis hash with the number of visits under way of each campaign.
 
 A visit is removed when its last hit is KEPT_MS before the newest hit of the shard. The clock does not matter:
-a roll-up that comes late has the visits that it would have had in time. If no hit comes, retention removes
-all visits of the shard after a day.
+a roll-up that runs late has the same visits as a roll-up in time. If no hit comes for a day, retention
+removes all visits of the shard.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FORMAT = 1
 PAUSE_MS = 30 * 60_000
 """Milliseconds without a hit that end a visit."""
 MAX_VISIT_MS = 24 * 3_600_000
-"""Milliseconds after which a new visit begins in any case, for a page that reloads itself."""
+"""Milliseconds after which a visit ends even without a pause, as on a page that reloads itself."""
 KEPT_MS = 2 * PAUSE_MS
 """Milliseconds for which a visit is kept after its last hit. A hit that is PAUSE_MS behind the newest hit may
 still belong to a visit whose last hit was PAUSE_MS earlier."""
@@ -49,15 +49,15 @@ _FIELDS_PER_COMMAND = 1000
 
 
 class Seen(msgspec.Struct, array_like=True, gc=False):
-    """A view of a visit. view: id of the view. at: ms since 1970. time: bin in which the time on the page is
-    counted, or 0. is_reported: whether `p.js` has reported that time.
+    """A view of a visit. view: id of the view. at: ms since 1970. time_bin: bin (`histogram.span_bin`) in
+    which the time on the page is counted, or 0. is_reported: whether `p.js` has reported that time.
 
     Append only: stored visits are read by the position of each field. Add a field at the end, with a default.
     """
 
     view: bytes
     at: int
-    time: int = 0
+    time_bin: int = 0
     is_reported: bool = False
 
 
@@ -65,9 +65,10 @@ class Visit(msgspec.Struct, array_like=True):
     """A visit. A visit is counted in the bucket and the day of its start.
 
     start, last: ms since 1970 of the first and the last hit. entry, exit: pages. exit_at: ms since 1970 at
-    which the exit page was viewed. source, more_source: fields of `web_breakdown.Source`. days: views by
-    local day (`"20250610"`). time: bin in which the visit's length is counted, or 0. aliases: fields of its
-    aliases. is_new_or_returning_counted: whether the visit has been counted as new or returning.
+    which the exit page was viewed. source, more_source: the first four and the last two fields of
+    `web_breakdown.Source`. days: views by local day (`"20250610"`). length_bin: bin (`histogram.span_bin`) in
+    which the visit's length is counted, or 0. seen: its last views. aliases: fields of its aliases.
+    is_new_or_returning_counted: whether the visit has been counted as new or returning.
 
     Append only: stored visits are read by the position of each field. Add a field at the end, with a default.
     """
@@ -81,7 +82,7 @@ class Visit(msgspec.Struct, array_like=True):
     source: tuple[str, str, str, str]
     days: dict[str, int]
     views: int = 0
-    time: int = 0
+    length_bin: int = 0
     seen: list[Seen] = []
     aliases: list[bytes] = []
     is_new_or_returning_counted: bool = False

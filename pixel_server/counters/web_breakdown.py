@@ -38,7 +38,7 @@ _decode = msgspec.msgpack.Decoder(tuple[int, CountsByName]).decode
 
 
 class VisitorTraits(NamedTuple):
-    """The traits of a visitor. Each field is a dimension, and holds the visitor's name in this dimension."""
+    """The traits of a visitor. Each field is a dimension, and holds a name to count, such as "Firefox"."""
 
     country: str = UNKNOWN
     browser: str = UNKNOWN
@@ -48,7 +48,7 @@ class VisitorTraits(NamedTuple):
 
 
 class Source(NamedTuple):
-    """The source of a visit. Each field is a dimension, and holds the visit's name in this dimension.
+    """The source of a visit. Each field is a dimension, and holds the name under which the visit counts.
 
     referrer: a host, or NONE if the referrer was missing or on the same site. Stored in visits: append only.
     """

@@ -33,7 +33,7 @@ BATCH = 250
 
 
 class Entry(NamedTuple):
-    """The fields by which a campaign is found and sorted. name: in lower case. last_hit, created: seconds.
+    """The fields by which a campaign is found and sorted. name: in lower case. Times are s since 1970.
 
     rate: the estimated open rate, or without an estimate its lower bound. uniques: see `totals.UNIQUES`.
     """
@@ -48,9 +48,9 @@ class Entry(NamedTuple):
 
 
 class Order(NamedTuple):
-    """All campaigns, the newest first. as_of: time at which their figures were read, seconds.
+    """All campaigns, the newest first. as_of: time at which their figures were read, s since 1970.
 
-    version: see `change_log.read_version`. made_at: the time `as_of` by the monotonic clock, seconds.
+    version: see `change_log.read_version`. made_at: the same time by the monotonic clock, s.
     """
 
     entries: list[Entry]
@@ -95,7 +95,7 @@ async def _read(store: AsyncRedis, shards: int, consent: Consent, now: float) ->
 
 
 async def _apply_changes(store: AsyncRedis, shards: int, consent: Consent, order: Order) -> Order | None:
-    """Returns the order with the changes of campaigns since then, or None if the log lacks a change."""
+    """Returns the order with the changes since `order.version`, or None if the change log lacks some."""
     changes = await change_log.read(store, order.version)
     if changes is None:
         return None

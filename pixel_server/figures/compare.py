@@ -39,8 +39,8 @@ def differences_to_first(
 ) -> list[open_rate.Difference | None]:
     """Returns the difference of each campaign's rate to the first campaign's rate.
 
-    counts: returns the successes and trials of a campaign's rate. The difference is None for the first
-    campaign, and if the counts of the campaign or of the first campaign are not known.
+    counts: function that returns the successes and trials of a campaign's rate. The difference is None for
+    the first campaign, and for a campaign whose counts, or the first campaign's counts, are not known.
     """
     first = counts(campaigns[0])
     differences: list[open_rate.Difference | None] = [None]

@@ -40,9 +40,9 @@ FIELDS = ("id", "name", "kind", "time_zone")
 _FIGURES = {"email": ("opens", "unique_opens"), "web": ("views", "visits", "unique_visitors")}
 """Shared figures, by kind of campaign."""
 _WHOLE = {"email": "opens", "web": "visits"}
-"""Figure that is the whole of a day, by kind of campaign. The figures _PARTS are parts of it."""
+"""Figure that is the whole of a day, by kind of campaign."""
 _PARTS = ("unique_opens", "unique_visitors")
-"""Figures that are parts of the figure _WHOLE."""
+"""Figures that count a part of what _WHOLE counts."""
 
 Cell = tuple[int, int]
 """(views, visits) of a name; for mail, (opens, opens)."""
@@ -74,7 +74,7 @@ def check(dimensions: Collection[str]) -> None:
 def figures(answer: Mapping[str, Any], campaign: Campaign, time_range: Range, until: float) -> dict[str, Any]:
     """Returns the shared part of an answer of `stats.read` for a range of days.
 
-    until: time (s) up to which every hit is counted. Days that are published later are withheld.
+    until: time (s) before which every hit is counted. Days that are published later are withheld.
     """
     ends = [*time_range.starts()[1:], time_range.end]
     withheld = dict.fromkeys(_FIGURES[campaign.kind])
@@ -116,7 +116,7 @@ def shown_day(item: Mapping[str, Any], campaign: Campaign) -> dict[str, int | No
 
 
 def is_small(rest: int, min_cell: int) -> bool:
-    """Returns whether a rest is small but not 0. The rest beside an estimate may be negative."""
+    """Returns whether a rest is small but not 0. A rest may be negative if a part is an estimate."""
     return rest != 0 and abs(rest) < min_cell
 
 
@@ -126,7 +126,7 @@ def _total(days: Sequence[int | None]) -> int | None:
 
 
 def whole_cell(item: Mapping[str, Any], kind: str) -> Cell | None:
-    """Returns the sum of all cells of a day, or None if it is not known. item: of the `series` of stats."""
+    """Returns the sum of all cells of a day, or None if it is not known. item: an item of stats' `series`."""
     whole: int | None = item[_WHOLE[kind]]
     first: int | None = item["views"] if kind == "web" else whole
     return None if first is None or whole is None else (first, whole)

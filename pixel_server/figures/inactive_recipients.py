@@ -1,5 +1,4 @@
-"""Recipients who got mail in a span of time and opened none, over all campaigns. The sender may write to them
-once more, or stop."""
+"""Lists the recipients who got mail in a span of time and opened none of it, over all campaigns."""
 
 from __future__ import annotations
 
@@ -39,8 +38,8 @@ class Span(NamedTuple):
 
 
 class Inactive(NamedTuple):
-    """An inactive recipient. mails: number of campaigns that sent a mail. last_open: seconds, of the last
-    open by a person, or 0 without such an open.
+    """An inactive recipient. mails: number of campaigns that sent the recipient a mail in the span.
+    last_open: time (s since 1970) of the last open by a person, or 0 if there is no such open.
     """
 
     place: int
@@ -59,9 +58,9 @@ async def rows(
 ) -> Parts:
     """Yields the inactive recipients from a place on (see `figures.recipients`).
 
-    A recipient got mail of a campaign if the list has a day in the span for this recipient, or if it has no
-    day and the campaign was sent in the span. Leaves out recipients who withdrew, because their opens are
-    dropped.
+    A recipient got mail of a campaign if the list gives a day in the span for this recipient. If the list
+    gives no day, the campaign's time of sending decides. Leaves out recipients who withdrew, because their
+    opens are dropped.
     """
     end = place_count(shards)
     max_places = max(1, MAX_PLACES // max(1, len(sources)))

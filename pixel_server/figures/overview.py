@@ -48,8 +48,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A page of campaigns. total: number of all campaigns that match. end: number of campaigns up to the end
-    of the page.
+    """A page of campaigns. total: number of all campaigns that match. end: number of matching campaigns on
+    this page and all pages before it.
 
     as_of: time, s; every hit that reached the stream before it is counted in the rows. ordered_as_of: time,
     s, at which the figures of the order were read.

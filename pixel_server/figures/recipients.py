@@ -1,4 +1,4 @@
-"""Lists the recipients of a campaign that are in a state, such as opened. Reads a few hashes at a time.
+"""Lists the recipients of a campaign who are in a given state, such as `opened`. Reads some hashes at a time.
 
 A place is the number of a Redis hash of recipients: shard * PEOPLE_BUCKETS + bucket. Lists use a place as
 their cursor.

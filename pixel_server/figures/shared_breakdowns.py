@@ -1,13 +1,13 @@
 """Breakdowns that a key of the scope `read:CAMPAIGN` may read: by closed week, and by closed month. Pure.
 
-Small cells are folded once a week and not once a day: a phone that opens two mails a day would be withheld
-each day, and the shares of the other devices would be wrong. So that nothing can be won by subtraction,
-every answer is a sum of the same units, whatever its range:
+Small cells go into `(other)` once a week and not once a day: a device with two opens a day would be withheld
+each day, and the shares of the other devices would be wrong. Whatever its range, every answer is a sum of the
+same units, so that the difference of two answers reveals nothing small:
 
 - A week that lies in two months is two units, so that months are sums of units too. A unit counts in a range
   only if all its days lie in the range, are kept, and are published.
-- A unit's cells are of its published days. They are of all its days if the days that are withheld by
-  themselves have `min_cell` visits together.
+- A unit's cells are sums over its published days. They are sums over all its days if the days that are
+  withheld by themselves have `min_cell` visits together.
 - In a whole month, a name is also shown with its small cells if these have `min_cell` visits together. They
   must come from two units or more, and leave at least `min_cell` visits in `(other)` of each of these units.
   So in each unit the small cell is known only together with another unknown cell.
@@ -42,7 +42,7 @@ class Week(NamedTuple):
 
 
 class Month(NamedTuple):
-    """Weeks of one month. is_whole: whether they are all weeks of the month."""
+    """Weeks of one month. is_whole: whether `weeks` covers the whole month."""
 
     weeks: tuple[Week, ...]
     is_whole: bool
@@ -53,7 +53,7 @@ def closed_months(
 ) -> list[Month]:
     """Returns the closed weeks of a range of days, by month. Months without a closed week are left out.
 
-    series: of an answer of `stats.read`. until: seconds. Every hit that came before it is counted.
+    series: from an answer of `stats.read`. until: time (s) before which every hit is counted.
     """
     ends = [*time_range.starts()[1:], time_range.end]
     by_month: dict[str, list[Week]] = {}
@@ -72,7 +72,7 @@ def closed_months(
 
 
 def _week(days: Sequence[tuple[date, Cell | None]], min_cell: int) -> Week | None:
-    """Returns the week of these days. Returns None unless they begin a week or month and are all known."""
+    """Returns the week of these days, or None if a day is not known, or if the first days are missing."""
     known = [(day, cell) for day, cell in days if cell is not None]
     if len(known) < len(days) or not (days[0][0].weekday() == 0 or days[0][0].day == 1):
         return None
@@ -160,5 +160,5 @@ def covered(months: Sequence[Month]) -> dict[str, str] | None:
 
 
 def whole(months: Sequence[Month]) -> int:
-    """Returns the visits (mail: opens) of all weeks of which anything may be shown."""
+    """Returns the number of visits (mail: opens) in the shown weeks."""
     return sum(week.whole[1] for month in months for week in month.weeks)

@@ -1,8 +1,8 @@
 """The open rate that a key of the scope `read:CAMPAIGN` may read. Pure.
 
-It counts first opens up to a day, and grows only in steps that withhold nothing small: the days since the
-last step are added once they have enough first opens together. So the difference of two answers, now and
-later, or of an answer and of the days that are shown, is never a small number of people.
+It counts first opens up to a day, and grows in steps: the days since the last step are added once they have
+enough first opens together. So the difference of two answers, or of an answer and the days that are shown,
+is never a small number of people.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pixel_server.figures.ranges import Range
 
 
 class FirstOpens(NamedTuple):
-    """Recipients with a first open up to the end of a day: any open, and an open by a person.
+    """Recipients who opened up to the end of a day. opened: with any open. person: with an open by a person.
 
     end: number of days that are counted.
     """
@@ -35,8 +35,8 @@ def rate(
 ) -> dict[str, Any] | None:
     """Returns `{low, high, until}`, or None if the rate is withheld or not known.
 
-    series: of all days of the campaign, from an answer of `stats.read`. until: seconds. Every hit that came
-    before it is counted. delivered: the number of mails that arrived.
+    series: of all days of the campaign, from an answer of `stats.read`. until: time (s) before which every
+    hit is counted. delivered: number of mails sent less mails bounced.
     """
     ends = [*time_range.starts()[1:], time_range.end]
     closed = [

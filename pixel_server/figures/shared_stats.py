@@ -43,8 +43,8 @@ async def read(
 ) -> dict[str, Any]:
     """Returns the response to `GET /api/campaigns/{id}/stats` for a shared key.
 
-    late_since: time of the oldest hit in the spool (ms), or None. Raises Problem 403 if the range is not
-    shared, or 422 if it is bad.
+    late_since: time (ms since 1970) of the oldest hit in the spool, or None. Raises Problem 403 if the range
+    is not shared, or 422 if the range is invalid.
     """
     return (await read_with_months(store, campaign, query, settings, late_since, now)).stats
 
@@ -87,7 +87,7 @@ async def read_with_months(
 
 
 def _until(answer: Mapping[str, Any], late_since: int | None, now: float) -> float:
-    """Returns the time (s) up to which every hit is counted. answer: of `stats.read`."""
+    """Returns the time (s) before which every hit is counted. answer: of `stats.read`."""
     counted = datetime.fromisoformat(answer["as_of"]).timestamp()
     return min([now, counted, *([] if late_since is None else [late_since / 1000])])
 
@@ -128,7 +128,8 @@ async def breakdowns(
 ) -> dict[str, Any]:
     """Returns the response to `GET /api/campaigns/{id}/breakdowns` for a shared key.
 
-    Raises Problem 403 if a dimension or the range is not shared, 422 if one of them is bad, and 409 for mail.
+    Raises Problem 403 if a dimension or the range is not shared, 422 if the range is invalid, and 409 for a
+    mail campaign.
     """
     disclosure.check(dimensions)
     refuse_mail(campaign)
@@ -161,7 +162,7 @@ async def by_dimension(
 
 
 def _with_shares(rows: list[dict[str, Any]], count: str) -> list[dict[str, Any]]:
-    """Adds to each row its share of the rows that are shown by name; None to `(other)`."""
+    """Adds to each row its share of the sum of the named rows. The share of `(other)` is None."""
     whole = sum(row[count] for row in rows if row["name"] != labels.OTHER)
     return [
         {**row, "share": round(row[count] / whole, 4) if whole and row["name"] != labels.OTHER else None}

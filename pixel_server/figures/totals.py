@@ -90,7 +90,7 @@ def figures(campaign: Campaign, sums: Sums, are_people_told_apart: bool) -> Figu
 def figures_and_rate(
     campaign: Campaign, sums: Sums, are_people_told_apart: bool
 ) -> tuple[Figures, open_rate.Rate | None, bool]:
-    """Returns (sums, open rate, whether more recipients opened than mails were delivered), of all time."""
+    """Returns (figures, open rate, whether more recipients opened than mails were delivered), of all time."""
     shown = figures(campaign, sums, are_people_told_apart)
     return shown, *rate(shown, delivered(campaign, sums), sums.counts)
 
@@ -180,7 +180,7 @@ def unpack_many(answers: Sequence[bytes], campaigns: Sequence[HasIdAndKind]) -> 
 
 
 def queue_as_of(pipe: Pipeline, shards: int) -> None:
-    """Queues the commands for `as_of`, one for each shard. These must come first in the pipeline."""
+    """Queues the commands for `as_of`, one for each shard. Call it before any other command is queued."""
     for shard in range(shards):
         producer.queue_counted_until(pipe, shard)
 
