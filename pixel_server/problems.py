@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 TYPE = "application/problem+json"
 MAX_ERRORS = 100
-"""Largest number of errors in a response. `errors_left_out` in the response is the number of further errors."""
+"""Largest number of errors in a response. `errors_left_out` in the response counts the errors beyond it."""
 BAD_CURSOR = {"field": "after", "message": "must be a cursor from `next`"}
 """Error for a cursor that was not the `next` of an earlier page of a list."""
 

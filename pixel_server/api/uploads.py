@@ -108,7 +108,7 @@ class Upload:
         """
         self._store_rows = store_rows
         self._keeps_names = keeps_names
-        self._reader = ListReader(Columns(column, takes_names=keeps_names), self._warn, is_csv)
+        self._reader = ListReader(Columns(column, with_names=keeps_names), self._warn, is_csv)
         self._rows: list[ListEntry] = []
         self.lines = self.new = self.known = self.withdrawn = self.bad = 0
         self.errors: list[dict[str, Any]] = []
@@ -159,8 +159,8 @@ class Upload:
             self._add_row(row)
             if len(self._rows) >= self.BATCH_ROWS:
                 await self._store(row.last_line)
-        content = self._reader.content
-        if content and content.has_names and not self._keeps_names and not self._has_warned_of_names:
+        row_reader = self._reader.row_reader
+        if row_reader and row_reader.has_names and not self._keeps_names and not self._has_warned_of_names:
             self._has_warned_of_names = True
             self._warn(1, "names are not stored: only campaigns of mode `identified` keep them", "name")
 

@@ -95,7 +95,7 @@ class CampaignCache:
         return self.rules.get(campaign, self._consent.default).mode
 
     def learn(self, campaign: Campaign) -> None:
-        """Notes a campaign that this process has created or changed."""
+        """Adds or replaces a campaign that this process has created or changed."""
         self.kinds[campaign.id] = campaign.kind
         rule = self._consent.rule(campaign.mode, campaign.gpc)
         if rule == self._consent.default:
@@ -110,14 +110,14 @@ class CampaignCache:
             self.web[campaign.id] = web
 
     def forget(self, campaign: str) -> None:
-        """Notes a campaign that this process has deleted."""
+        """Removes a campaign that this process has deleted, and adds its id to `gone`."""
         self.kinds.pop(campaign, None)
         self.rules.pop(campaign, None)
         self.web.pop(campaign, None)
         self.gone.add(campaign)
 
     def _learn_unreadable(self, campaign: str, before: CampaignCache) -> None:
-        """Notes a campaign with an unreadable record, as `before` or the saved file of `before` knows it."""
+        """Adds a campaign with an unreadable record, as `before` or the saved file of `before` knows it."""
         self.unreadable.add(campaign)
         for earlier in (before, before._saved):
             if earlier is not None and campaign in earlier.kinds:
@@ -137,7 +137,7 @@ class CampaignCache:
 
         Raises StoreEmptiedError, and changes nothing, if Redis holds another store.
         """
-        seen = await change_log.read_version(self._store)
+        version = await change_log.read_version(self._store)
         deleted = {campaign.decode(errors="replace") for campaign in await self._store.smembers(keys.GONE)}
         loaded = CampaignCache(self._store, self._consent)
         after: str | None = None
@@ -151,7 +151,7 @@ class CampaignCache:
             if after is None:
                 break
         await self.mark.check(self._store)
-        self._seen_version = seen
+        self._seen_version = version
         self.kinds, self.rules, self.web, self.gone = loaded.kinds, loaded.rules, loaded.web, deleted
         self.unreadable = loaded.unreadable
         self.loaded = True
@@ -171,7 +171,7 @@ class CampaignCache:
         changes = change_log.unpack(entries, self._seen_version)
         if changes is None:
             return await self.load()
-        changed, seen = changes
+        changed, version = changes
         if changed:
             for campaign in changed:
                 queue_record(pipe, campaign)
@@ -180,11 +180,11 @@ class CampaignCache:
             self.mark.compare(mark)
             for campaign, record in zip(changed, records, strict=True):
                 self._learn_record(campaign, record)
-        self._seen_version = seen
+        self._seen_version = version
         return None
 
     def _learn_record(self, campaign: str, record: bytes | Exception | None) -> None:
-        """Notes a campaign from its stored record, which is None if the campaign was deleted."""
+        """Adds, replaces or removes a campaign. record: its stored record, or None if it was deleted."""
         if record is None:
             self.unreadable.discard(campaign)
             return self.forget(campaign)
@@ -225,7 +225,7 @@ class CampaignCache:
             )
 
     async def follow(self, path: Path | None = None) -> None:
-        """Calls `refresh` until it is cancelled. Saves changes to the file at `path`, if given."""
+        """Calls `refresh` again and again, until the task is cancelled. Saves changes at `path`, if given."""
         saved: tuple[int, int, dict[str, Rule], dict[str, WebCampaign]] | None = None
 
         async def save_changes() -> None:

@@ -225,7 +225,7 @@ _FIXED = tuple(field.name for field in FIELDS if field.is_fixed)
 class Uses(NamedTuple):
     """Times at which a campaign was used, in seconds, or 0 for never.
 
-    last_link: the last making of links. last_upload: the last upload of recipients.
+    last_link: last time at which links were made. last_upload: last time at which recipients were uploaded.
     """
 
     first_hit: int

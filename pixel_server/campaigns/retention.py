@@ -88,9 +88,9 @@ def due_removal(campaign: Campaign, uses: Uses, days: KeepDays, effective: Mode,
 
 
 def overdue_kinds(campaign: Campaign, uses: Uses, days: KeepDays, effective: Mode, now: float) -> set[str]:
-    """Returns the kinds of data of which more than a day's worth is due.
+    """Returns each kind of data with more than a day's worth due.
 
-    Data that is due because of a lowered mode is never overdue, because it depends on no clock.
+    Data that is due because of a lowered mode is never overdue, because no clock decides that it is due.
     """
     before, sent_at = campaign.leaving, sending_time(campaign, uses)
     kinds = set()

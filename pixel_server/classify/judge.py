@@ -56,7 +56,7 @@ class Judge:
     def refresh(self) -> None:
         """Reloads the lists of networks if the operator has refreshed them.
 
-        Keeps the old lists, and logs an error, if the new ones cannot be used.
+        Keeps the old lists, and logs an error, if the new lists cannot be used.
         """
         try:
             if self._networks.have_changed():

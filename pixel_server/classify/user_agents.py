@@ -99,7 +99,7 @@ _PROGRAMS = {re.sub("[^a-z0-9]", "", name.lower()): name for name in _PROGRAM_NA
 }
 """Shown names of mail programs. A key is the name in an agent, in lower case and without any character other
 than a-z and 0-9: `"clawsmail"` for Claws Mail."""
-_OUTLOOK = re.compile("outlook(?!express)|office|entourage").search
+_is_outlook = re.compile("outlook(?!express)|office|entourage").search
 _BROWSERS = (
     *("Chrome", "Firefox", "Safari", "Edge", "Opera", "Samsung Internet", "Yandex Browser", "Vivaldi"),
     *("Brave", "UC Browser", "IE", "Chromium"),
@@ -137,8 +137,8 @@ _SYSTEMS = (
         ("X11", "Linux"),
     ),
 )
-"""Texts in agents, and the operating systems that they stand for. The first of these texts, in this order,
-that an agent contains decides."""
+"""Texts in agents, and the operating systems that they stand for. If an agent contains several of these
+texts, the first in this table decides."""
 
 
 def facets(agent: str) -> Facets:
@@ -152,7 +152,7 @@ def facets(agent: str) -> Facets:
 def _program(agent: str) -> str:
     match = _mail_program(agent)
     name = re.sub("[^a-z0-9]", "", match[1].lower()) if match else ""
-    if _OUTLOOK(name):
+    if _is_outlook(name):
         return "Outlook"
     return _PROGRAMS.get(name) or _PROGRAMS.get(name.rstrip("0123456789"), OTHER)
 

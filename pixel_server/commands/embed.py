@@ -26,7 +26,7 @@ NEW_COLUMNS = ("mail_file", "privacy_url")
 MAILS_PER_DIRECTORY = 1000
 
 MakeMail = Callable[[str | None], ChangedMessage]
-"""Returns the mail of a recipient. None stands for the only address that a whole message has."""
+"""Function that returns the mail of a recipient. None stands for the only address of a whole message."""
 
 
 @click.command()
@@ -145,7 +145,7 @@ def _mail_maker(
 
 
 def _warn_sender(changed: ChangedMessage) -> None:
-    """Says on standard error if the mail has no pixel, or is so long that Gmail clips it."""
+    """Warns on standard error if the mail has no pixel, or is so long that Gmail clips it."""
     if changed.why_unchanged:
         click.echo(f"pixel-server: no pixel: {changed.why_unchanged}", err=True)
     if changed.html_bytes > CLIP_BYTES:

@@ -58,7 +58,7 @@ def _words_of(pid: int) -> list[str]:
 
 
 def find_main(words: list[str], port_set: str) -> Main:
-    """Returns the main process, from the words of its command line. port_set: the variable `PORT`.
+    """Returns the main process, from the words of its command line. port_set: value of the variable `PORT`.
 
     If no command of this program is among the words, the process counts as a web process.
     """
@@ -92,7 +92,7 @@ def _require_answer(port: int) -> None:
 
 
 def _count_workers(settings: Settings, machine: str) -> int:
-    """Returns the number of workers of this machine with a recent heartbeat. Raises Failure without Redis."""
+    """Returns the number of this machine's workers with a recent heartbeat. Raises Failure if Redis fails."""
     try:
         with client.connect(settings.redis_url, timeout=TIMEOUT_SECONDS) as store:
             seconds, micros = store.time()

@@ -20,7 +20,7 @@ from pixel_server.store import client, keys
 from pixel_server.tokens import Mode
 
 STORE_TIMEOUT_SECONDS = 0.25
-"""Seconds that the store has to answer. Links can be made without a store."""
+"""Seconds to wait for an answer of the store. Links can be made without a store."""
 
 
 def check_campaign(campaign: str) -> None:

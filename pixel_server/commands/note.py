@@ -79,17 +79,17 @@ def list_notes(campaign: str, as_json: bool) -> None:
 
 @note.command("remove")
 @click.argument("campaign")
-@click.argument("note")
+@click.argument("note_id", metavar="NOTE")
 @as_json
-def remove_note(campaign: str, note: str, as_json: bool) -> None:
+def remove_note(campaign: str, note_id: str, as_json: bool) -> None:
     """Remove a note by its id."""
 
     async def remove(store: AsyncRedis, _: object) -> None:
         await storage.get(store, campaign)
-        await notes.remove(store, campaign, note)
+        await notes.remove(store, campaign, note_id)
 
     try:
         with_store(remove)
     except notes.UnknownNote:
-        raise Failure(f"{campaign} has no note {note}") from None
-    click.echo(json.dumps({"removed": note}) if as_json else f"removed {note}")
+        raise Failure(f"{campaign} has no note {note_id}") from None
+    click.echo(json.dumps({"removed": note_id}) if as_json else f"removed {note_id}")

@@ -31,7 +31,7 @@ from pixel_server.tokens import MAX_TIME, Mode
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 CountSent = Callable[[Sequence[str]], None]
-"""Counts the mails to some recipients as sent."""
+"""Function that counts the mails to some recipients as sent."""
 
 
 def sending_options(command: Command) -> Command:

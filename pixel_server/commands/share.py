@@ -101,17 +101,17 @@ def list_shares(campaign: str, as_json: bool) -> None:
 
 @share.command("revoke")
 @click.argument("campaign")
-@click.argument("share")
+@click.argument("share_id", metavar="SHARE")
 @as_json
-def revoke_share(campaign: str, share: str, as_json: bool) -> None:
+def revoke_share(campaign: str, share_id: str, as_json: bool) -> None:
     """Revoke a share link by its id."""
 
     async def revoke(store: AsyncRedis, _: object) -> None:
         await storage.get(store, campaign)
-        await share_links.revoke(store, campaign, share)
+        await share_links.revoke(store, campaign, share_id)
 
     try:
         with_store(revoke)
     except share_links.UnknownShare:
-        raise Failure(f"{campaign} has no share link {share}") from None
-    click.echo(json.dumps({"revoked": share}) if as_json else f"revoked {share}")
+        raise Failure(f"{campaign} has no share link {share_id}") from None
+    click.echo(json.dumps({"revoked": share_id}) if as_json else f"revoked {share_id}")

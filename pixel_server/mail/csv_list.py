@@ -1,7 +1,7 @@
 """Reads recipient lists in CSV.
 
-Missing cells at the end of a row are empty, and empty cells beyond the header are dropped. No part of a field
-is ever read as a recipient: a row that may be part of a field is left out, with an error.
+Missing cells at the end of a row are read as empty. Empty cells beyond the header are dropped. A row that may
+be part of another row's field is left out, with an error, so that no part of a field is read as a recipient.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class CsvList:
         self._column_in_header = names[self._recipient_position]
         name_position = places.get(NAME_COLUMN)
         self.has_names = name_position not in (None, self._recipient_position)
-        self._name_position = name_position if self.has_names and columns.takes_names else None
+        self._name_position = name_position if self.has_names and columns.with_names else None
         # Line number of the last broken row, and of the last line that may be part of its field.
         self._broken_line = self._doubtful_until = 0
         self._line_checked_for_lf = -1

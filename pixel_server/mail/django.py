@@ -66,8 +66,8 @@ class EmailBackend:
     def send_messages(self, messages: Any) -> int:
         """Returns the number of messages that were sent.
 
-        If the other backend sets an attribute of a copy, such as `anymail_status`, sets it on the message
-        too.
+        If the other backend sets an attribute of a copy, such as `anymail_status`, copies that attribute to
+        the message.
         """
         messages = list(messages)
         with_pixels = [self._with_pixel(message) for message in messages]

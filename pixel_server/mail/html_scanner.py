@@ -63,9 +63,9 @@ class _Scan:
     open elements whose content is not shown, as (name, start), outermost first. in_condition: whether the
     scan is in a part that Outlook does not show. body_ends: offset of each real `</body>`.
     body_ends_in_condition: offset of each `</body>` in the current part that Outlook does not show; such tags
-    are real if that part is never closed. has_content: whether anything that is shown was met. has_body:
-    whether a `<body>` tag was met. top: `Places.top` as far as it is known. top_moves: whether `top` still
-    has to move behind the `<body>` tag.
+    are real if that part is never closed. has_content: whether a token so far is shown. has_body: whether a
+    token so far is a `<body>` tag. top: `Places.top` as far as it is known. top_moves: whether `top` will
+    still move behind the `<body>` tag.
     """
 
     def __init__(self, html: bytes) -> None:

@@ -19,7 +19,7 @@ _any_newline = re.compile(rb"(\r*\n|\r)").search
 class ListReader:
     """A list while it is read.
 
-    content: the reader of the rows, or None until the first line has been read. newline: line end of the
+    row_reader: the reader of the rows, or None until the first line has been read. newline: line end of the
     first line. has_mark: whether the list begins with a byte order mark of UTF-8 or UTF-16.
     """
 
@@ -30,7 +30,7 @@ class ListReader:
         self._recoder: Recoder | None = None
         self._unread = Unread()
         self._sufficient_bytes = 0
-        self.content: CsvList | NdjsonList | None = None
+        self.row_reader: CsvList | NdjsonList | None = None
         self.newline, self.has_mark = b"\n", False
 
     @property
@@ -49,9 +49,9 @@ class ListReader:
         self._unread.is_final = is_final
         if is_final:
             self._drop_ctrl_z()
-        if self.content is None and self._has_enough():
-            self.content = self._begin(self._recoder)
-            if self.content is None:
+        if self.row_reader is None and self._has_enough():
+            self.row_reader = self._begin(self._recoder)
+            if self.row_reader is None:
                 self._wait_for_more()
 
     def _drop_ctrl_z(self) -> None:
@@ -62,12 +62,12 @@ class ListReader:
 
     def rows(self) -> Iterator[ListRow]:
         """Yields the rows whose end has been added."""
-        if self.content is not None and self._has_enough():
-            yield from self.content.rows()
+        if self.row_reader is not None and self._has_enough():
+            yield from self.row_reader.rows()
             self._wait_for_more()
 
     def rows_before_cut(self) -> Iterator[ListRow]:
-        """Yields the last rows whose end has been added, if the rest of the list will never be added."""
+        """Yields the other rows whose end has been added. Call it if the rest of the list will not come."""
         self._sufficient_bytes = 0
         self.add(b"")
         yield from self.rows()
@@ -101,10 +101,10 @@ class ListReader:
         if not is_csv:
             return NdjsonList(unread, self._columns, self._warn)
         charset = CharsetGuess(self.has_mark or recoder.codec is not None, unread.newline)
-        content = read_header(unread, self._columns, charset, self._warn)
-        if content is None:
+        csv_list = read_header(unread, self._columns, charset, self._warn)
+        if csv_list is None:
             self._refuse_too_long()
-        return content
+        return csv_list
 
     def _find_newline(self, is_csv: bool) -> bytes | None:
         """Returns the first line end of the list outside quotes, or None if it is not complete yet."""

@@ -42,21 +42,21 @@ class Columns:
     """The columns of a list that matter.
 
     recipient: name of the column with the recipient. added: names of columns that the list must not have,
-    because the caller adds them. takes_names: whether to read the column `name`.
+    because the caller adds them. with_names: whether to read the column `name`.
     """
 
     recipient: str = "recipient"
     added: Sequence[str] = ()
-    takes_names: bool = False
+    with_names: bool = False
 
 
 @dataclass(slots=True)
 class Unread:
     """The bytes of a list that are not read yet.
 
-    is_final: whether nothing follows them. newline: last byte of a line end. line: number of the last line
-    that was read. is_skipping: whether the beginning of the next line is dropped, because it is too long.
-    has_skipped_quote: whether a quote was in what was dropped.
+    is_final: whether the list ends with these bytes. newline: last byte of a line end. line: number of the
+    last line that was read. is_skipping: whether the beginning of the next line was dropped, because the line
+    is too long. has_skipped_quote: whether the dropped bytes had a quote.
     """
 
     data: bytearray = field(default_factory=bytearray)

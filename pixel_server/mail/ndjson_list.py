@@ -72,7 +72,7 @@ class NdjsonList:
         if name is None:
             return None
         self.has_names = True
-        if not self._columns.takes_names:
+        if not self._columns.with_names:
             return None
         if not isinstance(name, str):
             raise ValueError("name must be text")

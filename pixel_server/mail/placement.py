@@ -13,7 +13,7 @@ from pixel_server.mail.surroundings import Surroundings
 from pixel_server.tokens import BadToken, Token, decode_unreserved, decode_unverified
 
 CLIP_BYTES = 102 * 1024
-"""Bytes of HTML after which Gmail cuts a mail off. A pixel behind them is never loaded."""
+"""Bytes of HTML after which Gmail cuts a mail off. A pixel beyond this size is never loaded."""
 
 _pixel_path = re.compile(rb"/o/([A-Za-z0-9_-]+)\.gif(?:[?#].*)?$", re.S).search
 
@@ -57,7 +57,7 @@ class Tags:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A mail and the offsets of its tags, found once. `fill` then makes the mail of each recipient.
+    """A mail, and the offsets at which tags belong. `fill` makes the mail of each recipient.
 
     encoding: codec of the tags. top, bottom: offsets in `html`. removals: changes that remove the pixels that
     the mail has.
@@ -194,7 +194,7 @@ _UTF_CODECS = {
     **dict.fromkeys(("utf-32le", "utf-32-le"), "utf-32-le"),
     **dict.fromkeys(("utf-32", "utf32", "utf-32be", "utf-32-be"), "utf-32-be"),
 }
-"""Codecs by the charset of a header, for HTML without a mark. Mail programs and browsers read UTF-16 as
+"""Codec by the charset of a header, for HTML without a byte order mark. Programs read UTF-16 as
 little-endian (WHATWG Encoding Standard, 4.2), unlike RFC 2781. They do not read UTF-32."""
 _utf_16 = re.compile(rb"<\0[^\0]\0|(\0<\0[^\0])").match
 

@@ -8,7 +8,7 @@ import unicodedata
 _is_usual = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]+@[a-z0-9.-]+[a-z0-9]|[\w-]+", re.ASCII).fullmatch
 _invisible_categories = frozenset({"Cf", "Zl", "Zp", "Cn", "Co"})
 _joiners = "\u200c\u200d"
-"""Characters that some scripts need between letters."""
+"""Characters that some scripts need between letters. They count as invisible too."""
 
 
 def doubt(recipient: str) -> str:

@@ -38,16 +38,16 @@ class RecipientFile:
         self._file, self._added = file, added
         self._reader = ListReader(Columns(column, added), warn)
         self.bytes_read = 0
-        while self._reader.content is None:
+        while self._reader.row_reader is None:
             self._read_chunk()
-        content = self._reader.content
-        self.is_csv = isinstance(content, CsvList)
+        row_reader = self._reader.row_reader
+        self.is_csv = isinstance(row_reader, CsvList)
         self.header = b""
-        if isinstance(content, CsvList):
-            self._delimiter = content.dialect.delimiter.decode()
+        if isinstance(row_reader, CsvList):
+            self._delimiter = row_reader.dialect.delimiter.decode()
             mark = BOM if self._reader.has_mark else b""
-            header = content.header + self._tail(list(added))
-            self.header = self._reader.restore(mark + content.preamble + header)
+            header = row_reader.header + self._tail(list(added))
+            self.header = self._reader.restore(mark + row_reader.preamble + header)
 
     def _read_chunk(self) -> bool:
         """Reads the next piece of the file. Returns False at its end."""

@@ -3,7 +3,7 @@
 An erasure first withdraws the recipient (`withdrawals`), so that hits in the backlog cannot store the
 recipient again, not even in campaigns that are created later. Then it searches all campaigns for the
 recipient's data. The search takes longer the more campaigns exist. Anyone with a link from a mail can ask for
-an erasure, so the data of a recipient is searched at most once an hour. `request_erasure` notes that the
+an erasure, so a recipient's data is searched for at most once an hour. `request_erasure` notes that the
 erasure is owed. If there are many campaigns, or the hour is not over, `run_owed` does the search later. It
 does a limited number of erasures each minute. A recipient who was erased, and has not allowed recording
 since, has no data anywhere: `request_erasure` then changes nothing.

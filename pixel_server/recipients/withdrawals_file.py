@@ -1,7 +1,8 @@
 """A file of the withdrawals in the data directory, for a web process that starts while Redis is away.
 
 `withdrawals.log` holds a line for each mark and value of `px:{all}:withdrawn`, and then a line for each
-change. The last line of a mark is in force. No line names a recipient, because a mark is a keyed hash.
+change. If a mark has several lines, the last line is in force. No line names a recipient, because a mark is a
+keyed hash.
 
     PXWITHDRAWN 1
     3f0c9a71b2d4e586 1 1790000000000-

@@ -265,7 +265,7 @@ GERMAN = f"Name;recipient\r\nJörg Größe;{A}\r\nZoë;{B}\r\n"
 def test_list_reader_unicode_is_read_without_a_word(content):
     assert taken(content) == ([A, B], [])
     assert read(content)[1] == []
-    names = [row.name for row in read(content, takes_names=True)[0]]
+    names = [row.name for row in read(content, with_names=True)[0]]
     assert names[0] == "Jörg Größe"
     assert names[1].startswith("Zoë")
 
@@ -276,7 +276,7 @@ def test_list_reader_unicode_is_read_without_a_word(content):
 def test_list_reader_older_charset_is_read_and_told_once(codec, newline, told):
     content = GERMAN.replace("\r\n", newline).encode(codec)
     assert taken(content) == ([A, B], [])
-    rows, warnings = read(content, takes_names=True)
+    rows, warnings = read(content, with_names=True)
     assert [row.name for row in rows] == ["Jörg Größe", "Zoë"]
     assert warnings == [(2, f"the list is not UTF-8, and is read as {told}")]
     column = f"Empfänger\r\n{A}\r\n".encode("cp1252")
@@ -327,7 +327,7 @@ def test_list_reader_name_of_a_column_may_differ_in_case_and_form():
 
 def test_list_reader_names_are_read_if_they_are_taken():
     content = f'NAME,recipient\n"Lee,\n Ana",{A}\n,{B}\n'
-    assert [row.name for row in read(content, takes_names=True)[0]] == ["Lee, Ana", None]
+    assert [row.name for row in read(content, with_names=True)[0]] == ["Lee, Ana", None]
     assert [row.name for row in read(content)[0]] == [None, None]
 
 
