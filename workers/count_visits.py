@@ -269,7 +269,7 @@ def _begin(under_way: VisitsUnderWay, view: View) -> tuple[bytes, Visit] | None:
         more_source=view.source[4:],
         days={day: 1},
         views=1,
-        time=0,
+        length_bin=0,
         seen=[Seen(view.id, view.time_ms)],
         aliases=[],
     )
@@ -305,7 +305,7 @@ def _continue(under_way: VisitsUnderWay, visit_field: bytes, visit: Visit, view:
     visit.days[day] = visit.days.get(day, 0) + 1
     visit.views += 1
     before = visit.seen[-1]
-    if not before.is_reported and not before.time and view.time_ms > before.at:
+    if not before.is_reported and not before.time_bin and view.time_ms > before.at:
         _count_page_time(sums, before, histogram.span_bin(view.time_ms - before.at))
     if not before.view:
         visit.seen.pop()  # a view without an id cannot be recognised again
