@@ -215,7 +215,7 @@ def headers(value: Any) -> dict[str, str]:
 
 
 def delay(value: Any) -> float:
-    """Checks a number of seconds."""
+    """Checks the seconds from sending to the open."""
     if type(value) not in (int, float) or not 0 <= value <= MAX_DELAY_SECONDS:
         raise ValueError(f"must be seconds from 0 to {MAX_DELAY_SECONDS}")
     return float(value)

@@ -187,9 +187,9 @@ async def _list_response(
         return StreamingResponse(lines, 200, NO_STORE, "text/csv; charset=utf-8")
     items: list[recipients.Row] = []
     next_place = 0
-    async for place, rows in parts:
+    async for place_after, rows in parts:
         items += rows
-        next_place = place
+        next_place = place_after
         if len(items) >= limit:
             break
     if len(items) > limit:
@@ -200,8 +200,11 @@ async def _list_response(
 
 async def _without_earlier(api: Api, parts: Parts, last_key: str) -> Parts:
     """Yields the parts with only the rows after the recipient with `last_key`, or all rows if it is ""."""
-    async for place, rows in parts:
-        yield place, [row for row in rows if not last_key or _order(api, row["key"]) > _order(api, last_key)]
+    async for next_place, rows in parts:
+        yield (
+            next_place,
+            [row for row in rows if not last_key or _order(api, row["key"]) > _order(api, last_key)],
+        )
 
 
 def _order(api: Api, key: str) -> tuple[int, str]:

@@ -28,7 +28,8 @@ BusyAnswer = Callable[[Scope], ASGIApp]
 
 
 class ReportSlots:
-    """ASGI middleware that gives slots to requests. busy: returns the app that answers if no slot is free.
+    """ASGI middleware that gives slots to requests. prefix: path of the base URL, such as
+    `/pixels`. busy: returns the app that answers if no slot is free.
 
     Pixels, health checks and files that never change need no slot.
     """

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 
 FREE_FAILURES = 5
-"""Failures of an address that are answered without a delay."""
+"""Number of failures of an address that are answered without a delay."""
 STEP_SECONDS, MAX_DELAY_SECONDS = 0.25, 2.0
 """Seconds that each further failure adds to the delay, and the longest delay."""
 FORGET_SECONDS = 60.0
@@ -27,7 +27,7 @@ MAX_DELAYED = 100
 RETRY_SECONDS = 2
 """Seconds to wait, in the header `Retry-After` of an answer with 429."""
 
-AddressOf = Callable[[Request], bytes]
+ClientAddressFunction = Callable[[Request], bytes]
 delay = asyncio.sleep  # tests replace it
 
 
@@ -38,11 +38,11 @@ def _peer_address(request: Request) -> bytes:
 class Throttle:
     """Counts failures by address. An IPv6 address counts as its /64, the range of one household.
 
-    address_of: returns the client's address, packed, honouring trusted proxies.
+    client_address: returns the client's address, packed, honouring trusted proxies.
     """
 
-    def __init__(self, address_of: AddressOf = _peer_address) -> None:
-        self._address_of = address_of
+    def __init__(self, client_address: ClientAddressFunction = _peer_address) -> None:
+        self._client_address = client_address
         self._failures: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
         self._delayed = 0
 
@@ -51,7 +51,7 @@ class Throttle:
 
         Returns False, without a wait, if too many answers are being delayed. The caller then answers 429.
         """
-        seconds = self.count_failure(self._address_of(request), now)
+        seconds = self.count_failure(self._client_address(request), now)
         if not seconds:
             return True
         if self._delayed >= MAX_DELAYED:

@@ -44,8 +44,8 @@ _COLUMNS = {
 async def page(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     if request.state.has_shared_key:
-        chart = render.url(api.settings, f"campaigns/{campaign.id}/stats.json")
-        return await shared_figures.show(api, request, campaign, chart)
+        chart_url = render.url(api.settings, f"campaigns/{campaign.id}/stats.json")
+        return await shared_figures.show(api, request, campaign, chart_url)
     params = request.query_params
     try:
         range_query = range_picker.query(params)
@@ -96,7 +96,7 @@ async def show(
         "titles": DIMENSION_TITLES,
         "lists": await _breakdowns(api, campaign, range_query, campaign_stats, now),
         "keeps_recipients": keeps_recipients(api, campaign),
-        "rows": dict(_more_figures(campaign_stats)),
+        "more_figures": dict(_more_figures(campaign_stats)),
     }
     note = note or {**NOTE_FIELDS, "at": picker["today"]}
     return forms.page(api, request, "campaign.html", note, context, problem)

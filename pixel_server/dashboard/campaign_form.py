@@ -86,7 +86,7 @@ def _texts_of(field: Field, value: Any, campaign: Campaign) -> dict[str, str]:
     if field.type == "integer":
         return {field.name: _number(value or None if _empty_means_zero(field) else value)}
     if field.type == "instant":
-        return {field.name: _local(value, campaign.zone)}
+        return {field.name: _local_text(value, campaign.zone)}
     if field.type == "origins":
         return {field.name: "\n".join(value)}
     return {field.name: value or ""}
@@ -145,7 +145,7 @@ def _number(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
-def _local(at: int | None, zone: ZoneInfo) -> str:
+def _local_text(at: int | None, zone: ZoneInfo) -> str:
     """Returns the value of an `<input type=datetime-local>`: `"2026-11-24T09:30"`."""
     if at is None:
         return ""

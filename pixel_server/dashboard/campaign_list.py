@@ -34,7 +34,7 @@ async def show(api: Api, request: Request) -> Response:
     page = max(1, page)
     start = (page - 1) * overview.PAGE_SIZE
     listing = await overview.read(api.store, api.settings, api.consent, query, sort, api.clock(), start)
-    pages = max(1, -(-listing.total // overview.PAGE_SIZE))
+    page_count = max(1, -(-listing.total // overview.PAGE_SIZE))
     context = {
         "rows": [
             {
@@ -51,7 +51,7 @@ async def show(api: Api, request: Request) -> Response:
         "sort": sort,
         "sorts": SORTS,
         "page": page,
-        "pages": pages,
+        "page_count": page_count,
         "link": lambda **changed: "?" + urlencode({"q": query, "sort": sort, "page": page, **changed}),
     }
     return render.page(api, request, "list.html", context)

@@ -52,8 +52,8 @@ def page(
 ) -> Response:
     """Returns the page of a form with its fields and, if the form was refused, with error messages.
 
-    problem: the reason of the refusal. It is raised again if the user cannot correct it in the form, because
-    the campaign was deleted or Redis does not answer.
+    problem: the reason of the refusal. The problem is raised again if the user cannot solve it in the form,
+    because the campaign was deleted or Redis does not answer.
     """
     if problem and problem.status not in (409, 422):
         raise problem

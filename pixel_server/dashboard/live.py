@@ -28,7 +28,7 @@ from pixel_server.problems import Problem
 MAX_LISTENERS = 200
 """Largest number of listeners of one process, for all campaigns. Further pages poll every 2 s instead."""
 MAX_STREAM_SECONDS = 600.0
-"""Seconds until a stream ends and the page connects again, which checks its session again."""
+"""Seconds after which a stream ends. The page then connects again, and its session is checked again."""
 BROWSER_RETRY_MS = 2000
 """Milliseconds until a browser connects again after a lost connection."""
 PING_SECONDS = 15

@@ -32,7 +32,10 @@ MAX_RANGES = 20
 """Largest number of ranges of one campaign that can be live at the same time."""
 
 ReadTexts = Callable[[Api, Campaign, Mapping[str, str]], Awaitable[tuple[Mapping[str, str], str]]]
-"""Returns (the text of each figure by its path, `as_of`) for a campaign and the range of a page's query."""
+"""Returns (the text of each figure by its path, `as_of`) for a campaign and the range of a page's query.
+
+A path is such as `totals.opens`, see `figure_texts`.
+"""
 Query = tuple[tuple[str, str], ...]
 """The parameters of a range. Equal queries request the same range."""
 

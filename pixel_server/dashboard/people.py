@@ -74,7 +74,7 @@ async def ask_recipient(api: Api, request: Request) -> Response:
 
 
 async def open_recipient(api: Api, request: Request) -> Response:
-    """Redirects to the page of a recipient, whose address contains the key and not the recipient."""
+    """Redirects to the page of a recipient. Its address contains only the recipient's key."""
     fields = {name: request.state.form.get(name, "").strip() for name in ("recipient", "token")}
     content = {name: text for name, text in fields.items() if text}
     if "token" in content:

@@ -23,8 +23,8 @@ async def page(api: Api, request: Request) -> Response:
     try:
         share, campaign = await _find(api, request)
         more = _headers(share.frames)
-        chart = render.url(api.settings, f"s/{request.path_params['token']}/stats.json")
-        return await shared_figures.show(api, request, campaign, chart, "share.html", more=more)
+        chart_url = render.url(api.settings, f"s/{request.path_params['token']}/stats.json")
+        return await shared_figures.show(api, request, campaign, chart_url, "share.html", more=more)
     except EXPECTED_ERRORS as error:
         # Unlike other error pages, this page has no links into the dashboard.
         problem = problem_of(error, request)

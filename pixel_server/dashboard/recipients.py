@@ -56,9 +56,9 @@ async def page(api: Api, request: Request) -> Response:
             raise
         return render.page(api, request, "recipients.html", {**context, "refused": problem.detail}, 409)
     next_place, rows = 0, context["rows"]
-    async for place, part in parts:
+    async for place_after, part in parts:
         rows += part
-        next_place = place
+        next_place = place_after
         if len(rows) >= PAGE_ROWS:
             break
     context["next"] = next_place if next_place < place_count(api) else None

@@ -83,7 +83,8 @@ def page(
 ) -> Response:
     """Returns a page. more: additional headers.
 
-    Every template also gets session (None if signed out), url(path), static(name), now (seconds) and done.
+    Every template also gets session (None if signed out), url(path), static(name), now (seconds) and done
+    (the success message, or "").
     """
     text = _environment.get_template(template).render(
         session=getattr(request.state, "session", None),

@@ -56,25 +56,30 @@ async def json_for_link(api: Api, campaign: Campaign, query: Mapping[str, str]) 
         message = f"the range must not be longer than {MAX_DAYS_OF_LINK} days"
         raise Problem(422, "some parameters cannot be used", [{"field": "from", "message": message}])
 
-    async def as_json() -> bytes:
+    async def read_json() -> bytes:
         return msgspec.json.encode((await read_shared(api, campaign, range_query)).stats)
 
     key = ("shared", msgspec.json.encode(campaign), period, now // 60)
-    content: bytes = await api.recent.get(key, as_json)
+    content: bytes = await api.recent.get(key, read_json)
     return content
 
 
 async def show(
-    api: Api, request: Request, campaign: Campaign, chart: str, template: str = "shared.html", **options: Any
+    api: Api,
+    request: Request,
+    campaign: Campaign,
+    chart_url: str,
+    template: str = "shared.html",
+    **options: Any,
 ) -> Response:
-    """Returns the page. chart: the address of the figures as JSON. options: parameters of `render.page`."""
+    """Returns the page. chart_url: address of the figures as JSON. options: parameters of `render.page`."""
 
-    async def stats_and_lists() -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    async def read_stats_and_lists() -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
         shared = await read_shared(api, campaign)
         return shared.stats, await _lists(api, campaign, shared)
 
     stats, lists = await api.recent.get(
-        ("page", msgspec.json.encode(campaign), api.clock() // 60), stats_and_lists
+        ("page", msgspec.json.encode(campaign), api.clock() // 60), read_stats_and_lists
     )
     figure_names = list(stats["totals"])
     main_figure = figure_names[0]
@@ -89,7 +94,7 @@ async def show(
         "path": path,
         "highest": highest,
         "days": [item for item in span if item[main_figure] is not None],
-        "chart": f"{chart}?{_range(span)}",
+        "chart_url": f"{chart_url}?{_range(span)}",
         "lists": lists,
         "titles": DIMENSION_TITLES,
         "clients_days": campaign_sums.MAX_BREAKDOWN_DAYS,

@@ -44,7 +44,7 @@ _FILES = {
 
 
 def address(name: str) -> str:
-    """Returns the address below the base: `static/app.css?v=...`. Raises KeyError if the file is missing."""
+    """Returns the path below the base URL: `static/app.css?v=...`. Raises KeyError if the file is missing."""
     return f"static/{name}?v={_FILES[name].content_hash}"
 
 

@@ -1,5 +1,5 @@
 // Draws each <figure class="chart" data-chart="URL of stats as JSON" data-unit="opens or views"> with uPlot.
-// The event `reload` on a figure loads its data again. Errors become a message, and never reach the page.
+// The event `reload` on a figure loads its data again. Errors are shown as a message, and never break the page.
 (function () {
   "use strict";
 
