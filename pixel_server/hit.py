@@ -13,7 +13,7 @@ EMAIL, WEB = "o", "p"
 """Kinds of hits: of a mail pixel, and of a web pixel."""
 
 MAX_AGENT, MAX_URL, MAX_LANGUAGE, MAX_SIGNAL = 512, 2048, 128, 64
-"""Largest number of bytes that are recorded of a text that a stranger chooses. The rest is cut off."""
+"""Largest number of bytes recorded of each text that a stranger chooses. The rest is cut off."""
 PURPOSES = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
 """Headers by which a browser says that it prefetches."""
 

@@ -101,7 +101,7 @@ def _add_to_record(sums: Sums, hit: Hit, part: int, judged: Verdict, delay: int,
     flags = recipient_record.TOP if part == TOP else recipient_record.BOTTOM if part == BOTTOM else 0
     if part == BOTTOM and judged.verdict in ELIGIBLE:
         flags |= recipient_record.SEEN
-    if judged.hides:
+    if judged.hides_reading:
         flags |= recipient_record.HIDES_READING
     if is_open:
         record = recipient_record.from_open(hit.time // 1000, flags, judged.verdict, delay)

@@ -31,10 +31,11 @@ _OTHER_REFERRER = "\n"
 class Verdict(msgspec.Struct, frozen=True, eq=False):
     """The verdict on a hit.
 
-    rule: the id of the rule. hides: the recipient's client loads all images by itself, and so hides whether
-    the mail is read. trace: the kind of trace (`burst_window`) that the hit leaves for the search for bursts,
-    or None if it leaves no trace. labels: the labels (`counters.labels`) under which an open by a person or
-    proxy is counted. A proxy's open has no device label, because the device is not the reader's.
+    rule: the id of the rule. hides_reading: whether the recipient's client loads all images by itself, and so
+    hides whether the mail is read. trace: the kind of trace (`burst_window`) that the hit leaves for the
+    search for bursts, or None if it leaves no trace. labels: the labels (`counters.labels`) under which an
+    open by a person or proxy is counted. A proxy's open has no device label, because the device is not the
+    reader's.
 
     Equal verdicts are the same object, so that the roll-up can count hits by the identity of their verdict,
     which is fast.
@@ -42,7 +43,7 @@ class Verdict(msgspec.Struct, frozen=True, eq=False):
 
     verdict: Class
     rule: str
-    hides: bool = False
+    hides_reading: bool = False
     trace: int | None = None
     labels: tuple[str, ...] = ()
 
@@ -123,12 +124,17 @@ class Rules:
         return self._unique("unknown", NO_RULE, False, burst_window.UNKNOWN if self.burst_rule else None, ())
 
     def _unique(
-        self, verdict: Class, rule: str, hides: bool, trace: int | None, labels_of_open: tuple[str, ...]
+        self,
+        verdict: Class,
+        rule: str,
+        hides_reading: bool,
+        trace: int | None,
+        labels_of_open: tuple[str, ...],
     ) -> Verdict:
         """Returns the only Verdict object of this rule with these labels."""
         key = (rule, labels_of_open)
         if key not in self._unique_verdicts:
-            self._unique_verdicts[key] = Verdict(verdict, rule, hides, trace, labels_of_open)
+            self._unique_verdicts[key] = Verdict(verdict, rule, hides_reading, trace, labels_of_open)
         return self._unique_verdicts[key]
 
     def _trace(self, rule: Rule) -> int | None:

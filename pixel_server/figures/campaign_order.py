@@ -29,7 +29,7 @@ SORTS = ("name", "created", "last_hit", "rate", "uniques")
 FRESH_SECONDS, MAX_AGE_SECONDS = 3.0, 60.0
 """Seconds after which an order is read anew in the background, and after which it is not used any more."""
 BATCH = 250
-"""Campaigns read by one command, and handled in one turn of the event loop: 2 ms of Redis, 5 ms of Python."""
+"""Number of campaigns read by one command, and handled in one turn of the event loop: 5 ms of Python."""
 
 
 class Entry(NamedTuple):

@@ -11,7 +11,7 @@ from pixel_server.figures import open_rate
 CampaignStats = tuple[Campaign, dict[str, Any]]
 """A campaign, and what `stats.read` returned for it."""
 Counts = Callable[[CampaignStats], tuple[int, int] | None]
-"""Returns (successes, trials) of a campaign, or None if they are not known."""
+"""Function that returns (successes, trials) of a campaign, or None if they are not known."""
 
 
 def side_by_side(campaigns: Sequence[CampaignStats]) -> list[dict[str, Any]]:

@@ -3,12 +3,12 @@
 A day of the campaign's zone is published an hour after its end, if all its hits are counted by then, and if
 it has at least `min_cell` visits (mail: opens). Every total is a sum of published days. So the difference of
 two answers is a sum of published days too, and a withheld figure cannot be computed from answers. Breakdowns
-and the open rate are sums of other units (see `shared_breakdowns`, `shared_open_rate`), chosen so that what
-they add to the days shown is never small. Two things are not prevented: late hits, from a spool, change a
-published day; and a client that sends hits can make a cell as large as it likes. The rules for cells follow
-from this. A cell has the counts of one name.
+and the open rate are sums of other units (see `shared_breakdowns`, `shared_open_rate`). Their units are such
+that the difference from the days shown is never small. Two things are not prevented: late hits, from a spool,
+change a published day; and a client that sends hits can make a cell as large as it likes. The rules for cells
+follow from this. A cell has the counts of one name.
 
-- Cells below `min_cell` go into `(other)`. If few visits of the week are in no cell, they go there too.
+- Cells below `min_cell` go into `(other)`. So do visits of the week that are in no cell, if they are few.
 - If a figure is part of another figure, neither the part nor the rest of the other figure may be small.
 - No dimension may reveal what another withholds. The kind of a referrer follows from its host, so kinds are
   summed from published hosts. Many systems and browsers imply a device, and a page nearly implies an entry

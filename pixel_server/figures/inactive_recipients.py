@@ -16,7 +16,7 @@ from pixel_server.times import DAY, iso_ms
 FIELDS = ("key", "recipient", "name", "campaigns", "last_open_person")
 
 Key = Callable[[int, str, int], str]
-"""Returns the key of a campaign's hash. Arguments: shard, campaign, bucket."""
+"""Function that returns the key of a campaign's hash. Its parameters are shard, campaign and bucket."""
 
 
 class Source(NamedTuple):

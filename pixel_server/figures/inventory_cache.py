@@ -15,7 +15,7 @@ FRESH_SECONDS = 60
 """Seconds for which an inventory is used. Making a new inventory reads the whole store."""
 
 CountSpool = Callable[[], tuple[int, int | None]]
-"""Returns (number of hits in the spool, time of the oldest hit in ms or None)."""
+"""Function that returns (number of hits in the spool, time of the oldest hit in ms or None)."""
 
 
 class Snapshot(NamedTuple):

@@ -9,9 +9,9 @@ Protection fetches the images of a mail by machine, whether the mail is read or 
 users read. Recipients with such a fetch are hidden; all others are visible.
 
     low       recipients with an open by a person or proxy / delivered: they read, except machines in disguise
-    high      (recipients with any open + anonymous opens) / delivered, at most 1: no more than these read
+    high      (recipients with any open + anonymous opens) / delivered, at most 1: all others did not read
     estimate  (visible openers + hidden * p) / delivered, where p = visible openers / visible; at least low
-    interval  contains the true share of delivered who read 95 times in 100
+    interval  contains the true share of readers among the delivered, in 95 of 100 campaigns
 
 A worked example. 100 mails are delivered, 60 recipients are hidden. Of the 40 visible, 10 read. Of the
 hidden, 3 read in another client too. 2 more mails were opened by a scanner alone. Then low = 13/100 = 0.13,
@@ -164,7 +164,7 @@ def _score(share: float, n: float, confidence: float) -> tuple[float, float]:
 def compare_rates(a: tuple[int, int], b: tuple[int, int]) -> Difference | None:
     """Returns how two rates, each (successes, n), differ, and whether by more than chance.
 
-    Returns None if an n is 0. A difference is significant if the p-value is below 0.05. At the edge, test and
+    Returns None if an n is 0. A difference is significant if the p-value is below 0.05. Near 0.05, test and
     interval may disagree; both are shown. The interval is method 10 of R. G. Newcombe, Statistics in Medicine
     17 (1998), 873-890. The p-value is twice the smaller tail of Fisher's exact test, in which the observed
     table counts half. It suits small and large numbers (Lydersen, Fagerland, Laake, Statistics in Medicine 28

@@ -1,6 +1,6 @@
 """Checks a mail before it is sent: is its pixel right, and will mail programs load it? Pure.
 
-The warnings about filter lists follow EasyPrivacy's general rules, those for all sites.
+The warnings about filter lists follow EasyPrivacy's general rules, which apply to all sites.
 """
 
 from __future__ import annotations
