@@ -2,7 +2,7 @@
 
 There are two lists: `data/referrers.txt`, made from a public list by `data/make_referrers.py`, and
 `data/referrers-added.txt`, which overrides the first. A line is a host and its kind: `bing.com search`. The
-line also holds for all subdomains that have no line of their own, except sign-in pages and consoles
+line also holds for all subdomains that have no line of their own, except sign-in pages, consoles and manuals
 (`SERVICE_LABELS`). `*.yahoo.com website` holds for the subdomains only. A final `.*` stands for every ending
 with which an earlier line lists the domain: after a line for `google.de`, the line `*.google.* website` holds
 for the subdomains of `google.de` too. The lists are read at the first call.
@@ -24,10 +24,12 @@ SERVICE_LABELS = frozenset(
     (
         *("account", "accounts", "admin", "ads", "adsmanager", "api", "auth", "console", "dashboard", "dev"),
         *("developer", "developers", "login", "myaccount", "oauth", "passport", "platform", "signin", "sso"),
-        *("status", "support"),
+        *("about", "blog", "business", "careers", "docs", "help", "investor", "investors", "jobs", "learn"),
+        *("learning", "legal", "newsroom", "partner", "partners", "press", "privacy", "seller", "shop"),
+        *("status", "store", "support"),
     )
 )
-"""Labels of hosts where people sign in or manage something: `ads.tiktok.com` is not a social site."""
+"""Labels of hosts where people sign in, manage or look up something: `ads.tiktok.com` is not a social site."""
 MAX_CACHED = 4096
 """Largest number of hosts in the cache. As hosts have a maximum length, the cache stays under 2 MB."""
 _MAX_HOST_LENGTH = 253
