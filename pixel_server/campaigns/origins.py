@@ -5,17 +5,25 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 
 _PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
-PATTERN = rf"^(https?://(\*\.)?|\*\.)[a-z0-9_-]([a-z0-9_.-]{{0,250}}[a-z0-9_-])?(:({_PORT}))?$"
+_BYTE = "25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9]"
+_NAME = "([a-z0-9_-]{1,30}[.]){0,7}[a-z_-][a-z0-9_-]{0,30}"
+PATTERN = rf"^((https?://)?[*][.]{_NAME}|https?://({_NAME}|(({_BYTE})[.]){{3}}({_BYTE})))(:({_PORT}))?$"
 """Pattern of the usual spelling, for documents. `normalise` accepts more spellings, and IPv6 addresses."""
 _SCHEMES = {"http": "80", "https": "443"}
 """Default port of each scheme."""
+_SCHEME_OF_PORT = {port: scheme for scheme, port in _SCHEMES.items()}
 _match_origin = re.compile(
     r"(?:(https?)://)?(\*\.)?(?:\[([0-9a-f:.]{2,45})\]|([^\s/?#@\\:\[\]*]{1,253}))(?::([0-9]{1,5}))?/?", re.I
 ).fullmatch
-_is_host = re.compile(r"[a-z0-9_.-]{1,253}").fullmatch
+_is_host = re.compile(r"([a-z0-9_-]+\.)*[a-z0-9_-]+\.?").fullmatch
+_MAX_HOST_LENGTH = 253
+_ends_in_number = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?").fullmatch
+"""Matches hosts that browsers read as IPv4 addresses (https://url.spec.whatwg.org/#ends-in-a-number-checker)."""
+_remove_ignored = re.compile(r"[\u00ad\u200b\u200e\u200f\u2060\ufe00-\ufe0f\ufeff]").sub
+"""Removes characters that nobody sees and that come along when a name is copied (ignored by UTS 46)."""
 
 
 def normalise(text: str) -> str:
@@ -23,16 +31,24 @@ def normalise(text: str) -> str:
     `"HTTPS://Bücher.example:443/"`.
 
     `https://*.example.org` stands for the subdomains of `example.org`, and `*.example.org` for their pages
-    over HTTP too. Raises ValueError if the text is not an origin.
+    over HTTP too. `*.example.org:443` becomes `https://*.example.org`, because browsers leave out a default
+    port. Raises ValueError if the text is not an origin.
     """
-    match = _match_origin(text.strip())
+    match = _match_origin(_remove_ignored("", text).strip())
     if match is None:
         raise ValueError("must be an origin, as https://www.example.org")
     scheme, wildcard, address, name, port = match.groups(default="")
-    scheme, port = scheme.lower(), port.lstrip("0")
-    host = _ip_host(address) if address else _ascii(name)
-    if not host or (wildcard and address) or not (scheme or wildcard) or int(port or 0) > 65_535:
+    host = _ip_host(address) if address else _named_host(name)
+    is_address = address or _ends_in_number(host)
+    if (
+        not host
+        or (wildcard and is_address)
+        or not (scheme or wildcard)
+        or (port and not 0 < int(port) < 65_536)
+    ):
         raise ValueError("must be an origin, as https://www.example.org")
+    port = port.lstrip("0")
+    scheme = scheme.lower() or _SCHEME_OF_PORT.get(port, "")
     start = f"{scheme}://" if scheme else ""
     return start + wildcard + host + (f":{port}" if port and port != _SCHEMES.get(scheme) else "")
 
@@ -67,13 +83,20 @@ def _ip_host(address: str) -> str:
         return ""
 
 
-def _ascii(name: str) -> str:
+def _named_host(name: str) -> str:
     """Returns a host name in lower case, with labels beyond ASCII in Punycode (RFC 5891).
 
-    Returns "" if the text is not a host name.
+    Returns "" if the text is not a host name or an IPv4 address: browsers read `127.1` as another address.
     """
     labels = unicodedata.normalize("NFKC", name.lower()).replace("\u3002", ".").split(".")
     host = ".".join(
         label if label.isascii() else "xn--" + label.encode("punycode").decode() for label in labels
     )
-    return host if _is_host(host) and host.strip(".") else ""
+    if len(host) > _MAX_HOST_LENGTH or not _is_host(host):
+        return ""
+    if not _ends_in_number(host):
+        return host
+    try:
+        return str(IPv4Address(host.removesuffix(".")))
+    except ValueError:
+        return ""

@@ -29,7 +29,7 @@ SERVICE_LABELS = frozenset(
         *("status", "store", "support"),
     )
 )
-"""Labels of hosts where people sign in, manage or look up something: `ads.tiktok.com` is not a social site."""
+"""Labels of hosts where people sign in, manage or look up things: `ads.tiktok.com` is not a social site."""
 MAX_CACHED = 4096
 """Largest number of hosts in the cache. As hosts have a maximum length, the cache stays under 2 MB."""
 _MAX_HOST_LENGTH = 253

@@ -31,6 +31,12 @@ from pixel_server.settings import Settings
         ("https://*.Example.org:443", "https://*.example.org"),
         ("*.example.org", "*.example.org"),
         ("*.example.org:8443", "*.example.org:8443"),
+        ("*.example.org:443", "https://*.example.org"),
+        ("*.example.org:080", "http://*.example.org"),
+        ("http://127.0.0.1:3000", "http://127.0.0.1:3000"),
+        ("http://192.0.2.1.", "http://192.0.2.1"),
+        ("https://\ufeffexam\u00adple.org\u200b", "https://example.org"),
+        ("https://example.org:443\u200b", "https://example.org"),
     ],
 )
 def test_normalise_origin_is_as_a_browser_sends_it(text: str, origin: str):
@@ -64,6 +70,8 @@ def test_normalise_origin_is_as_a_browser_sends_it(text: str, origin: str):
             "https://a.example; script-src *",
             "https://.",
         ),
+        *("https://.example.org", "https://example..org", "https://example.org:0", "https://*.192.0.2.1"),
+        *("http://127.1", "http://0x7f.1", "http://192.0.2.010", "http://2130706433", "http://192.0.2.256"),
         *("http://*.[::1]", "http://[::g]", "http://[::1", "https://a.example\nhttps://b.example"),
     ],
 )
