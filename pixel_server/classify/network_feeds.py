@@ -1,4 +1,4 @@
-"""Refreshes the lists of networks that the networks' owners publish. Knows their addresses and formats.
+"""Refreshes the lists of networks that the networks' owners publish, from the addresses in PUBLISHED.
 
 A list is refreshed whole or not at all: the new list is read and checked before its file replaces the old
 file. If anything is wrong with the new list, the old list stays, and the error is one line.

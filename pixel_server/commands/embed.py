@@ -171,19 +171,19 @@ def _embed_list(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise Failure(f"{out} exists, and is not empty")
-    count = 0
+    mail_count = 0
 
     def write_mails(recipients: Sequence[str]) -> list[tuple[str, str]]:
         count_mails(recipients)
         return [write_mail(recipient) for recipient in recipients]
 
     def write_mail(recipient: str) -> tuple[str, str]:
-        nonlocal count
-        name = f"{count // MAILS_PER_DIRECTORY:04}/{count:07}.{kind}"
+        nonlocal mail_count
+        name = f"{mail_count // MAILS_PER_DIRECTORY:04}/{mail_count:07}.{kind}"
         changed = make_mail(recipient)
-        if not count:  # the warnings are the same for every mail
+        if not mail_count:  # the warnings are the same for every mail
             _warn_sender(changed)
-        count += 1
+        mail_count += 1
         path = draft / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(changed.raw)

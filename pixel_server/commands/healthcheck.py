@@ -62,12 +62,12 @@ def find_main(words: list[str], port_set: str) -> Main:
 
     If no command of this program is among the words, the process counts as a web process.
     """
-    begins = [
+    command_positions = [
         number + 1
         for number, word in enumerate(words[:-1])
         if Path(word).name in ("pixel-server", "pixel_server") and words[number + 1] in _COMMANDS
     ]
-    rest = words[begins[0] :] if begins else []
+    rest = words[command_positions[0] :] if command_positions else []
     port = port_set
     for number, word in enumerate(rest):
         if word == "--port" and number + 1 < len(rest):

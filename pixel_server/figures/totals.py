@@ -186,5 +186,8 @@ def queue_as_of(pipe: Pipeline, shards: int) -> None:
 
 
 def as_of(answers: list[Any]) -> int:
-    """Returns an instant in ms. Sums read afterwards include every hit that reached the stream before it."""
+    """Returns an instant in ms since 1970. answers: the answers to `queue_as_of`.
+
+    Sums read after these answers include every hit that reached the stream before this instant.
+    """
     return int(min(answers))
