@@ -27,7 +27,7 @@ from pixel_server.counters import (
 )
 from pixel_server.counters.burst_window import Trace
 from pixel_server.counters.recipient_record import RecipientRecord
-from pixel_server.counters.visits import Seen, Visit
+from pixel_server.counters.visits import RecentView, Visit
 from pixel_server.hit import Hit
 from pixel_server.recipients import lists
 from pixel_server.verdicts import CLASSES
@@ -138,7 +138,7 @@ VISIT_FIELDS = {
     "days": {"20260921": 4},
     "views": 4,
     "length_bin": 57,
-    "seen": [Seen(view=b"the view", at=1100, time_bin=31, is_reported=True)],
+    "recent_views": [RecentView(view=b"the view", at=1100, time_bin=31, is_reported=True)],
     "aliases": [b"alias"],
     "is_new_or_returning_counted": True,
     "more_source": ("term", "content"),

@@ -21,11 +21,11 @@ from pixel_server.counters import histogram, labels, series, visits
 from pixel_server.counters.visits import (
     KEPT_MS,
     MAX_ALIASES,
-    MAX_SEEN,
+    MAX_RECENT_VIEWS,
     MAX_VISIT_MS,
     PAUSE_MS,
     Entry,
-    Seen,
+    RecentView,
     Visit,
 )
 from pixel_server.counters.web_breakdown import NONE
@@ -214,7 +214,7 @@ def _add(under_way: VisitsUnderWay, view: View, newest_ms: int) -> None:
         if current is not None:
             _report(under_way, *current, view)
         return
-    if current is not None and view.id and any(seen.view == view.id for seen in current[1].seen):
+    if current is not None and view.id and any(recent.view == view.id for recent in current[1].recent_views):
         return  # the same beacon again
     if current is not None and _is_new_source(current[1], view):
         current = None
@@ -270,7 +270,7 @@ def _begin(under_way: VisitsUnderWay, view: View) -> tuple[bytes, Visit] | None:
         days={day: 1},
         views=1,
         length_bin=0,
-        seen=[Seen(view.id, view.time_ms)],
+        recent_views=[RecentView(view.id, view.time_ms)],
         aliases=[],
     )
     cell = sums.cell(view.start)
@@ -304,13 +304,13 @@ def _continue(under_way: VisitsUnderWay, visit_field: bytes, visit: Visit, view:
     sums.web_counts_of(day).exits[visit.exit][0] += 1
     visit.days[day] = visit.days.get(day, 0) + 1
     visit.views += 1
-    before = visit.seen[-1]
+    before = visit.recent_views[-1]
     if not before.is_reported and not before.time_bin and view.time_ms > before.at:
         _count_page_time(sums, before, histogram.span_bin(view.time_ms - before.at))
     if not before.view:
-        visit.seen.pop()  # a view without an id cannot be recognised again
-    visit.seen.append(Seen(view.id, view.time_ms))
-    del visit.seen[:-MAX_SEEN]
+        visit.recent_views.pop()  # a view without an id cannot be recognised again
+    visit.recent_views.append(RecentView(view.id, view.time_ms))
+    del visit.recent_views[:-MAX_RECENT_VIEWS]
     _prolong(sums, visit, view.time_ms)
     under_way.touch(visit_field, visit)
     _add_aliases(under_way, visit_field, visit, view)
@@ -334,13 +334,13 @@ def _report(under_way: VisitsUnderWay, visit_field: bytes, visit: Visit, view: V
 
     A report replaces a time that was not reported, or that was shorter.
     """
-    for seen in visit.seen:
-        if seen.view == view.id and view.id:
-            spent_ms = min(view.spent_ms, max(0, view.time_ms - seen.at) + REPORT_SLACK_MS)
+    for recent in visit.recent_views:
+        if recent.view == view.id and view.id:
+            spent_ms = min(view.spent_ms, max(0, view.time_ms - recent.at) + REPORT_SLACK_MS)
             time_bin = histogram.span_bin(spent_ms)
-            if not seen.is_reported or time_bin > seen.time_bin:
-                _count_page_time(view.sums, seen, time_bin)
-                seen.is_reported = True
+            if not recent.is_reported or time_bin > recent.time_bin:
+                _count_page_time(view.sums, recent, time_bin)
+                recent.is_reported = True
                 _prolong(view.sums, visit, view.time_ms)
             _count_new_or_returning(visit, view, is_new=view.visit_number == 1)
             under_way.touch(visit_field, visit)
@@ -368,9 +368,9 @@ def _prolong(sums: Sums, visit: Visit, time_ms: int) -> None:
         visit.length_bin = length_bin
 
 
-def _count_page_time(sums: Sums, seen: Seen, time_bin: int) -> None:
-    _move_bin(sums, seen.at, labels.PAGE, seen.time_bin, time_bin)
-    seen.time_bin = time_bin
+def _count_page_time(sums: Sums, recent: RecentView, time_bin: int) -> None:
+    _move_bin(sums, recent.at, labels.PAGE, recent.time_bin, time_bin)
+    recent.time_bin = time_bin
 
 
 def _move_bin(sums: Sums, time_ms: int, letter: str, before: int, after: int) -> None:

@@ -39,8 +39,8 @@ MAX_VISITS = 32_000
 """Largest number of visits of a shard. A campaign begins a visit only while the visits under way of this
 campaign are fewer than the free places. So one campaign alone can take half of the places, two campaigns a
 third each, and no campaign takes all."""
-MAX_SEEN = 24
-"""Largest number of views kept in a visit, to recognise them by their ids when they report their time."""
+MAX_RECENT_VIEWS = 24
+"""Largest number of views kept in a visit, so that a report of time on a page finds its view by id."""
 MAX_ALIASES = 8
 MAX_BYTES = 4500
 """Largest number of bytes of Redis that a visit takes, with the longest names, all views and all aliases."""
@@ -48,7 +48,7 @@ MAX_BYTES = 4500
 _FIELDS_PER_COMMAND = 1000
 
 
-class Seen(msgspec.Struct, array_like=True, gc=False):
+class RecentView(msgspec.Struct, array_like=True, gc=False):
     """A view of a visit. view: id of the view. at: ms since 1970. time_bin: bin (`histogram.span_bin`) in
     which the time on the page is counted, or 0. is_reported: whether `p.js` has reported that time.
 
@@ -67,7 +67,7 @@ class Visit(msgspec.Struct, array_like=True):
     start, last: ms since 1970 of the first and the last hit. entry, exit: pages. exit_at: ms since 1970 at
     which the exit page was viewed. source, more_source: the first four and the last two fields of
     `web_breakdown.Source`. days: views by local day (`"20250610"`). length_bin: bin (`histogram.span_bin`) in
-    which the visit's length is counted, or 0. seen: its last views. aliases: fields of its aliases.
+    which the visit's length is counted, or 0. recent_views: its last views. aliases: fields of its aliases.
     is_new_or_returning_counted: whether the visit has been counted as new or returning.
 
     Append only: stored visits are read by the position of each field. Add a field at the end, with a default.
@@ -83,7 +83,7 @@ class Visit(msgspec.Struct, array_like=True):
     days: dict[str, int]
     views: int = 0
     length_bin: int = 0
-    seen: list[Seen] = []
+    recent_views: list[RecentView] = []
     aliases: list[bytes] = []
     is_new_or_returning_counted: bool = False
     more_source: tuple[str, str] = (NONE, NONE)

@@ -411,7 +411,7 @@ def test_visit_largest_stays_within_its_bound(make_site, client):
     assert 2000 < size <= visits.MAX_BYTES, f"{size} bytes"
     entries = read(client, lambda pipe: visits.read_entries(pipe, 0, client.hkeys(keys.visits(0)))).values()
     (visit,) = [entry for entry in entries if isinstance(entry, visits.Visit)]
-    assert (len(visit.seen), len(visit.aliases)) == (visits.MAX_SEEN, visits.MAX_ALIASES)
+    assert (len(visit.recent_views), len(visit.aliases)) == (visits.MAX_RECENT_VIEWS, visits.MAX_ALIASES)
     site.view("2025-06-10T09:01:30Z", "b", visitor=b"id000059", visits=1)
     assert site.count()["visits"] == 1, "the newest cookie leads to the visit"
 
