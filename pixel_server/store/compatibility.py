@@ -172,7 +172,7 @@ async def _claim(store: AsyncRedis, shards: int, secrets: Secrets, mark: StoreMa
         )
     known_signers = {name.decode() for name in await store.smembers(keys.SIGNERS)}
     if known_signers and not known_signers & set(signers):
-        raise StoreError("knows none of these signing keys: keep an old key in PIXEL_SECRET, behind the new")
+        raise StoreError("knows none of these signing keys: keep an old key in PIXEL_SECRET, after the new")
     if not known_signers.issuperset(signers):
         await store.sadd(keys.SIGNERS, *signers)
     if mark is not None:

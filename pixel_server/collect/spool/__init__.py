@@ -30,10 +30,10 @@ directory. Only then are the batches acknowledged: their hits may be answered 2x
 segment is sealed and cut back to its acknowledged bytes (removed, if it has none). Until this cut is on disk,
 the spool accepts nothing more, and the writer drains only the acknowledged bytes of this segment. Otherwise a
 part of the failed group could be drained. When the group is appended again, batches that this part has
-overtaken would count as repeats and be lost. A writer that dies before the cut may leave a group behind that
-was never acknowledged. So a group that failed is appended again unchanged or not at all, and its sequence
-numbers are never used for other hits. A repeat is harmless, as Redis accepts each (producer, shard, sequence)
-once.
+overtaken would count as repeats and be lost. A writer that dies before the cut may leave in its segment a
+group that was never acknowledged. So a group that failed is appended again unchanged or not at all, and its
+sequence numbers are never used for other hits. A repeat is harmless, as Redis accepts each (producer, shard,
+sequence) once.
 
 Draining. A writer drains its own sealed segments. Any process drains segments of a writer whose lock is
 free, and holds that lock meanwhile. So processes that share a directory never drain the same segment. The
@@ -57,8 +57,8 @@ Damage: any other bytes that are not a good record. The bytes up to the next goo
 set aside whole, logged and counted; all other records are kept. A damaged head of a segment costs no record.
 Blocks that a crash left empty at the end look like damage, too.
 
-Later formats. The places of magic ("PXSPOOL\\n"), format and checksum never change, nor does a record's head,
-nor the first byte of its payload. The formats of segment and payload also rise when `hit.FORMAT` rises. A
+Later formats. These never change: the places of magic ("PXSPOOL\\n"), format and checksum, a record's head,
+and the first byte of its payload. The formats of segment and payload also rise when `hit.FORMAT` rises. A
 segment or record of an unknown format stops the draining of its writer: everything from there on stays, is
 reported, and waits for a version that knows the format.
 
