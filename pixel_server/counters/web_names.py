@@ -45,8 +45,10 @@ _replace_unprintable = re.compile(
 _match_language = re.compile(r"\s*([A-Za-z]{2,3})(?![A-Za-z])").match
 _INDEX_NAMES = ("index.html", "index.htm", "index.php")
 _split_query = re.compile(r"[&?]").split
-_is_off_the_web = re.compile(r"(?!https?:)[a-z][a-z0-9+.-]*:", re.I).match
+_is_off_the_web = re.compile(r"[\x00-\x20]*(?!https?:)[a-z][a-z0-9+.-]*:", re.I).match
 """Matches URLs of other schemes: `file:`, `blob:`, `data:`, `about:`, schemes of apps and extensions."""
+_BLANKS = "".join(map(chr, range(0x21)))
+"""Characters that browsers remove around an address (https://url.spec.whatwg.org/#concept-basic-url-parser)."""
 _is_host = re.compile(r"[a-z0-9._~-]{1,253}|\[[0-9a-f:.]{2,45}\]").fullmatch
 
 
@@ -91,8 +93,8 @@ def _utm_fields(query: str, is_internal: bool) -> dict[str, str]:
     fields: dict[str, tuple[int, str]] = {}
     for pair in _split_query(query):  # a second `?` is a common mistake for `&`
         name, _, value = pair.partition("=")
-        if "%" in name:
-            name = unquote(name)
+        if "%" in name or "+" in name:
+            name = unquote_plus(name)
         field_and_rank = _PARAMETERS.get(name.strip().lower().rpartition("amp;")[2])
         if field_and_rank is None or not value or (is_internal and field_and_rank == _REF):
             continue
@@ -137,6 +139,9 @@ def _parts(url: str) -> tuple[str, str, str]:
 
     The host is in lower case, without `www.`, and OTHER if it cannot be a host.
     """
+    url = url.strip(_BLANKS)
+    if url.startswith("//"):
+        url = f"https:{url}"
     host, path = "", url
     scheme, mark, rest = url.partition("://")
     if mark and scheme.isascii() and scheme.replace("-", "").isalnum():
@@ -147,7 +152,7 @@ def _parts(url: str) -> tuple[str, str, str]:
         host, path = rest[:end], rest[end:] or "/"
         host = host.rpartition("@")[2].lower()
         host = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
-        if not _is_host(host):
+        if host and not _is_host(host):
             host = OTHER
         path = path if path.startswith("/") else "/" + path
     path, _, _ = path.partition("#")

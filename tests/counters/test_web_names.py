@@ -21,6 +21,8 @@ def test_clean_reserved_name_loses_its_brackets(given):
         ("https://site.example", "/"),
         ("https://site.example?q", "/"),
         ("/path?x", "/path"),
+        ("//site.example/a", "/a"),
+        (" https://site.example/a\n", "/a"),
         ("", "(unknown)"),
         ("javascript:alert(1)", "(unknown)"),
         ("about:blank", "(unknown)"),
@@ -69,6 +71,8 @@ def test_page_folded_is_without_slash_and_index(path, page):
         ),
         ("https://a.example/?utm_source=", "", ("(none)",)),
         ("file:///home/jane/a.html?utm_source=x", "", ("(none)",)),
+        ("https://a.example/", "file:///home/jane/a.html", ("(none)",)),
+        ("https://a.example/", "//b.example/x", ("b.example",)),
         ("", "android-app://com.google.android.gm/", ("com.google.android.gm",)),
     ],
 )
@@ -83,6 +87,7 @@ def test_source_returns_referrer_and_utm_fields(url, referrer, source):
         ("x=1&amp;utm_source=brief&amp;amp;utm_medium=mail", {"utm_source": "brief", "utm_medium": "mail"}),
         ("x=1&amp%3Butm_source=brief", {"utm_source": "brief"}),
         ("utm%5Fsource=brief&utm%5fmedium=mail", {"utm_source": "brief", "utm_medium": "mail"}),
+        ("+utm_source=brief&%20utm_medium=mail", {"utm_source": "brief", "utm_medium": "mail"}),
         ("id=3?utm_source=brief", {"utm_source": "brief"}),
         (
             "utm_source=a&utm_source=b&utm_campaign=c" + "&x=1" * 150 + "&utm_medium=d",
@@ -118,6 +123,8 @@ def test_source_ref_of_a_page_of_the_same_site_is_not_a_source():
     [
         "file:///C:/Users/Jane%20Doe/page.html",
         "FILE:///home/jane/a.html",
+        " file:///home/jane/a.html",
+        "\x00file:///home/jane/a.html",
         "file:/home/jane/a.html",
         "C:\\Users\\Jane\\a.html",
         "blob:https://site.example/0123",
