@@ -104,7 +104,7 @@ def _counting(campaign: str, sent_at: int | None) -> Iterator[CountSent]:
         pipe = probe.pipeline(transaction=False)
         pipe.hget(keys.STORE, "recipient")
         if pipe.execute() != [secrets.fingerprints()[0].encode()]:
-            raise StoreError("this Redis is not that of a server with these secrets")
+            raise StoreError("this Redis belongs to a server with other secrets")
     with asyncio.Runner() as runner:
         store = client.connect_async(url, timeout=10.0)
         try:

@@ -135,7 +135,7 @@ async def _read_mails(
 async def _read_last_opens(
     store: AsyncRedis, sources: Sequence[Source], mails: Mapping[int, Mapping[bytes, int]]
 ) -> dict[bytes, int]:
-    """Returns the time (s) of the last open by a person, by recipient. Leaves out recipients without one."""
+    """Returns the time (s) of the last open by a person, for each recipient who has such an open."""
     used = await _sources_with(store, keys.people, sources, mails)
     pipe = store.pipeline(transaction=False)
     reads = [(place, source, list(counts)) for place, counts in mails.items() for source in used]

@@ -19,7 +19,7 @@ high = (10 + 60 + 2)/100 = 0.72, p = 10/40 = 0.25 and estimate = (10 + 60 * 0.25
 equals p unless low is greater. Hidden recipients do not move the estimate, but only widen its interval, here
 to 0.16..0.37.
 
-**The estimate assumes that hidden recipients read as often as visible ones.** The data cannot confirm this.
+**The estimate assumes that hidden and visible recipients read equally often.** The data cannot confirm this.
 If hidden recipients read at a rate of q, the estimate is wrong by (q - p) * hidden/delivered, and the
 interval does not cover that error. Two more assumptions: a visible recipient with only scanner or unknown
 opens did not read (only high counts such a recipient), and Apple fetched all mails. Apple may wait for Wi-Fi

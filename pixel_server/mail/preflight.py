@@ -154,7 +154,7 @@ def _check_owner(pixel: Pixel, expected: Expected) -> list[Finding]:
 
 
 def _check_branches(unquoted: list[Pixel]) -> list[Finding]:
-    """Checks pixels in the branches of a template's condition. Returns [] if no pixel is in one."""
+    """Checks pixels in the branches of a template's condition. Returns [] if no pixel is in a branch."""
     if not any(pixel.around.branches for pixel in unquoted):
         return []
     branches = {pixel.around.branches for pixel in unquoted}

@@ -174,7 +174,7 @@ class WithdrawnSet:
                 return None
 
     def restore(self, data: Path) -> None:
-        """Reads the file in the data directory, unless Redis has been read."""
+        """Reads the file in the data directory. Does nothing if Redis has been read already."""
         if not self.loaded:
             for mark, value in withdrawals_file.read_file(data):
                 self._learn_mark(mark, may_be_withdrawn(value))
