@@ -81,7 +81,7 @@ class CampaignCache:
         self.unreadable: set[str] = set()
         self._saved: _File | None = None
         self._seen_version = b""
-        self.loaded = False
+        self.has_loaded = False
         self.kinds: dict[str, Kind] = {}
         self.gone: set[str] = set()
         self.rules: dict[str, Rule] = {}
@@ -154,14 +154,14 @@ class CampaignCache:
         self._seen_version = version
         self.kinds, self.rules, self.web, self.gone = loaded.kinds, loaded.rules, loaded.web, deleted
         self.unreadable = loaded.unreadable
-        self.loaded = True
+        self.has_loaded = True
 
     async def refresh(self) -> None:
         """Reads the changes since the last call, or all campaigns if the log has dropped some changes.
 
         Raises StoreEmptiedError, and changes nothing, if Redis holds another store.
         """
-        if not self.loaded:
+        if not self.has_loaded:
             return await self.load()
         pipe = self._store.pipeline(transaction=False)
         change_log.queue_read(pipe, self._seen_version)
@@ -216,7 +216,7 @@ class CampaignCache:
     def restore(self, path: Path) -> None:
         """Fills the cache from the file that `save` wrote, if it exists and Redis has not been read."""
         self.read_saved(path)
-        if (file := self._saved) is not None and not self.loaded:
+        if (file := self._saved) is not None and not self.has_loaded:
             self.kinds, self.gone, self.rules, self.web = (
                 dict(file.kinds),
                 set(file.gone),
@@ -231,7 +231,7 @@ class CampaignCache:
         async def save_changes() -> None:
             nonlocal saved
             current = (len(self.kinds), len(self.gone), dict(self.rules), dict(self.web))
-            if path is not None and self.loaded and current != saved:
+            if path is not None and self.has_loaded and current != saved:
                 saved = current
                 try:
                     await asyncio.to_thread(self.save, path)

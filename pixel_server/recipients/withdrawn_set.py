@@ -56,7 +56,7 @@ class WithdrawnSet:
         self._mark_of = secrets.withdrawal_mark
         self._hash = secrets.withdrawal_hash()
         self._last_change = "0-0"
-        self.loaded = False
+        self.has_loaded = False
         self._clear()
 
     def _clear(self) -> None:
@@ -136,14 +136,14 @@ class WithdrawnSet:
             )
         # `refresh` will read the changes made meanwhile: they come after `last_change` in the stream.
         self._parts, self._bits = fresh._parts, fresh._bits
-        self._last_change, self.loaded, self.unreadable = last_change, True, unreadable
+        self._last_change, self.has_loaded, self.unreadable = last_change, True, unreadable
 
     async def refresh(self) -> None:
         """Reads the changes since the last call, or all withdrawals if the stream has dropped some changes.
 
         Raises StoreEmptiedError, and changes nothing, if Redis holds another store.
         """
-        if not self.loaded or (self._file is not None and self._file.is_rewrite_due):
+        if not self.has_loaded or (self._file is not None and self._file.is_rewrite_due):
             return await self.load()
         while True:
             first = "-" if self._last_change == "0-0" else self._last_change
@@ -175,7 +175,7 @@ class WithdrawnSet:
 
     def restore(self, data: Path) -> None:
         """Reads the file in the data directory. Does nothing if Redis has been read already."""
-        if not self.loaded:
+        if not self.has_loaded:
             for mark, value in withdrawals_file.read_file(data):
                 self._learn_mark(mark, may_be_withdrawn(value))
 

@@ -66,9 +66,9 @@ def test_load_reads_campaigns_and_deleted_campaigns(run_story: Callable[[Story],
         await storage.create(client, new_campaign("mail", "Mail", "email"))
         await deletion.delete(client, "two", 4)
         cache = CampaignCache(client, Consent(Settings()))
-        assert not cache.loaded
+        assert not cache.has_loaded
         await cache.load()
-        assert cache.loaded
+        assert cache.has_loaded
         assert cache.kinds == {"one": "web", "three": "web", "mail": "email"}
         assert cache.gone == {"two"}
         assert [cache.is_web(name) for name in ("one", "two", "mail", "none")] == [
