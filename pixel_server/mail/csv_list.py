@@ -83,8 +83,8 @@ class CsvList:
                     return
                 self._is_below_broken_row = False
                 yield from self._fragments(in_doubt.fragments)
-                self._doubtful_until = unread.line + in_doubt.doubtful
-                self._is_quote_below = in_doubt.has_quote
+                self._doubtful_until = unread.line + max(in_doubt.doubtful, 1)
+                self._is_quote_below = in_doubt.has_quote and in_doubt.doubtful > 0
                 continue
             if unread.is_skipping or (len(data) > MAX_ROW_BYTES and data.find(dialect.newline) < 0):
                 too_long = unread.take_long_line()
@@ -108,6 +108,8 @@ class CsvList:
             raw = unread.take(row.next)[: row.ends[-1]]
             if not dialect.is_blank(raw):
                 yield self._parse(line, row, raw)
+            elif line <= self._doubtful_until:
+                self._doubt_line_below(line, raw)
 
     def _skip_marks(self) -> None:
         """Drops byte order marks, which stand before a row where lists were joined, and an LF after a CR."""
@@ -161,6 +163,7 @@ class CsvList:
             if recipient == self._column_in_header and raw.strip() == self.header.strip():
                 raise ValueError("is the header once more")
         except ValueError as error:
+            self._doubt_line_below(line, raw)
             return ListRow(line, last_line, b"", "", None, str(error))
         if _is_address(recipient):
             self._address_count += 1
@@ -175,6 +178,16 @@ class CsvList:
         if last_line > line and self._has_rows_inside(raw):
             self._warn(line, "a field in quotes has a line that looks like a row of the list")
         return ListRow(line, last_line, raw, recipient, self._name(row, codec))
+
+    def _doubt_line_below(self, line: int, raw: bytes) -> None:
+        """Doubts the line below a row that is left out, if that row is in doubt or has quotes."""
+        is_in_doubt, below = line <= self._doubtful_until, self._unread.line + 1
+        if below <= self._doubtful_until or not (is_in_doubt or b'"' in raw):
+            return
+        if not is_in_doubt:
+            self._broken_line = line
+        self._doubtful_until = below
+        self._is_quote_below = False
 
     def _fit(self, row: Row, raw: bytes) -> bytes:
         """Returns a row with as many fields as the header.
