@@ -197,6 +197,8 @@ _UTF_CODECS = {
 """Codec by the charset of a header, for HTML without a byte order mark. Programs read UTF-16 as
 little-endian (WHATWG Encoding Standard, 4.2), unlike RFC 2781. They do not read UTF-32."""
 _utf_16 = re.compile(rb"<\0[^\0]\0|(\0<\0[^\0])").match
+_GUESS_BYTES = 2000
+"""Number of first bytes by which UTF-16 without a mark is recognised."""
 
 
 def _encoding(html: bytes, charset: str) -> tuple[str, int]:
@@ -213,6 +215,8 @@ def _encoding(html: bytes, charset: str) -> tuple[str, int]:
     name = charset.strip().lower().replace("_", "-")
     if name in _UTF_CODECS:
         return _UTF_CODECS[name], 4 if "32" in name else 2
+    if utf_16 := _guess_utf_16(html[:_GUESS_BYTES]):
+        return utf_16, 2
     try:
         agrees_with_ascii = not name or "</body>".encode(name) == b"</body>"
     except (LookupError, UnicodeError):
@@ -220,6 +224,15 @@ def _encoding(html: bytes, charset: str) -> tuple[str, int]:
     if not agrees_with_ascii:
         raise EmbedError(f"its charset, {charset}, does not agree with ASCII")
     return "ascii", 1
+
+
+def _guess_utf_16(first: bytes) -> str:
+    """Returns the codec of UTF-16 by the zero bytes of its ASCII characters, or "" if it is not UTF-16."""
+    zeros = first[::2].count(0), first[1::2].count(0)
+    for codec, low, high in (("utf-16-le", *zeros), ("utf-16-be", *reversed(zeros))):
+        if high * 8 > len(first) and high > 8 * low:  # high bytes are zero in a quarter of the characters
+            return codec
+    return ""
 
 
 def _narrow(html: bytes, encoding: str, width: int) -> bytes:

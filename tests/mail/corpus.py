@@ -103,6 +103,8 @@ MAILS = (
     Mail("UTF-16 with its mark", b"<html><body>[TOP]<p>Hi</p>[END]</body></html>", "utf-16-le", b"\xff\xfe"),
     Mail("UTF-16 of the other end", b"<html><body>[TOP]<p>Hi</p>[END]</body></html>", "utf-16-be", b"\xfe\xff"),
     Mail("UTF-16 without mark", b"<html><body>[TOP]\r\n<!-- </body> -->[END]</body></html>", "utf-16-le"),
+    Mail("UTF-16 without mark, and a line first", b"\r\n<body>[TOP]Hi[END]</body>", "utf-16-le"),
+    Mail("UTF-16 of the other end, without mark or tag", b"[TOP]Hi <b>Zo\xc3\xab</b> \xe4\xbd\xa0[END]", "utf-16-be"),
     Mail("UTF-16 without body", b"<!DOCTYPE html>[TOP]<p>Hi</p>[END]", "utf-16-le", b"\xff\xfe"),
     Mail("UTF-32", b"<body>[TOP]Hi[END]</body>", "utf-32-le", b"\xff\xfe\0\0"),
     Mail("entities, right and wrong", b"<body>[TOP]&lt;/body&gt; &amp;&copy;&nosuch; AT&T &#0; &#x80;[END]</body>"),
