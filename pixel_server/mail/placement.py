@@ -228,11 +228,12 @@ def _encoding(html: bytes, charset: str) -> tuple[str, int]:
 
 def _guess_utf_16(first: bytes) -> str:
     """Returns the codec of UTF-16 by the zero bytes of its ASCII characters, or "" if it is not UTF-16."""
-    zeros = first[::2].count(0), first[1::2].count(0)
-    for codec, low, high in (("utf-16-le", *zeros), ("utf-16-be", *reversed(zeros))):
-        if high * 8 > len(first) and high > 8 * low:  # high bytes are zero in a quarter of the characters
-            return codec
-    return ""
+    even, odd = first[::2].count(0), first[1::2].count(0)
+    if 8 * max(even, odd) <= len(first):
+        return ""  # in UTF-16, one of both is zero in more than a quarter of the characters
+    if odd > 8 * even:
+        return "utf-16-le"
+    return "utf-16-be" if even > 8 * odd else ""
 
 
 def _narrow(html: bytes, encoding: str, width: int) -> bytes:
