@@ -9,6 +9,12 @@ _is_usual = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]+@[a-z0-9.-]+[a-z0-9]|[\w-]
 _invisible_categories = frozenset({"Cf", "Zl", "Zp", "Cn", "Co"})
 _joiners = "\u200c\u200d"
 """Characters that some scripts need between letters. They count as invisible too."""
+_is_blank_letter = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+).match
+"""Matches letters and marks that show nothing, such as the variation selector U+FE0F (Unicode's property
+Default_Ignorable_Code_Point), and the empty Braille pattern."""
+_scheme = re.compile(r"[a-z][a-z0-9+.-]*:", re.I).match
 
 
 def doubt(recipient: str) -> str:
@@ -23,15 +29,20 @@ def doubt(recipient: str) -> str:
 
 
 def _checks(recipient: str) -> list[tuple[str, bool]]:
+    visible = "".join(character for character in recipient if not _is_invisible(character))
+    composed = unicodedata.normalize("NFC", visible)
+    folded = unicodedata.normalize("NFKC", visible).replace("\u3002", ".")
+    scheme = _scheme(recipient.strip())
     checks = [
-        ("invisible characters", any(map(_is_invisible, recipient))),
+        ("invisible characters", visible != recipient),
         ("blanks at its ends", recipient != recipient.strip()),
         ("letters that are not composed (NFC)", not unicodedata.is_normalized("NFC", recipient)),
     ]
-    if "@" in recipient:
+    if "@" in folded:
         text = recipient.strip().lower()
         checks += [
-            ("`mailto:`", text.startswith("mailto:")),
+            (f"`{scheme[0].lower()}`" if scheme else "", scheme is not None),
+            ("letters of another width or form (NFKC)", folded != composed),
             ("a name or brackets beside the address", "<" in text or ">" in text),
             ("several addresses", text.count("@") > 1 and '"' not in text),
             ("quotes", '"' in text or text[:1] == text[-1:] == "'"),
@@ -43,7 +54,7 @@ def _checks(recipient: str) -> list[tuple[str, bool]]:
 
 
 def _is_invisible(character: str) -> bool:
-    if character in _joiners:
+    if character in _joiners or _is_blank_letter(character):
         return True
     category = unicodedata.category(character)
     return category in _invisible_categories or (category == "Zs" and character != " ")
