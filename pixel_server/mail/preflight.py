@@ -212,11 +212,11 @@ def _check_pixel(pixel: Pixel, keys: tuple[bytes, ...] | None, base_url: str | N
         findings.append(
             Finding(False, f"{label}: its signature is not this server's: its hits are not counted")
         )
-    if not _is_direct(pixel.url):
+    if not _is_direct(pixel.url, base_url):
         reason = "its address only mentions the link, as a copy out of Gmail does: this server is not reached"
         return [*findings, Finding(False, f"{label}: {reason}")]
     findings += [Finding(False, f"{label}: {reason}") for reason in loading_problems(pixel.url)]
-    if base_url is not None and not pixel.url.startswith(f"{base_url}/o/"):
+    if base_url is not None and not _is_under(pixel.url, base_url):
         findings.append(Finding(None, f"{label}: it is not under {base_url}, where this server is"))
     if token.campaign in BLOCKED_IDS:
         findings.append(
@@ -225,9 +225,30 @@ def _check_pixel(pixel: Pixel, keys: tuple[bytes, ...] | None, base_url: str | N
     return findings
 
 
-def _is_direct(url: str) -> bool:
-    """Returns whether the token is in the path of an address, and not in its query or fragment."""
-    return re.search(r"/o/[A-Za-z0-9_%-]+(?:\.|%2e)gif$", re.split("[?#]", url)[0], re.I) is not None
+def _is_direct(url: str, base_url: str | None) -> bool:
+    """Returns whether an address has the token in its path, and no other address before the token.
+
+    Image proxies put the address of an image into their query, their fragment or their path.
+    """
+    url = decode_unreserved(url.encode()).decode()
+    direct = re.search(r"/o/[A-Za-z0-9_-]+\.gif$", re.split("[?#]", url)[0])
+    if direct is None:
+        return False
+    _, _, path = url[: direct.start()].partition("://")[2].partition("/")
+    has_host = base_url is not None and f"/{urlsplit(base_url).netloc}" in f"/{path}"
+    return not has_host and re.search(r"https?(?::|%3a)(?:/|%2f)", path, re.I) is None
+
+
+def _is_under(url: str, base_url: str) -> bool:
+    """Returns whether an address is under a base URL. Case of the host and the usual port do not matter."""
+    try:
+        parts, base = urlsplit(url), urlsplit(base_url)
+        usual = {"http": 80, "https": 443}.get(base.scheme)
+        hosts = [(one.scheme, one.hostname, one.port or usual) for one in (parts, base)]
+    except ValueError:
+        return False
+    path = decode_unreserved(parts.path.encode()).decode()
+    return hosts[0] == hosts[1] and path.startswith(f"{base.path}/o/")
 
 
 def _is_signed(url: str, keys: tuple[bytes, ...]) -> bool:

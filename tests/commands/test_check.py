@@ -103,12 +103,36 @@ def test_check_copy_out_of_gmail_is_a_problem(check, minter):
     for copied in (
         f"https://ci4.googleusercontent.com/meips/abc=s0-d-e1-ft#{url}",
         f"https://proxy.example.com/i?url={url}",
+        f"https://proxy.example.com/unsafe/{url}",
+        f"https://proxy.example.com/{url.replace(':', '%3A')}",
+        f"https://proxy.example.com/{url.removeprefix('https://')}",
     ):
         code, found = check(f'<p>Hi</p><img src="{copied}">')
         assert code == 1
         assert "only mentions the link" in wrong((code, found))[0]
     assert check(f'<p>Hi</p><img src="{url}?a=1#b">')[0] == 0
     assert check(f'<p>Hi</p><img src="{url.replace(".gif", "%2Egif")}">')[0] == 0
+
+
+def test_check_same_address_written_otherwise_is_under_the_base_url(check, minter):
+    """RFC 3986, 6.2.2 and 6.2.3: case of the host, escaped letters, the usual port."""
+    url = minter.url("spring", ADA)
+    host = "pixel.example.org"
+    for same in (
+        url.replace(host, host.upper()),
+        url.replace(host, f"{host}:443"),
+        url.replace("/o/", "/%6F/"),
+        url.replace("https", "HTTPS"),
+    ):
+        code, found = check(f'<p>Hi</p><img src="{same}">')
+        assert code == 0
+        assert not any("it is not under" in text for text in found)
+    for other in (
+        url.replace(host, f"{host}:8443"),
+        url.replace("/o/", "/px/o/"),
+        url.replace(host, "e.org"),
+    ):
+        assert any("it is not under" in text for text in check(f'<p>Hi</p><img src="{other}">')[1])
 
 
 def test_check_pixel_of_another_campaign_or_recipient_is_a_problem(offline, minter, tmp_path):
