@@ -200,11 +200,9 @@ async def _list_response(
 
 async def _without_earlier(api: Api, parts: Parts, last_key: str) -> Parts:
     """Yields the parts with only the rows after the recipient with `last_key`, or all rows if it is ""."""
-    async for next_place, rows in parts:
-        yield (
-            next_place,
-            [row for row in rows if not last_key or _order(api, row["key"]) > _order(api, last_key)],
-        )
+    async for place_after, rows in parts:
+        later = [row for row in rows if not last_key or _order(api, row["key"]) > _order(api, last_key)]
+        yield place_after, later
 
 
 def _order(api: Api, key: str) -> tuple[int, str]:

@@ -68,7 +68,7 @@ async def show(
     range_errors: Sequence[str] = (),
     submitted: Mapping[str, str] | None = None,
 ) -> Response:
-    """Returns the page of a campaign.
+    """Returns the page of a campaign. range_query: the range, see `range_picker.query`.
 
     If a note was refused: note is its form, and problem the reason. If a range was refused: range_errors are
     the messages, and submitted the fields of the range as they were sent.

@@ -108,7 +108,10 @@ def _form(
     campaign: Campaign | None = None,
     uses: Uses = Uses(0, 0, 0),  # noqa: B008 - immutable
 ) -> Response:
-    """Returns the form of a campaign. campaign: the campaign to change, None for a new campaign."""
+    """Returns the form of a campaign. campaign: the campaign to change, or None for a new campaign.
+
+    uses: times at which the campaign was used, see `Uses`.
+    """
     max_mode = min(api.consent.rule("identified", None).mode, Mode.IDENTIFIED)
     can_only_lower_mode = campaign is not None and bool(uses.first_hit or uses.last_link)
     limit = min(max_mode, Mode[campaign.mode.upper()]) if campaign and can_only_lower_mode else max_mode

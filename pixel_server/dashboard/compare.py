@@ -66,7 +66,7 @@ async def page(api: Api, request: Request) -> Response:
 
 
 def _ids(params: QueryParams) -> list[str]:
-    """Returns the ids in the query: `id=a&id=b`, as the form sends them, or `ids=a,b`, as the API expects."""
+    """Returns the ids in a query: `id=a&id=b` from the form, or `ids=a,b` as in the API."""
     return params.getlist("id") or [text for text in params.get("ids", "").split(",") if text]
 
 

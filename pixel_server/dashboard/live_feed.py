@@ -63,7 +63,10 @@ async def read_event(read_texts: ReadTexts, api: Api, campaign: Campaign, query:
 
 
 class Listener:
-    """A browser tab that shows live figures. key_id: the id of the API key of its session."""
+    """A browser tab that shows live figures. key_id: id of the API key of its session.
+
+    query: the range that the tab shows.
+    """
 
     def __init__(self, key_id: str, query: Query) -> None:
         self.key_id = key_id

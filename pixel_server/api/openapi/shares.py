@@ -36,7 +36,7 @@ _SHARE = record(
     name=NAME,
     created=instant("Time of creation."),
     made_by="`key ID` or `command line`.",
-    expires_at=instant_or_null("Time from which the link opens nothing; null if it does not expire."),
+    expires_at=instant_or_null("Time at which the link expires; null if it does not expire."),
     frames=_FRAMES,
     last_used=instant_or_null("Hour of the last use; null if never used."),
 )

@@ -149,7 +149,7 @@ _STATS: dict[str, Any] = {
         "was measured.",
     ),
     "time_of_visit": or_null(
-        _quartiles(visits=count("Visits of more than one instant.")),
+        _quartiles(visits=count("Visits whose first and last request differ in time.")),
         "Seconds from the first to the last request of the visit. Null under the same conditions as "
         "`time_on_page`.",
     ),
