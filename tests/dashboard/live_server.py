@@ -60,7 +60,7 @@ def with_live(settings: Settings, secrets: Secrets) -> tuple[Starlette, Live]:
         return await live.answer(api, request)
 
     async def listeners(api: Api, request: Request) -> Response:
-        return reply(live.listeners)
+        return reply(live.listener_count)
 
     shown = [Call("GET", "/campaigns/{id}/live", None, answer), Call("GET", "/listeners", None, listeners)]
     app.router.routes[:0] = routes(api, shown)

@@ -90,7 +90,7 @@ def test_live_many_tabs_share_one_task(
         tab.until(views="0")
     until(lambda: len(asked) >= 3)
     assert len(set(asked)) == 1
-    assert server.live.listeners == 20
+    assert server.live.listener_count == 20
     for tab in tabs:
         tab.close()
     until(lambda: not server.live._watches)
@@ -146,7 +146,7 @@ def test_live_revoked_key_ends_only_its_listeners(server: LiveServer, listen: Ca
     server.call("DELETE", f"/api/keys/{made['id']}")
     assert theirs.past_figures() == ("end", {"why": "revoked"})
     assert theirs.next() is None
-    until(lambda: server.live.listeners == 1)
+    until(lambda: server.live.listener_count == 1)
 
 
 def test_live_deleted_campaign_ends_all_listeners(server: LiveServer, listen: Callable[..., Tab]):
@@ -180,7 +180,7 @@ def test_live_bad_request_answers_as_the_page(listen: Callable[..., Tab], path: 
 def test_live_head_adds_no_listener(server: LiveServer, listen: Callable[..., Tab]):
     tab = listen(method="HEAD")
     assert (tab.answer.status, tab.answer.read()) == (200, b"")
-    assert server.live.listeners == 0
+    assert server.live.listener_count == 0
 
 
 def test_live_longest_stream_ends(listen: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch):
