@@ -44,7 +44,7 @@ class Hit(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     Only views of pages have the following fields. visitor: hash (8 bytes) of the id that the page sent or the
     cookie holds, or b"" without an id. page, page_referrer: URLs. view: 8 bytes that identify a view, if
-    `p.js` sent them. spent: in a report of `p.js`, ms for which the view was visible so far; in a view, -1.
+    `p.js` sent them. spent_ms: in a report of `p.js`, ms for which the view was visible; in a view, -1.
     visits: the cookie's number of visits including this visit, 0 without a cookie. is_new: whether the
     cookie's id was made for this request.
 
@@ -69,7 +69,7 @@ class Hit(msgspec.Struct, array_like=True, frozen=True, gc=False):
     page: str = ""
     page_referrer: str = ""
     view: bytes = b""
-    spent: int = -1
+    spent_ms: int = -1
     visits: int = 0
     is_new: bool = False
 

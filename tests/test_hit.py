@@ -25,7 +25,7 @@ hits = st.builds(
     address=st.binary(max_size=16),
     **dict.fromkeys(Hit.__struct_fields__[9:17], texts),
     view=st.binary(max_size=8),
-    spent=st.integers(-1, 2**32),
+    spent_ms=st.integers(-1, 2**32),
     visits=st.integers(0, 2**16),
     is_new=st.booleans(),
 )

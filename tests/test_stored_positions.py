@@ -118,7 +118,7 @@ HIT_FIELDS = {
     "page": "page",
     "page_referrer": "page referrer",
     "view": b"the view",
-    "spent": 1500,
+    "spent_ms": 1500,
     "visits": 2,
     "is_new": True,
 }

@@ -60,13 +60,13 @@ def add_web(tally: Tally, sums: Sums, hit: Hit, judge: Judge, salts: Salts) -> N
     start = hit.time // BUCKET_MS * series.BUCKET_SECONDS
     judged = judge_hit(sums, hit, start, None, judge)
     verdict = judged.verdict
-    is_report = hit.spent >= 0
+    is_report = hit.spent_ms >= 0
     is_from_visitor = hit.method != "HEAD" and verdict != "own" and verdict not in MACHINES
     is_foreign_address = verdict in FOREIGN_ADDRESS_VERDICTS
     visitor = _NO_VISITOR
     if is_from_visitor and not is_foreign_address:
         visitor = _visitor(sums, hit, start, salts)
-    view = View(sums, hit.time, start, tally.newest_ms, *visitor, hit.view, hit.spent, hit.visits)
+    view = View(sums, hit.time, start, tally.newest_ms, *visitor, hit.view, hit.spent_ms, hit.visits)
     if is_from_visitor and not is_report:
         is_country_unknown = is_foreign_address or not hit.address
         view.page = web_names.page(hit.page, is_folded=sums.campaign.paths == "folded")

@@ -221,7 +221,7 @@ class Admission:
                 params.page or evidence[1],
                 params.referrer,
                 self._secrets.visitor_key(b"view", campaign.encode(), params.view) if params.view else b"",
-                params.spent,
+                params.spent_ms,
                 visitor.visits,
                 visitor.is_new,
             )
@@ -281,7 +281,7 @@ class Admission:
 
         A view counts once, however often its duration is reported.
         """
-        if params.spent < 0:
+        if params.spent_ms < 0:
             self.dropped[keys.dropped_field(campaign, reason)] += 1
 
 

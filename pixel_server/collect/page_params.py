@@ -17,7 +17,7 @@ class PageParams(NamedTuple):
     """Parameters that a page sends with a hit. page, referrer: URLs. own_id: the page's id of its visitor.
 
     agrees: whether the visitor agrees to a cookie. view: the page's id of this view, b"" if it gave none.
-    spent: ms that the view was visible so far, if the hit reports that; -1 if the hit is a view.
+    spent_ms: ms for which the view was visible so far, if the hit reports them; -1 if the hit is a view.
     """
 
     page: str = ""
@@ -25,7 +25,7 @@ class PageParams(NamedTuple):
     own_id: bytes = b""
     agrees: bool = False
     view: bytes = b""
-    spent: int = -1
+    spent_ms: int = -1
 
 
 NO_PARAMS = PageParams()

@@ -90,7 +90,7 @@ def _views(campaign: str, steps: Iterable[Step], secrets: Secrets, shard_count: 
             page=step.page,
             page_referrer=step.referrer,
             view=view,
-            spent=step.spent_ms,
+            spent_ms=step.spent_ms,
             visits=step.visit,
             is_new=step.is_new,
         )

@@ -79,7 +79,7 @@ def test_beacon_any_body_gets_an_answer(body: bytes):
     params = beacon.parse(body)
     if params is not None:
         assert 1 <= len(params.view) <= 32
-        assert -1 <= params.spent <= DAY_MS
+        assert -1 <= params.spent_ms <= DAY_MS
         assert len(params.page.encode()) <= hit.MAX_URL + 3
 
 

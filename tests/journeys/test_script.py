@@ -136,7 +136,7 @@ class Reader:
 
         until(are_stored)
         assert len(hits) == count
-        view_times = {record.view: record.time for record in hits if record.view and record.spent < 0}
+        view_times = {record.view: record.time for record in hits if record.view and record.spent_ms < 0}
         return sorted(hits, key=lambda record: (view_times.get(record.view, record.time), record.time))
 
     def stored_hits(self) -> list[Hit]:
@@ -198,12 +198,12 @@ def test_script_view_then_reports_its_time(reader: Reader, server: Server, site:
     reader.page.goto(site.at("/first?a=b#c"))
     [view] = reader.hits(1)
     assert (view.method, view.page, view.page_referrer) == ("POST", site.at("/first?a=b"), "")
-    assert (len(view.view), view.spent, len(view.visitor)) == (8, -1, 8)
+    assert (len(view.view), view.spent_ms, len(view.visitor)) == (8, -1, 8)
 
     reader.page.click("a")
     view, report, second = reader.hits(3)
     assert (report.view, report.visitor) == (view.view, view.visitor)
-    assert report.spent >= 0
+    assert report.spent_ms >= 0
     assert (second.page, second.page_referrer) == (site.at("/second?x=1"), site.at("/first?a=b"))
     assert second.view != view.view
     assert reader.errors() == []
@@ -217,12 +217,12 @@ def test_script_time_counts_only_while_visible(reader: Reader, server: Server, s
         reader.page.evaluate(HIDE, hidden)
     view, first, second = reader.hits(3)
     assert view.view == first.view == second.view
-    assert 0 <= first.spent <= second.spent
+    assert 0 <= first.spent_ms <= second.spent_ms
     reader.page.evaluate("performance.now = () => 1e7")
     reader.page.evaluate(HIDE, False)
     reader.page.evaluate("performance.now = () => 1e7 + 5000")
     reader.page.evaluate(HIDE, True)
-    assert reader.hits(4)[-1].spent == second.spent + 5000
+    assert reader.hits(4)[-1].spent_ms == second.spent_ms + 5000
 
 
 def test_script_single_page_app_navigation_is_a_view(reader: Reader, server: Server, site: _Site):
@@ -237,10 +237,10 @@ def test_script_single_page_app_navigation_is_a_view(reader: Reader, server: Ser
     reader.hits(5)
     reader.page.evaluate("history.back()")
     found = reader.hits(7)
-    views = [one for one in found if one.spent < 0]
+    views = [one for one in found if one.spent_ms < 0]
     a, b, c = site.at("/a"), site.at("/b?x=1"), site.at("/c?x=2")
     assert [(one.page, one.page_referrer) for one in views] == [(a, ""), (b, a), (c, b), (a, c)]
-    reports = [one.view for one in found if one.spent >= 0]
+    reports = [one.view for one in found if one.spent_ms >= 0]
     assert reports == [one.view for one in views[:3]]
     assert len({one.view for one in views}) == 4
     assert reader.page.evaluate("history.state") == 2
@@ -262,7 +262,7 @@ def test_script_change_of_query_is_no_new_view(reader: Reader, server: Server, s
         reader.page.evaluate(f"() => {{ {'return' if 'Promise' in call else ''} {call}; }}")
     reader.page.evaluate(HIDE, True)
     view, report = reader.hits(2)
-    assert (view.page, view.spent) == (site.at("/a?utm_source=news&x=1"), -1)
+    assert (view.page, view.spent_ms) == (site.at("/a?utm_source=news&x=1"), -1)
     assert report.view == view.view
     assert reader.errors() == []
 
@@ -351,7 +351,7 @@ def test_script_consent_sets_the_cookie_at_once(reader: Reader, server: Server, 
     reader.page.evaluate("pixel.consent()")
     _, yes = reader.hits(2)
     assert (yes.view, yes.is_new, yes.visits) == (before.view, True, 1)
-    assert yes.spent >= 0
+    assert yes.spent_ms >= 0
     [cookie] = reader.wait_for_cookies()
     assert (cookie["name"], cookie["path"], cookie["sameSite"]) == ("px_shop", "/p/", "Lax")
     assert cookie["httpOnly"]
@@ -443,7 +443,7 @@ def test_script_data_off_sends_nothing(reader: Reader, server: Server, site: _Si
     assert reader.sent == []
     reader.page.evaluate("pixel.consent()")
     [view] = reader.hits(1)
-    assert (view.page, view.is_new, view.spent) == (site.at("/b"), True, -1)
+    assert (view.page, view.is_new, view.spent_ms) == (site.at("/b"), True, -1)
 
 
 def test_script_third_party_cookie_is_partitioned(reader: Reader, server: Server, site: _Site):
@@ -655,7 +655,7 @@ def test_script_twice_counts_once(reader: Reader, server: Server, site: _Site):
     )
     reader.settle()
     hits = reader.hits(6)
-    assert sorted((one.campaign, one.page) for one in hits if one.spent < 0) == [
+    assert sorted((one.campaign, one.page) for one in hits if one.spent_ms < 0) == [
         *((SHOP, site.at("/a")), (SHOP, site.at("/b")), (SITE, site.at("/a")), (SITE, site.at("/b")))
     ]
     reader.page.evaluate(HIDE, True)
@@ -692,7 +692,7 @@ def test_script_run_again_obeys_refusal_and_consent(
         go_on(path, {})
         reader.page.evaluate(HIDE, True)
         reader.page.evaluate(HIDE, False)
-    assert {one.page for one in reader.hits(3) if one.spent < 0} == {site.at("/a"), site.at("/b")}
+    assert {one.page for one in reader.hits(3) if one.spent_ms < 0} == {site.at("/a"), site.at("/b")}
     go_on("/e", {"consent": "yes"})
     view = reader.hits(4)[-1]
     assert (view.page, view.is_new) == (site.at("/e"), True)
@@ -719,7 +719,7 @@ def test_script_router_on_the_navigation_api_is_followed(reader: Reader, server:
     for count, path in enumerate(("/b", "/b?x=1", "/c")):
         reader.page.evaluate("path => navigation.navigate(path).finished.then(() => 0)", path)
         reader.hits((3, 3, 5)[count])
-    views = [(one.page, one.page_referrer) for one in reader.hits(5) if one.spent < 0]
+    views = [(one.page, one.page_referrer) for one in reader.hits(5) if one.spent_ms < 0]
     a, b, c = site.at("/a"), site.at("/b"), site.at("/c")
     assert views == [(a, ""), (b, a), (c, b)]
 
@@ -786,7 +786,7 @@ def test_script_data_page_and_view_count_by_hand(reader: Reader, server: Server,
     reader.page.evaluate("history.pushState(1, '', '/elsewhere')")
     reader.page.evaluate("pixel.view('/shop/pay')")
     reader.page.evaluate("pixel.view('/shop/pay')")
-    views = [(one.page, one.page_referrer) for one in reader.hits(5) if one.spent < 0][1:]
+    views = [(one.page, one.page_referrer) for one in reader.hits(5) if one.spent_ms < 0][1:]
     pay = site.at("/shop/pay")
     assert views == [(pay, site.at("/shop/cart?utm_source=news")), (pay, pay)]
 
@@ -801,7 +801,7 @@ def test_script_empty_data_page_waits_for_view(reader: Reader, server: Server, s
     assert reader.sent == []
     reader.page.evaluate("pixel.view()")
     reader.page.evaluate("pixel.view('step-2')")
-    views = [(one.page, one.page_referrer) for one in reader.hits(3) if one.spent < 0]
+    views = [(one.page, one.page_referrer) for one in reader.hits(3) if one.spent_ms < 0]
     here = site.at("/elsewhere")
     assert views == [(here, site.at("/before")), (site.at("/step-2"), here)]
     assert (reader.errors(), reader.warnings) == ([], [])
@@ -813,7 +813,7 @@ def test_script_view_counts_beside_the_history(reader: Reader, server: Server, s
     reader.page.evaluate("pixel.view('/popup')")
     reader.page.evaluate("history.replaceState(1, '', '/a?x=1')")
     reader.page.evaluate("history.pushState(2, '', '/b')")
-    views = [one.page for one in reader.hits(5) if one.spent < 0]
+    views = [one.page for one in reader.hits(5) if one.spent_ms < 0]
     assert views == [site.at("/a"), site.at("/popup"), site.at("/b")]
 
 
@@ -825,7 +825,7 @@ def test_script_data_hash_follows_a_hash_router(reader: Reader, server: Server, 
         reader.page.evaluate("route => { location.hash = route }", route)
         reader.hits((1, 3, 5, 7)[count])
     reader.page.evaluate("pixel.view('#/by-hand')")
-    pages = [one.page.removeprefix(site.at("")) for one in reader.hits(9) if one.spent < 0]
+    pages = [one.page.removeprefix(site.at("")) for one in reader.hits(9) if one.spent_ms < 0]
     assert pages == [
         "/app%23/start?utm_source=news&",
         "/app%23/cart?utm_source=news&utm_medium=mail",

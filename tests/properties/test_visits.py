@@ -67,7 +67,7 @@ class WebHit:
             page=f"https://site.example/{self.page}",
             page_referrer=f"https://{self.referrer}/" if self.referrer else "",
             view=bytes(7) + bytes([self.view]) if self.view else b"",
-            spent=self.spent * 1000 if self.spent >= 0 else -1,
+            spent_ms=self.spent * 1000 if self.spent >= 0 else -1,
             visits=self.cookie if identity == "cookie" else 0,
             is_new=identity == "cookie" and self.is_new,
         )

@@ -242,7 +242,7 @@ def test_visit_durations_of_pages_and_visit_are_counted(make_site):
     site = make_site("own")
     visitor = {"visitor": b"visitor1"}
     site.view("2025-06-10T09:00:00Z", "a", view=b"view---1", **visitor)
-    site.view("2025-06-10T09:00:40Z", "a", view=b"view---1", spent=20_000, **visitor)
+    site.view("2025-06-10T09:00:40Z", "a", view=b"view---1", spent_ms=20_000, **visitor)
     site.view("2025-06-10T09:01:40Z", "b", view=b"view---2", **visitor)
     site.view("2025-06-10T09:03:20Z", "c", **visitor)
     site.count()
@@ -258,7 +258,7 @@ def test_visit_page_read_longer_than_a_pause_goes_on(make_site):
     site = make_site("own")
     visitor = {"visitor": b"visitor1"}
     site.view("2025-06-10T09:00Z", "a", view=b"view---1", **visitor)
-    site.view("2025-06-10T09:40Z", "a", view=b"view---1", spent=2_400_000, **visitor)
+    site.view("2025-06-10T09:40Z", "a", view=b"view---1", spent_ms=2_400_000, **visitor)
     site.view("2025-06-10T09:41Z", "b", view=b"view---2", **visitor)
     totals = site.count()
     assert (totals["views"], totals["visits"], "bounces" in totals) == (2, 1, False)
@@ -271,7 +271,7 @@ def test_report_shorter_time_prolongs_nothing(make_site):
     visitor = {"visitor": b"visitor1", "view": b"view---1"}
     site.view("2025-06-10T09:00Z", **visitor)
     for minute in range(1, 60, 20):
-        site.view(f"2025-06-10T09:{minute:02d}Z", spent=1000, **visitor)
+        site.view(f"2025-06-10T09:{minute:02d}Z", spent_ms=1000, **visitor)
     site.count()
     labels = open_breakdown.unpack(site.client.hget(keys.breakdown(0, "site"), open_breakdown.ALL))[0]
     assert f"v{histogram.span_bin(60_000)}" in labels
@@ -287,7 +287,7 @@ def test_view_repeated_beacon_is_a_hit_and_no_view(make_site):
 
 def test_report_without_its_view_is_a_hit_alone(make_site):
     site = make_site("own")
-    site.view("2025-06-10T09:00Z", view=b"view---1", visitor=b"visitor1", spent=5000)
+    site.view("2025-06-10T09:00Z", view=b"view---1", visitor=b"visitor1", spent_ms=5000)
     totals = site.count()
     assert (totals["hits"], "views" in totals, "visits" in totals) == (1, False, False)
 

@@ -142,7 +142,7 @@ any_hits = st.builds(
     token_time=numbers,
     **dict.fromkeys(("recipient", "visitor", "address", "view"), short),
     **dict.fromkeys(Hit.__struct_fields__[9:17], text),
-    spent=numbers,
+    spent_ms=numbers,
     visits=numbers,
     is_new=st.booleans(),
 )
