@@ -234,9 +234,9 @@ class Settings:
     soon_seconds: int = _setting(
         "PIXEL_SOON_SECONDS",
         5,
-        "An open within this many seconds of sending is a scanner's: a mail takes longer to arrive and to be "
-        "noticed. An open up to a minute before sending is a scanner's too, because clocks differ. 0 turns "
-        "this off.",
+        "An open by a mail program or browser within this many seconds of sending is a scanner's: a mail "
+        "takes longer to arrive and to be noticed. Such an open up to a minute before sending is a scanner's "
+        "too, because clocks differ. 0 turns this off.",
         _number(0, 3600),
     )
     delivery_seconds: int = _setting(
