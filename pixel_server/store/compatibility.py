@@ -135,7 +135,10 @@ async def durability(store: AsyncRedis) -> Durability:
 
 async def _refuse_unfit(store: AsyncRedis) -> None:
     """Raises StoreError if Redis is too old, is a node of a cluster, or evicts keys."""
-    hello = await store.execute_command("HELLO")  # managed services refuse INFO
+    try:
+        hello = await store.execute_command("HELLO")  # managed services refuse INFO
+    except redis.ResponseError as error:
+        raise StoreError(f"does not tell its version ({error}); 7.0 or newer is needed (or Valkey)") from None
     server = dict(zip(hello[::2], hello[1::2], strict=True))
     version = server[b"version"].decode()
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())

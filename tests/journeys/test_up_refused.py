@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from pixel_server.collect.redis_connection import encode_command
 from pixel_server.run import valkey
 from tests.journeys.up_steps import assert_refused, children, create_link, run_up, send_hits
 from tests.stack import PROGRAM, Stack, free_port, until
 
 
 class _OldRedis(socketserver.StreamRequestHandler):
-    """Answers INFO as Redis 6.2 does, 0 to HEXISTS, and OK to the rest."""
+    """Answers HELLO as Redis 6.2 does, 0 to HEXISTS, and OK to the rest."""
 
     def handle(self) -> None:
         while line := self.rfile.readline():
@@ -25,8 +26,8 @@ class _OldRedis(socketserver.StreamRequestHandler):
             for _ in range(int(line[1:])):
                 size = int(self.rfile.readline()[1:])
                 words.append(self.rfile.read(size + 2)[:size])
-            info = b"redis_version:6.2.0\r\n"
-            known = {b"INFO": b"$%d\r\n%s\r\n" % (len(info), info), b"HEXISTS": b":0\r\n"}
+            hello = [b"server", b"redis", b"version", b"6.2.0", b"mode", b"standalone"]
+            known = {b"HELLO": encode_command(*hello), b"HEXISTS": b":0\r\n"}
             self.wfile.write(known.get(words[0], b"+OK\r\n"))
 
 

@@ -62,7 +62,7 @@ class Process:
     def die(self) -> None:
         """Closes all files, which releases the locks, as the kernel does."""
         spool = self.spool
-        files = [*spool._locks.held.values(), *spool._reserve.files, spool._directory_file, spool._file]
+        files = [*spool._locks.held.values(), *spool._reserve.descriptors, spool._directory_file, spool._file]
         for file in files:
             if file >= 0:
                 os.close(file)

@@ -45,6 +45,8 @@ def describe(call: Call, operation: Operation) -> Schema:
         statuses.add(422)
     if "{" in call.path:
         statuses.add(404)
+    if call.path.startswith("/api/campaigns/{id}"):
+        statuses.add(409)  # a newer version wrote the campaign's record
     if operation.body:
         is_json = isinstance(operation.body, str)
         shown["requestBody"] = {
