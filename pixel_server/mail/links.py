@@ -146,6 +146,7 @@ _STYLE = "".join(
         *("display:block", "position:absolute", "float:none"),
         *("width:1px", "min-width:1px", "max-width:1px", "height:1px", "min-height:1px", "max-height:1px"),
         *("margin:0", "margin-top:-1px", "padding:0", "border:0"),
+        *("outline:0", "box-shadow:none", "background:none"),
     )
 )
 """Style that takes the pixel out of the flow of the mail, and overrides the mail's own rules for images.

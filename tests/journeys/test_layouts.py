@@ -51,7 +51,8 @@ LAYOUTS = {
     f"</style><body>{_TABLE}</body>",
     "images with room": "<style>img{display:inline!important;margin:20px!important;"
     "border:9px solid red!important;padding:9px!important;float:right!important;min-width:300px!important;"
-    "max-width:none!important;min-height:50px!important;position:relative!important}</style>"
+    "max-width:none!important;min-height:50px!important;position:relative!important;"
+    "outline:9px solid red!important;box-shadow:0 0 9px red!important;background:red!important}</style>"
     f"<body>{_TABLE}</body>",
     "a table in quirks mode": f"{QUIRKS}<body topmargin=0 leftmargin=0>{_TABLE}{_TABLE}</body>",
     "a table of the whole window": "<body style='margin:0'><table width='100%' height='600' "
