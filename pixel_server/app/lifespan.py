@@ -53,7 +53,7 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
         await pixels.redis_sink.settle()
 
     def restore() -> None:
-        common.campaign_cache.restore(common.saved_campaigns)
+        common.campaign_cache.restore(common.campaigns_file)
         common.withdrawn.restore(settings.data)
 
     @contextlib.asynccontextmanager
@@ -69,7 +69,8 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
         running = tasks.start([*_pixel_tasks(common, pixels), *retries])
         gc.freeze()  # the garbage collector then skips the objects made so far
         try:
-            # uvicorn passes this state to its protocol; the fast path takes the parts from the state.
+            # uvicorn passes this dict to its protocol class. `collect.fast_path.PixelProtocol` uses it to
+            # answer pixels without the app.
             yield {
                 "admission": pixels.admission,
                 "recorder": pixels.recorder,
@@ -92,7 +93,7 @@ def _pixel_tasks(common: CommonParts, pixels: PixelParts) -> list[Coroutine[Any,
         pixels.drain.run(),
         pixels.memory.follow(),
         pixels.loss_watch.run(),
-        common.campaign_cache.follow(common.saved_campaigns),
+        common.campaign_cache.follow(common.campaigns_file),
         common.withdrawn.follow(),
         dropped_counts.follow(common.redis, pixels.admission.dropped, common.mark),
         clocks.follow(common.redis_clock, common.redis),
@@ -120,7 +121,7 @@ def pages_lifespan(common: CommonParts) -> Lifespan:
         await _prepare_api_keys(common.redis, settings)
 
     def restore() -> None:
-        common.campaign_cache.restore(common.saved_campaigns)
+        common.campaign_cache.restore(common.campaigns_file)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:

@@ -45,7 +45,7 @@ class CommonParts:
     """Parts of every web process.
 
     redis_clock: the time of Redis. clock: the same, except in tests. prefix: the path of PIXEL_BASE_URL, ''
-    if the URL has no path. saved_campaigns: the file that keeps `campaign_cache` for the next start.
+    if the URL has no path. campaigns_file: the file that keeps `campaign_cache` for the next start.
     """
 
     settings: Settings
@@ -58,7 +58,7 @@ class CommonParts:
     campaign_cache: CampaignCache
     withdrawn: WithdrawnSet
     prefix: str
-    saved_campaigns: Path
+    campaigns_file: Path
     spool_directory: Path
 
 
@@ -87,9 +87,9 @@ def make_common(
 ) -> CommonParts:
     """Makes the parts of every web process. Reads the data directory's copy of the campaigns."""
     redis_clock, consent, mark = Clock(), Consent(settings), StoreMark(settings.data)
-    saved_campaigns = settings.data / CACHE_FILE
+    campaigns_file = settings.data / CACHE_FILE
     campaign_cache = CampaignCache(redis, consent, mark)
-    campaign_cache.read_saved(saved_campaigns)
+    campaign_cache.read_saved(campaigns_file)
     return CommonParts(
         settings=settings,
         secrets=secrets,
@@ -101,7 +101,7 @@ def make_common(
         campaign_cache=campaign_cache,
         withdrawn=WithdrawnSet(redis, secrets, mark, WithdrawalsFile(settings.data)),
         prefix=urlsplit(settings.base_url or "").path,
-        saved_campaigns=saved_campaigns,
+        campaigns_file=campaigns_file,
         spool_directory=settings.data / "spool",
     )
 

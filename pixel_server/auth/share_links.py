@@ -65,7 +65,7 @@ class UnknownShare(LookupError):
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Share).decode
 
-_MAKE = """
+_CREATE = """
 -- KEYS: campaign, shares, share. ARGV: id, hash of the token, record, MAX_SHARES.
 -- Returns 1; 0 if the campaign does not exist; -1 if the campaign has too many share links.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -76,10 +76,10 @@ return 1
 """
 
 
-def _make_call(share: Share, digest: str) -> ScriptCall:
+def _create_call(share: Share, digest: str) -> ScriptCall:
     """Returns the call that stores a share link. digest: hash of its token."""
     return script_call(
-        _MAKE,
+        _CREATE,
         keys=(keys.campaign(share.campaign), keys.shares(share.campaign), keys.share(share.id)),
         arguments=(share.id, digest, _encode(share), MAX_SHARES),
     )
@@ -137,7 +137,7 @@ async def make(
     if await store.scard(keys.shares(campaign)) >= MAX_SHARES:
         raise TooManyShares
     await audit_log.note(store, who, "share.made", campaign=campaign, share=share.id)
-    status = await store.eval(*_make_call(share, digest))
+    status = await store.eval(*_create_call(share, digest))
     if status == 0:
         raise UnknownCampaign(campaign)
     if status < 0:

@@ -116,10 +116,14 @@ class CampaignCache:
         self.web.pop(campaign, None)
         self.gone.add(campaign)
 
-    def _learn_unreadable(self, campaign: str, before: CampaignCache) -> None:
-        """Adds a campaign with an unreadable record, as `before` or the saved file of `before` knows it."""
+    def _learn_unreadable(self, campaign: str, old_cache: CampaignCache) -> None:
+        """Adds a campaign whose record cannot be read, with the fields that `old_cache` holds for it.
+
+        If `old_cache` does not know the campaign, uses the fields in the file that `old_cache` has read, or
+        else the mode `off`.
+        """
         self.unreadable.add(campaign)
-        for earlier in (before, before._saved):
+        for earlier in (old_cache, old_cache._saved):
             if earlier is not None and campaign in earlier.kinds:
                 self.kinds[campaign] = earlier.kinds[campaign]
                 self.rules.pop(campaign, None)
@@ -237,7 +241,7 @@ class CampaignCache:
                     await asyncio.to_thread(self.save, path)
                 except OSError as error:
                     log.warning(
-                        "campaigns: cannot write %s, for a start while Redis is away: %s", path, error
+                        "campaigns: cannot write %s, which a start without Redis would need: %s", path, error
                     )
 
         async def refresh_and_save() -> None:

@@ -27,7 +27,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A rule.
 
     The head of `data/rules.toml` explains the fields. A condition that is left out always holds.
-    names: the mail client under which an open by this rule is counted.
+    counted_client: the mail client under which an open by this rule is counted; `names` in the file.
     """
 
     id: str
@@ -48,11 +48,11 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     own: bool = False
     burst: bool = False
     hides: bool = False
-    names: str | None = None
+    counted_client: str | None = msgspec.field(default=None, name="names")
 
 
 _CONDITIONS = frozenset(Rule.__struct_fields__) - {
-    *("id", "priority", "verdict", "source", "date", "hides", "names")
+    *("id", "priority", "verdict", "source", "date", "hides", "counted_client")
 }
 
 

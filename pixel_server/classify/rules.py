@@ -189,11 +189,11 @@ def _longest_first(lists: Iterable[Sequence[str] | None]) -> tuple[str, ...]:
 def _labels(rule: Rule, agent: str) -> tuple[str, ...]:
     """Returns the labels under which to count an open with this agent, if this rule decided its verdict."""
     if rule.verdict == "proxy":
-        return (labels.CLIENT + (rule.names or UNKNOWN),)
+        return (labels.CLIENT + (rule.counted_client or UNKNOWN),)
     if rule.verdict != "person":
         return ()
     agent_facets = facets(agent)
-    return labels.CLIENT + (rule.names or agent_facets.client), labels.DEVICE + agent_facets.device
+    return labels.CLIENT + (rule.counted_client or agent_facets.client), labels.DEVICE + agent_facets.device
 
 
 def _test(rule: Rule) -> Callable[[Evidence], bool]:

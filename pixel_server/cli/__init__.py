@@ -9,7 +9,7 @@ from pixel_server.commands.lazy_group import LazyGroup
 
 _HERE, _COMMANDS = "pixel_server.cli", "pixel_server.commands"
 COMMANDS = {
-    "audit": (f"{_COMMANDS}.audit:audit", "Show who did what to data on people."),
+    "audit": (f"{_COMMANDS}.audit:audit", "Show who did what with personal data."),
     "campaign": (f"{_COMMANDS}.campaign:campaign", "Create, change, list, show and delete campaigns."),
     "check": (f"{_COMMANDS}.check:check", "Check the pixel of a mail before it is sent."),
     "dead-letters": (f"{_COMMANDS}.dead_letters:dead_letters", "List and drop hits that cannot be read."),

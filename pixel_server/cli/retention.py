@@ -17,7 +17,7 @@ def retention() -> None:
 
 
 @retention.command("run")
-@click.option("--yes", is_flag=True, help="Remove all data that is due, even more than a day's worth.")
+@click.option("--yes", is_flag=True, help="Remove all data that is due.")
 @as_json
 def run_retention(yes: bool, as_json: bool) -> None:
     """Count the data that is due to be removed; with --yes, remove it.

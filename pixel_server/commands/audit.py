@@ -18,7 +18,7 @@ from pixel_server.times import iso_ms
 @click.option("--recipients", is_flag=True, help="Show what recipients did on the privacy page instead.")
 @as_json
 def audit(last: int, recipients: bool, as_json: bool) -> None:
-    """Show who did what to data on people. The newest line comes first."""
+    """Show who did what with personal data. The newest line comes first."""
 
     async def read_lines(
         store: AsyncRedis, settings: Settings

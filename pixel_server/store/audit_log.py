@@ -1,4 +1,4 @@
-"""The audit log: who did what to data on people, and when. No line names or describes a person.
+"""The audit log: who did what with personal data, and when. No line names or describes a person.
 
 A line is written before its action, so a crash may leave a line without an action, but never an action
 without a line. Only retention writes its line after the action, because it cannot know before whether there

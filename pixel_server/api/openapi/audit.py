@@ -18,7 +18,7 @@ _COUNTS = answer(
 )
 
 OPERATIONS = {
-    "list_audit": Operation("Who did what with data on people, newest first", ok("A page of lines.", _PAGE)),
+    "list_audit": Operation("Who did what with personal data, newest first", ok("A page of lines.", _PAGE)),
     "list_actions": Operation(
         "What recipients did on the privacy page, newest first, without their names",
         ok("A page of lines.", {**_PAGE, "properties": {**_PAGE["properties"], "counts": _COUNTS}}),

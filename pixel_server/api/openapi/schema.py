@@ -24,7 +24,10 @@ def mapping(values: Schema, description: str) -> Schema:
 
 
 def answer(optional: tuple[str, ...] = (), /, **properties: Schema) -> Schema:
-    """Returns the schema of an answer. optional: fields that may be missing. Answers may get more fields."""
+    """Returns the schema of an answer. optional: fields that may be missing.
+
+    The schema allows other fields, because a later version may add fields to an answer.
+    """
     required = [name for name in properties if name not in optional]
     return {"type": "object", "properties": properties, "required": required}
 
