@@ -16,7 +16,8 @@ from pixel_server.settings import Settings, shown_environment, table
 def settings(as_json: bool) -> None:
     """List every setting and its value.
 
-    `=` marks a value that the environment or the last `up` of this data directory sets. Others are defaults.
+    `=` marks a value that comes from the environment, or from the last `pixel-server up` with this data
+    directory. Other values are defaults.
     """
     warn_of_unknown_settings()
     environ = environment()

@@ -5,9 +5,9 @@ A visitor is stored as a hash of campaign, address and user agent with the salt 
 gone, nobody can tell who the visitor was, or recognise the same visitor on another day. No salt can be
 computed from a stored secret.
 
-The key of a salt holds the instant at which its day ends. Days of several zones that end together share a
-salt. The salt is removed KEPT_SECONDS after that instant, first from the keys and then from the append-only
-file. If nothing removes it, Redis expires it after EXPIRY_SECONDS.
+The Redis key of a salt contains the instant at which the salt's day ends. Days of several zones that end
+together share a salt. KEPT_SECONDS after that instant, the salt is deleted from Redis, and a rewrite then
+removes it from the append-only file. If nothing deletes the salt, Redis expires it after EXPIRY_SECONDS.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ _PARAMETERS = {
 field, the parameter of the lowest rank wins. The names `mtm_` and so on are Matomo's
 (https://matomo.org/faq/reports/campaign-tracking, 2026-11-30)."""
 _RESERVED = (OTHER, NONE, UNKNOWN)
-"""Names that this server gives a meaning. A stranger must not be able to send them."""
+"""Names that have a special meaning on this server. A stranger must not be able to send them."""
 _replace_unprintable = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 ).sub

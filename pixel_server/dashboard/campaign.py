@@ -144,7 +144,7 @@ async def _stats_of_page(api: Api, campaign: Campaign, period: Range, now: float
     """
     by_interval = await stats.read(api.store, campaign, period, api.settings, now)
     whole_days = ranges.by_days(period)
-    if period.all_time or whole_days in (None, period) or period.zone.key != campaign.time_zone:
+    if period.is_all_time or whole_days in (None, period) or period.zone.key != campaign.time_zone:
         return by_interval
     by_day = await stats.read(api.store, campaign, whole_days, api.settings, now)
     return {**by_day, **{name: by_interval[name] for name in ("interval", "series", "notes")}}

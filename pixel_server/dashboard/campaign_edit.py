@@ -122,7 +122,7 @@ def _form(
         "can_only_lower_mode": can_only_lower_mode,
         "modes": campaign_form.WEB_MODES if campaign and campaign.kind == "web" else campaign_form.MODES,
         "web_modes": campaign_form.WEB_MODES,
-        "mail_only": () if campaign else campaign_form.MAIL_ONLY,
+        "mail_only_modes": () if campaign else campaign_form.MAIL_ONLY_MODES,
         "allowed_modes": {name for name in MODES if Mode[name.upper()] <= limit},
         "max_mode": max_mode.name.lower(),
         "identities": campaign_form.IDENTITIES,

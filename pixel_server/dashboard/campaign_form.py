@@ -28,7 +28,7 @@ WEB_MODES = {
     "identified": "The same as pseudonymous: a web site has no list of names.",
 }
 """Texts that say what is stored about a visitor, by mode."""
-MAIL_ONLY = ("last", "identified")
+MAIL_ONLY_MODES = ("last", "identified")
 """Modes that, for a web site, mean the same as another mode."""
 PATHS = {
     "exact": "As they are: /tea, /tea/ and /tea/index.html are three pages.",
@@ -100,7 +100,7 @@ def _empty_means_zero(field: Field) -> bool:
 def content(fields: Mapping[str, str], zone: str) -> dict[str, Any]:
     """Returns the content of an API call for the submitted fields. Missing fields are left out.
 
-    zone: the time zone of a time of sending that has no offset.
+    zone: the time zone of `sent_at`, if the text of `sent_at` has no offset.
     """
     body: dict[str, Any] = {name: fields[name].strip() for name in ("id", "kind") if name in fields}
     for field in FIELDS:

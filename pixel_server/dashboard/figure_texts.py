@@ -43,7 +43,7 @@ async def changes(
     Returns {} if the period is all time or a day that is not over, or if the previous period has no hits.
     The time to open has no change, because it grows with the age of a mail.
     """
-    if period.all_time or (period.end > now and period.end - period.start <= LONGEST_DAY_SECONDS):
+    if period.is_all_time or (period.end > now and period.end - period.start <= LONGEST_DAY_SECONDS):
         return {}
     before = await stats.read(api.store, campaign, _previous(period), api.settings, now)
     if not before["totals"]["hits"]:

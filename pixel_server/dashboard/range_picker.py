@@ -64,16 +64,16 @@ def context(
     presets = []
     for days in PRESETS:
         start = (today - timedelta(days=days - 1)).isoformat()
-        is_current = not period.all_time and (first, last) == (start, today.isoformat())
+        is_current = not period.is_all_time and (first, last) == (start, today.isoformat())
         hours = [("interval", "hour")] if days == 1 else []
         link = urlencode([*more, ("from", start), ("until", today.isoformat()), *hours])
         presets.append(("Today" if days == 1 else f"{days} days", link, is_current))
     return {
-        "presets": [("All time", urlencode(more), period.all_time), *presets],
-        "from": "" if period.all_time else first,
-        "until": "" if period.all_time else last,
+        "presets": [("All time", urlencode(more), period.is_all_time), *presets],
+        "from": "" if period.is_all_time else first,
+        "until": "" if period.is_all_time else last,
         "interval": period.interval,
-        "all_time": period.all_time,
+        "all_time": period.is_all_time,
         "start": period.start,
         "last": period.end - 1,
         "zone": period.zone.key,

@@ -76,9 +76,9 @@ async def add(
     mode = min(Mode.PSEUDONYMOUS, Consent(settings).rule("identified", None).mode)
     newsletter = await _create(store, "email", mode, now)
     web_site = await _create(store, "web", mode, now)
-    await _list_recipients(store, newsletter, settings, secrets)
+    await _store_recipient_list(store, newsletter, settings, secrets)
     routed_hits = list(hits.make_hits(newsletter.id, web_site.id, now, seed, secrets, mode, settings.shards))
-    await _turn_back_newest(store, settings.shards, routed_hits[0][1].time)
+    await _lower_newest_time(store, settings.shards, routed_hits[0][1].time)
     await _record(url, settings.shards, routed_hits)
     for campaign in (newsletter, web_site):
         name = IDS_AND_NAMES[campaign.kind][1]
@@ -127,7 +127,7 @@ async def _create(store: AsyncRedis, kind: Kind, mode: Mode, now: float) -> Camp
     raise AssertionError
 
 
-async def _list_recipients(
+async def _store_recipient_list(
     store: AsyncRedis, newsletter: Campaign, settings: Settings, secrets: Secrets
 ) -> None:
     """Stores the list of the newsletter's recipients, as the API call that creates links does."""
@@ -145,12 +145,12 @@ async def _list_recipients(
         pass  # PIXEL_MAX_MODE forbids lists of recipients
 
 
-async def _turn_back_newest(store: AsyncRedis, shards: int, first_ms: int) -> None:
+async def _lower_newest_time(store: AsyncRedis, shards: int, first_ms: int) -> None:
     """Lowers the stored time of each shard's newest hit to the time of the demo's first hit.
 
     Leaves an earlier time as it is. With a later time, the demo's hits would be late: their views would be
-    counted, but not their visits. Also deletes the stored traces, because the roll-up deletes traces only
-    near the time of the newest hit.
+    counted, but not their visits. Also deletes the traces of the shard's last hits (`burst_window`), because
+    the roll-up would no longer delete them after the change.
     """
     for shard in range(shards):
 

@@ -52,10 +52,10 @@ def _opens(
 ) -> Iterator[RoutedHit]:
     minter = Minter("https://pixel.example", secrets)  # only the token of each link is used
     for opening in openings:
-        is_own = opening.verdict == "own"
-        address = "editor@example.org" if is_own else recipient_address(opening.reader)
+        is_test = opening.verdict == "own"
+        address = "editor@example.org" if is_test else recipient_address(opening.reader)
         sent = mailing.sent_at(start, opening.reader)
-        url = minter.url(campaign, address, mode=mode, sent_at=sent, test=is_own)
+        url = minter.url(campaign, address, mode=mode, sent_at=sent, test=is_test)
         if url is None:
             return
         token = url.rpartition("/")[2].removesuffix(".gif").encode()

@@ -56,7 +56,7 @@ class CampaignSums:
     def has_breakdown(self) -> bool:
         """Returns whether `breakdown` is read: for all time, and for a short range of local days."""
         is_short = self.is_by_local_day and len(self.starts) <= MAX_BREAKDOWN_DAYS
-        return is_short or self.range.all_time
+        return is_short or self.range.is_all_time
 
     @property
     def has_visitors(self) -> bool:
@@ -64,7 +64,7 @@ class CampaignSums:
         return self.campaign.kind == "web" and self.is_by_local_day
 
     def queue(self, pipe: Pipeline) -> None:
-        campaign, is_all_time = self.campaign.id, self.range.all_time
+        campaign, is_all_time = self.campaign.id, self.range.is_all_time
         if is_all_time:
             pipe.hmget(keys.DROPPED, [keys.dropped_field(campaign, why) for why in ("gpc", "out", "origin")])
         for shard in range(self.shards):
@@ -85,7 +85,7 @@ class CampaignSums:
 
     def unpack(self, answers: Iterator[Any]) -> None:
         addresses: list[bytes | None] = []
-        is_all_time = self.range.all_time
+        is_all_time = self.range.is_all_time
         if is_all_time:
             self.dropped = [int(value or 0) for value in next(answers)]
         for _ in range(self.shards):
@@ -121,7 +121,7 @@ class CampaignSums:
                 pipe.pfcount(key)
             for (i, _), count in zip(batch, await pipe.execute(), strict=True):
                 self.visitors[i] += count
-        if days and not self.range.all_time:
+        if days and not self.range.is_all_time:
             pipe = store.pipeline(transaction=False)
             for shard in shards:
                 pipe.pfcount(*(keys.daily_visitors(shard, campaign, day) for _, day in days))
@@ -133,7 +133,7 @@ class CampaignSums:
         return cell[position] if position < len(cell) else 0
 
     def _add_breakdown(self, months: list[bytes | None]) -> None:
-        if self.range.all_time:
+        if self.range.is_all_time:
             self.breakdown.update(open_breakdown.unpack(months[0]).get(0, {}))
             return
         unpacked = {

@@ -47,7 +47,10 @@ def _registers(value: bytes) -> bytes:
 
 
 def _shift_table(move: int) -> bytes:
-    """Returns a `bytes.translate` table that shifts left by `move` bits (right if negative), and keeps 6."""
+    """Returns a `bytes.translate` table that shifts each byte, and then keeps its lowest 6 bits.
+
+    move: number of bits to shift left. A negative number shifts right.
+    """
     return bytes((byte << move if move >= 0 else byte >> -move) & 0x3F for byte in range(256))
 
 
@@ -73,8 +76,10 @@ def _or(a: bytes, b: bytes) -> bytes:
 
 
 def _sparse(codes: bytes) -> bytes:
-    """Returns the registers of runs: 00xxxxxx is x+1 zeros, 01xxxxxx and a byte is a longer run of zeros,
-    1vvvvvxx is x+1 times the value v+1."""
+    """Returns the registers, decoded from run lengths.
+
+    00xxxxxx is x+1 zeros, 01xxxxxx and a byte is a longer run of zeros, 1vvvvvxx is x+1 times the value v+1.
+    """
     registers = bytearray()
     i = 0
     while i < len(codes):

@@ -31,14 +31,15 @@ class Range:
     """A range of time in seconds since 1970. It includes `start` and excludes `end`, both interval
     boundaries.
 
-    all_time: whether the query has no range. Totals are then of all time, and the series is of the last days.
+    is_all_time: whether the query has no range. Totals are then of all time, and the series is of the last
+    days.
     """
 
     start: int
     end: int
     interval: Interval
     zone: ZoneInfo
-    all_time: bool
+    is_all_time: bool
 
     def starts(self) -> list[int]:
         """Returns the start of each interval, in seconds."""

@@ -19,8 +19,9 @@ _BATCH = 1000
 async def read(store: AsyncRedis, shards: int, recipient: bytes) -> dict[str, Any]:
     """Returns the data of a recipient key, by campaign in the order of the ids, and the day of the last open.
 
-    Leaves out waiting hits and dead letters. `waiting` says whether hits of this recipient may wait. Also
-    leaves out the traces of the last minutes: they add nothing but a hash of the address.
+    Leaves out dead letters, and hits that wait to be counted. `waiting` is true if a hit that waits could be
+    a hit of this recipient. Also leaves out the traces of the last hits (`burst_window`), which are kept only
+    briefly.
     """
     shard, bucket = shard_of(recipient, shards), recipient_record.people_bucket(recipient)
     campaigns = []
@@ -45,24 +46,26 @@ async def read(store: AsyncRedis, shards: int, recipient: bytes) -> dict[str, An
     }
 
 
-def _campaign_json(opened: bytes | None, listed: bytes | None, named: bytes | None) -> dict[str, Any]:
-    person = recipient_record.unpack(opened)
-    entry = lists.unpack(named) if named is not None else None
+def _campaign_json(
+    packed_record: bytes | None, listed: bytes | None, packed_entry: bytes | None
+) -> dict[str, Any]:
+    record = recipient_record.unpack(packed_record)
+    entry = lists.unpack(packed_entry) if packed_entry is not None else None
     return {
         "listed": listed is not None,
         "last_mail_day": iso_day(day) if listed and (day := lists.mail_day(listed)) is not None else None,
         "recipient": entry.recipient if entry else None,
         "name": entry.name if entry else None,
-        "opens": person.opens,
-        "first_open": iso_ms(person.first * 1000) if person.opens else None,
-        "last_open": iso_ms(person.last * 1000) if person.opens else None,
-        "opens_person": person.person,
-        "opens_prefetch": person.prefetch,
-        "opens_scanner": person.scanner,
-        "first_open_person": iso_ms(person.first_person * 1000) if person.person else None,
-        "last_open_person": iso_ms(person.last_person * 1000) if person.person else None,
-        "time_to_open": round(histogram.delay_seconds(person.delay), 1) if person.delay else None,
-        "hidden": bool(person.flags & recipient_record.HIDES_READING),
-        "top": bool(person.flags & recipient_record.TOP),
-        "bottom": bool(person.flags & recipient_record.BOTTOM),
+        "opens": record.opens,
+        "first_open": iso_ms(record.first * 1000) if record.opens else None,
+        "last_open": iso_ms(record.last * 1000) if record.opens else None,
+        "opens_person": record.person,
+        "opens_prefetch": record.prefetch,
+        "opens_scanner": record.scanner,
+        "first_open_person": iso_ms(record.first_person * 1000) if record.person else None,
+        "last_open_person": iso_ms(record.last_person * 1000) if record.person else None,
+        "time_to_open": round(histogram.delay_seconds(record.delay), 1) if record.delay else None,
+        "hidden": bool(record.flags & recipient_record.HIDES_READING),
+        "top": bool(record.flags & recipient_record.TOP),
+        "bottom": bool(record.flags & recipient_record.BOTTOM),
     }

@@ -41,14 +41,14 @@ async def read(
     kept_since = _kept_since(campaign, retention.campaign_days(settings, campaign), sums, now)
     shown = _Stats(sums, kept_since, all_time.tells_people_apart(campaign, Consent(settings)))
     series = shown.series()
-    totals = shown.all_time_totals() if time_range.all_time else shown.range_totals(series)
+    totals = shown.all_time_totals() if time_range.is_all_time else shown.range_totals(series)
     rate, has_more_openers = shown.open_rate(totals)
     times = {**shown.open_times(), **shown.page_times()}
     last_hit = sums.all_time.last_hit
     return {
         "campaign": campaign.id,
-        "from": None if time_range.all_time else ranges.show(time_range.start, time_range.zone),
-        "to": None if time_range.all_time else ranges.show(time_range.end, time_range.zone),
+        "from": None if time_range.is_all_time else ranges.show(time_range.start, time_range.zone),
+        "to": None if time_range.is_all_time else ranges.show(time_range.end, time_range.zone),
         "interval": time_range.interval,
         "time_zone": time_range.zone.key,
         "as_of": iso_ms(as_of),
@@ -118,7 +118,7 @@ class _Stats:
         self.are_people_told_apart = are_people_told_apart
 
     def _is_kept(self) -> bool:
-        return self.range.all_time or self.range.start >= self.kept_since
+        return self.range.is_all_time or self.range.start >= self.kept_since
 
     def series(self) -> list[dict[str, Any]]:
         """Returns the figures of each interval. They are None if its series are no longer kept."""
@@ -160,11 +160,11 @@ class _Stats:
     def verdicts(self) -> dict[str, dict[str, int | None]]:
         """Returns the number of hits and recipients by class. Recipients are counted for all time only."""
         sums, counts = self.sums, self.sums.all_time.counts
-        has_recipients = self.range.all_time and self.are_people_told_apart and not self.is_web
+        has_recipients = self.range.is_all_time and self.are_people_told_apart and not self.is_web
         verdicts: dict[str, dict[str, int | None]] = {}
         for name in CLASSES:
             hits = counts.get(f"hits_{name}", 0)
-            if not self.range.all_time:
+            if not self.range.is_all_time:
                 hits = sum(sums.count(i, f"hits_{name}") for i in range(len(sums.starts)))
             is_counted = has_recipients and name in _RECIPIENT_CLASSES
             verdicts[name] = {
@@ -182,7 +182,7 @@ class _Stats:
         """
         counts = self.sums.all_time.counts
         hidden = counts.get("recipients_hidden", 0)
-        if self.is_web or not self.are_people_told_apart or (hidden and not self.range.all_time):
+        if self.is_web or not self.are_people_told_apart or (hidden and not self.range.is_all_time):
             return None
         return {"recipients": hidden, "person": counts.get("recipients_hidden_person", 0)}
 
@@ -194,19 +194,19 @@ class _Stats:
         """
         counts = self.sums.all_time.counts
         two_pixel = counts.get("recipients_twins", 0)
-        if not two_pixel or not self.range.all_time or not self.are_people_told_apart:
+        if not two_pixel or not self.range.is_all_time or not self.are_people_told_apart:
             return None
         return {"share": round(counts.get("recipients_clipped", 0) / two_pixel, 4), "of": two_pixel}
 
     def rules(self) -> dict[str, int] | None:
         """Returns the number of hits by id of the rule that judged them, or None for a range."""
-        if not self.range.all_time:
+        if not self.range.is_all_time:
             return None
         return {name: hits for name, hits in sorted(self.sums.rules.items()) if " " not in name and hits}
 
     def rulesets(self) -> list[dict[str, str]] | None:
         """Returns the versions of the rules, with their first and last use, or None for a range."""
-        if not self.range.all_time:
+        if not self.range.is_all_time:
             return None
         rules = self.sums.rules
         rulesets = []
@@ -239,7 +239,7 @@ class _Stats:
 
     def _knows_breakdown(self) -> bool:
         is_known = self.sums.has_breakdown and self.are_people_told_apart and self._is_kept()
-        return is_known and (self.range.all_time or not self._is_closed_before(self.range.end))
+        return is_known and (self.range.is_all_time or not self._is_closed_before(self.range.end))
 
     def _quartiles(
         self, letter: str, unit: str, bin_seconds: Callable[[int], float]
@@ -265,10 +265,10 @@ class _Stats:
 
         A range has no estimate, because hidden recipients are counted for all time only.
         """
-        counts = self.sums.all_time.counts if self.range.all_time else {}
+        counts = self.sums.all_time.counts if self.range.is_all_time else {}
         delivered = all_time.delivered(self.campaign, self.sums.all_time)
         rate, has_more_openers = all_time.rate(totals, delivered, counts)
-        if rate is not None and not self.range.all_time:
+        if rate is not None and not self.range.is_all_time:
             rate = {**rate, "estimate": None, "interval": None, "method": None}
         return rate, has_more_openers
 

@@ -55,7 +55,7 @@ class CsvList:
         places: dict[str, int] = {}
         for place, name in enumerate(names):
             if places.setdefault(_folded(name), place) != place and name:
-                raise ListError(f"it has two columns {name!r}, if upper and lower case are the same")
+                raise ListError(f"it has two columns {name!r}: upper and lower case count as the same")
         for name in columns.added:
             if _folded(name) in places:
                 raise ListError(f"it has a column {name!r} already")
@@ -68,7 +68,7 @@ class CsvList:
         # Line number of the last broken row, and of the last line that may be part of its field.
         self._broken_line = self._doubtful_until = 0
         self._line_checked_for_lf = -1
-        self._is_below_broken_row = self._is_quote_below = self._has_warned_of_charset = False
+        self._is_below_broken_row = self._has_quote_below = self._has_warned_of_charset = False
         self._address_count = self._other_count = 0
 
     def rows(self) -> Iterator[ListRow]:
@@ -82,9 +82,9 @@ class CsvList:
                 if in_doubt is None:
                     return
                 self._is_below_broken_row = False
-                yield from self._fragments(in_doubt.fragments)
-                self._doubtful_until = unread.line + max(in_doubt.doubtful, 1)
-                self._is_quote_below = in_doubt.has_quote and in_doubt.doubtful > 0
+                yield from self._fragments(in_doubt.fragment_count)
+                self._doubtful_until = unread.line + max(in_doubt.doubtful_count, 1)
+                self._has_quote_below = in_doubt.has_quote and in_doubt.doubtful_count > 0
                 continue
             if unread.is_skipping or (len(data) > MAX_ROW_BYTES and data.find(dialect.newline) < 0):
                 too_long = unread.take_long_line()
@@ -112,7 +112,7 @@ class CsvList:
                 self._doubt_line_below(line, raw)
 
     def _skip_marks(self) -> None:
-        """Drops byte order marks, which stand before a row where lists were joined, and an LF after a CR."""
+        """Drops an LF after a CR, and byte order marks. A list joined from several files may have several."""
         data = self._unread.data
         if self.dialect.newline == b"\r" and data and self._line_checked_for_lf != self._unread.line:
             self._line_checked_for_lf = self._unread.line
@@ -145,7 +145,10 @@ class CsvList:
         return any(self._is_plausible(cell.decode("utf-8", "replace").strip()) for cell in recipients)
 
     def _is_plausible(self, recipient: str) -> bool:
-        """Returns whether a text is an address, or is one word if most recipients above are not addresses."""
+        """Returns whether a text looks like a recipient of this list.
+
+        An address does. If most recipients above are not addresses, a single word does too.
+        """
         if _is_address(recipient):
             return True
         return self._other_count > self._address_count and len(recipient.split()) == 1
@@ -169,7 +172,7 @@ class CsvList:
             self._address_count += 1
         else:
             if self._address_count > self._other_count and "@" not in recipient:
-                self._warn(line, "the recipient is not an address, as most above are")
+                self._warn(line, "the recipient is not an address, but most recipients above are")
             self._other_count += 1
         warn_if_doubtful(recipient, line, self._warn)
         if not self._has_warned_of_charset and self._charset.older_name:
@@ -180,14 +183,17 @@ class CsvList:
         return ListRow(line, last_line, raw, recipient, self._name(row, codec))
 
     def _doubt_line_below(self, line: int, raw: bytes) -> None:
-        """Doubts the line below a row that is left out, if that row is in doubt or has quotes."""
+        """Marks the next line as doubtful, if the row at `line` is itself doubtful or has quotes.
+
+        The row at `line` is a row that is left out.
+        """
         is_in_doubt, below = line <= self._doubtful_until, self._unread.line + 1
         if below <= self._doubtful_until or not (is_in_doubt or b'"' in raw):
             return
         if not is_in_doubt:
             self._broken_line = line
         self._doubtful_until = below
-        self._is_quote_below = False
+        self._has_quote_below = False
 
     def _fit(self, row: Row, raw: bytes) -> bytes:
         """Returns a row with as many fields as the header.
@@ -209,15 +215,17 @@ class CsvList:
             if line <= self._doubtful_until and len(row.values) < self._width:
                 raise ValueError(self._fragment_error)
             return
-        is_first_word = not self._address_count and len(recipient.split()) == 1
+        is_possible_id = not self._address_count and len(recipient.split()) == 1
         if line <= self._doubtful_until:
-            if not is_first_word or self._is_quote_below or len(row.values) < self._width:
+            if not is_possible_id or self._has_quote_below or len(row.values) < self._width:
                 raise ValueError(self._fragment_error)
         elif len(row.values) < self._width:
-            if not is_first_word:
+            if not is_possible_id:
                 raise ValueError(f"has {len(row.values)} fields, not {self._width}")
         elif self._address_count > self._other_count and "@" not in recipient and len(recipient.split()) > 1:
-            raise ValueError(f"{self._column} is not an address, as most above are, but text")
+            raise ValueError(
+                f"{self._column} is text and not an address, but most recipients above are addresses"
+            )
 
     def _name(self, row: Row, codec: str) -> str | None:
         if self._name_position is None or self._name_position >= len(row.values):

@@ -36,12 +36,13 @@ class Row(NamedTuple):
 class InDoubt(NamedTuple):
     """Lines below a row with broken quotes.
 
-    fragments: number of lines that are the rest of a field. doubtful: number of lines that are more likely
-    rows than the rest of a field. One of the two numbers is 0. has_quote: whether a quote decided this.
+    fragment_count: number of lines that are the rest of a field. doubtful_count: number of lines that are
+    more likely rows than the rest of a field. One of the two numbers is 0. has_quote: whether a quote decided
+    this.
     """
 
-    fragments: int
-    doubtful: int
+    fragment_count: int
+    doubtful_count: int
     has_quote: bool
 
 

@@ -17,13 +17,16 @@ _SEALED_BODIES = {
 }
 """Types of a body that is signed or encrypted. An attached file of such a type is allowed."""
 _pgp = re.compile(rb"-----BEGIN PGP (SIGNED )?MESSAGE-----").match
-_not_text = re.compile(rb"(?s)<!--.*?-->|<(style|script|title)\b.*?</\1[^>]*>|<[^>]*>|&nbsp;|\s+", re.I).sub
+_replace_markup = re.compile(
+    rb"(?s)<!--.*?-->|<(style|script|title)\b.*?</\1[^>]*>|<[^>]*>|&nbsp;|\s+", re.I
+).sub
+_ADVICE = "add the pixel before the message is signed or encrypted"
 _BEGIN_BYTES = 20_000
 """Number of bytes at the beginning of a text in which a PGP message is looked for."""
 
 
 class Refused(EmbedError):
-    """A pixel would break a signature or an encrypted text. The message says which."""
+    """A pixel would break a signature or an encrypted text. The text of the error says which."""
 
 
 def refuse_sealed(root: MimePart, bodies: dict[int, bytes]) -> None:
@@ -33,25 +36,25 @@ def refuse_sealed(root: MimePart, bodies: dict[int, bytes]) -> None:
     """
     for name in ("DKIM-Signature", "ARC-Message-Signature"):
         if name in root.headers:
-            raise Refused(f"it is signed already ({name}): add the pixel before that")
+            raise Refused(f"it is signed already ({name}): {_ADVICE}")
     for part in root.walk():
         if part.kind in _SEALED_PARTS and not part.is_attachment:
-            raise Refused(f"it is {_SEALED_PARTS[part.kind]} ({part.kind}): add the pixel before that")
+            raise Refused(f"it is {_SEALED_PARTS[part.kind]} ({part.kind}): {_ADVICE}")
         if id(part) in bodies and (seal := pgp_seal(_decoded(bodies[id(part)], part.transfer_encoding))):
-            raise Refused(f"it is {seal} with PGP in its text: add the pixel before that")
+            raise Refused(f"it is {seal} with PGP in its text: {_ADVICE}")
     body = root
     while body.parts:
         body = body.parts[0]
     if body.kind in _SEALED_BODIES:
-        raise Refused(f"it is {_SEALED_BODIES[body.kind]} ({body.kind}): add the pixel before that")
+        raise Refused(f"it is {_SEALED_BODIES[body.kind]} ({body.kind}): {_ADVICE}")
 
 
 def pgp_seal(text: bytes) -> str:
     """Returns "signed" or "encrypted" if a text or HTML begins with a PGP message, else "".
 
-    A mail that only shows such a message, behind other text, is neither.
+    Returns "" also for a mail that quotes a PGP message below other text.
     """
-    begin = _not_text(lambda found: b" " if found[0].isspace() else b"", text[:_BEGIN_BYTES]).lstrip()
+    begin = _replace_markup(lambda found: b" " if found[0].isspace() else b"", text[:_BEGIN_BYTES]).lstrip()
     header = _pgp(begin)
     return "" if header is None else "signed" if header[1] else "encrypted"
 

@@ -42,7 +42,7 @@ def shown(query, zone="UTC"):
 )
 def test_ranges_missing_parameters_get_defaults(query, start, end):
     assert shown(query) == (start, end)
-    assert ranges.parse(query, "UTC", NOW).all_time == (not {"from", "to"} & query.keys())
+    assert ranges.parse(query, "UTC", NOW).is_all_time == (not {"from", "to"} & query.keys())
 
 
 @pytest.mark.parametrize(

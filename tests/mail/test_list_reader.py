@@ -124,7 +124,7 @@ def test_list_reader_prose_in_a_list_of_numbers_is_left_out():
 def test_list_reader_prose_in_a_list_of_addresses_is_left_out_and_a_word_told():
     content = f"recipient,note,more\n{A},x,y\n{B},x\nbefore noon, on Friday, thanks\nnoon,x,y\n{C},x,y\n"
     assert taken(content) == ([A, B, "noon", C], [4])
-    assert read(content)[1] == [(5, "the recipient is not an address, as most above are")]
+    assert read(content)[1] == [(5, "the recipient is not an address, but most recipients above are")]
 
 
 def test_list_reader_row_like_lines_in_quotes_are_told():
