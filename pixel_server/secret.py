@@ -56,7 +56,7 @@ class Secrets:
 
     @classmethod
     def load(cls, data: Path, signing: tuple[str, ...] = (), recipient: str | None = None) -> Secrets:
-        """Returns the keys derived from the given secrets, and for missing secrets from those in `data`.
+        """Returns the keys derived from the given secrets. Reads each missing secret from `data`.
 
         data: the server's data directory. Raises SecretsError if the directory has no secrets. Does not
         create secrets, because the server would not accept links signed with new secrets.
@@ -126,12 +126,12 @@ def _fingerprint(key: bytes) -> str:
 
 def _create_file(data: Path) -> None:
     """Creates the file of secrets in the data directory. Leaves an existing file, even if unreadable."""
-    import secrets as random  # noqa: PLC0415 - minting links does not need it
+    import secrets  # noqa: PLC0415 - minting links does not need it
 
     path = data / FILE
     if os.path.lexists(path):
         return
-    content = {"signing": [random.token_urlsafe(32)], "recipient": random.token_urlsafe(32)}
+    content = {"signing": [secrets.token_urlsafe(32)], "recipient": secrets.token_urlsafe(32)}
     try:
         data.mkdir(parents=True, exist_ok=True)
         # If another process creates the file first, that file stays.

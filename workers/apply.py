@@ -4,15 +4,16 @@ Why each hit is counted exactly once:
 
 1. A stored batch is one stream entry. Its producer numbers it, and repeats it unchanged until Redis answers.
    The append script takes each number once. If several batches are on their way, the script takes a later
-   batch only after the batch before it (`producer`): otherwise a later batch could overtake it, and the
-   script would take it for a repeat. So each stored hit lies in exactly one entry.
+   batch only after the batch before it (`producer`). Otherwise the later batch could arrive first, and the
+   script would mistake the earlier batch for a repeat. So each stored hit lies in exactly one entry.
 2. A roll-up reads the checkpoint (generation, id) and the entries after the id at one instant. Then it reads
    all other data that it needs: the campaigns, the recipients, the packed counts. One script writes the
    counters and the id, and trims the stream. The script does nothing if the generation has changed, or if the
    entry of the id is not in the stream. Every other writer of the shard's state raises the generation in the
    same way. So the data that was read still holds at the commit, and the id moves only together with the
-   counters of its entries. A store that lost its newest changes has another generation, or lacks that entry:
-   each commit leaves a random mark, so that two commits with the same number differ.
+   counters of its entries. A generation is a number and the random mark of a commit, so that two commits with
+   the same number differ. So a store that lost its newest changes has another generation, or lacks that
+   entry.
 3. If the roll-up is killed before the commit, nothing has happened, and the entries are read again. If it is
    killed after the commit, or the reply is lost, the id has moved, and the entries are gone. A worker that
    slept through the commits of others finds the generation raised, and changes nothing.
@@ -172,11 +173,11 @@ def _touched_buckets(sums: Sums, stored: Stored) -> set[int]:
     starts = set(sums.cells)
     for retracted in sums.retracted.values():
         starts.update(series.bucket_start(at * 1000) for at, _ in retracted.remaining)
-    for person in stored.people.values():
-        if person.opens:
-            starts.add(person.first - person.first % series.BUCKET_SECONDS)
-        if person.person:
-            starts.add(person.first_person - person.first_person % series.BUCKET_SECONDS)
+    for record in stored.people.values():
+        if record.opens:
+            starts.add(record.first - record.first % series.BUCKET_SECONDS)
+        if record.person:
+            starts.add(record.first_person - record.first_person % series.BUCKET_SECONDS)
     return starts
 
 
@@ -227,8 +228,8 @@ def _merge_people(
 ) -> dict[str, int]:
     """Merges each recipient's new record into the stored record, and adds the result to `records`.
 
-    Moves unique opens between `cells`, and delays between `labels`. Returns, by name, the changes of the
-    totals that count recipients.
+    Moves unique opens between `cells`, and the counts of delays between the days of `labels`. Returns, by
+    name, the changes of the totals that count recipients.
     """
     totals: dict[str, int] = {}
     values = records.setdefault(keys.people.prefix(shard, sums.campaign.id), [])
@@ -250,7 +251,7 @@ def _merge_people(
             for name in _class_fields(old_classes):
                 totals[name] = totals.get(name, 0) - 1
         if merged.flags & recipient_record.TOP:
-            old_two_pixel = 0 if old.flags & recipient_record.OLD else old.two_pixel
+            old_two_pixel = 0 if old.flags & recipient_record.BEFORE_SEEN else old.two_pixel
             for name in _TWO_PIXEL_FIELDS[merged.two_pixel]:
                 totals[name] = totals.get(name, 0) + 1
             for name in _TWO_PIXEL_FIELDS[old_two_pixel]:
@@ -269,10 +270,10 @@ def plan_rulesets(shard: int, sums: Sums, ruleset: str, now: float) -> Iterator[
 
 
 def plan_last_open_days(pipe: Pipeline, shard: int, days: dict[bytes, int]) -> Reader[list[Command]]:
-    """Returns the commands that store the day of the last open of recipients in mode `last`, if it is later.
+    """Returns the commands that store the day of the last open of recipients in mode `last`.
 
-    days: days since 1970, by recipient key. Reads the stored days. Raises NewerFormat if a newer version
-    wrote one of them.
+    Reads the stored days, and leaves out each day that is not later than the stored day. days: days since
+    1970, by recipient key. Raises NewerFormat if a newer version wrote one of the stored days.
     """
     if not days:
         return []
@@ -361,11 +362,11 @@ def _months(
         yield ("HSET", keys.months(shard, sums.campaign.id), month, series.pack(stored.months[month]))
 
 
-def _count_delay(sums: Sums, labels: dict[str, Counter[str]], person: RecipientRecord, change: int) -> None:
+def _count_delay(sums: Sums, labels: dict[str, Counter[str]], record: RecipientRecord, change: int) -> None:
     """Adds `change` to the count of recipients with this delay of the first open, on the day of that open."""
-    if person.delay:
-        day = sums.day(series.bucket_start(person.first_person * 1000))
-        labels.setdefault(day, Counter())[f"{DELAY}{person.delay}"] += change
+    if record.delay:
+        day = sums.day(series.bucket_start(record.first_person * 1000))
+        labels.setdefault(day, Counter())[f"{DELAY}{record.delay}"] += change
 
 
 def _labels(
@@ -379,7 +380,7 @@ def _labels(
             if day >= first_day:
                 touched.add(day[:6])
                 open_breakdown.add(stored.labels[day[:6]], int(day[6:]), counts)
-    for month in sorted(touched):  # ALL stands beside the months
+    for month in sorted(touched):  # each is a month or `open_breakdown.ALL`
         value = open_breakdown.pack(stored.labels[month])
         yield ("HSET", keys.breakdown(shard, sums.campaign.id), month, value)
 

@@ -39,7 +39,7 @@ TOP, BOTTOM, HIDES_READING, SEEN = 1, 2, 4, 8
 client loads images by machine, whether the mail is read or not. SEEN: a person or a proxy loaded the bottom
 pixel. Stored records hold these values, so a flag keeps its value for ever. The next flag needs a new format,
 because the bits above hold the delay."""
-OLD = 16
+BEFORE_SEEN = 16
 """Flag of a record that was stored before the flag SEEN existed. This flag itself is never stored."""
 
 PERSON, PREFETCH, SCANNER, UNKNOWN, HIDES = 1, 2, 4, 8, 16
@@ -195,7 +195,7 @@ def unpack(value: bytes | None) -> RecipientRecord:
     if form > 1:
         flags, delay = flags & 15, flags >> 4
     if form < 3:
-        flags |= OLD | SEEN if flags & BOTTOM else OLD
+        flags |= BEFORE_SEEN | SEEN if flags & BOTTOM else BEFORE_SEEN
     last = first + span
     if not person:
         return RecipientRecord(first, last, opens, flags, 0, 0, prefetch, scanner)

@@ -45,7 +45,7 @@ class Finding(NamedTuple):
 class Expected(NamedTuple):
     """The owner that the pixel should have. campaign, recipient: None skips the comparison.
 
-    key_of: returns a recipient's key, or None without the server's secrets.
+    key_of: function that returns a recipient's key. It is None if the server's secrets are not at hand.
     """
 
     campaign: str | None = None
@@ -101,7 +101,11 @@ def _check_html(
     all_pixels = pixels(html, charset)
     unquoted = [pixel for pixel in all_pixels if not pixel.around.is_quoted]
     findings = [
-        Finding(False, f"a pixel of campaign {pixel.token.campaign} stands in a quoted mail: it counts there")
+        Finding(
+            False,
+            f"a quoted mail contains a pixel of campaign {pixel.token.campaign}: "
+            "loading the pixel counts for that campaign",
+        )
         for pixel in all_pixels
         if pixel.around.is_quoted
     ]
@@ -213,14 +217,16 @@ def _check_pixel(pixel: Pixel, keys: tuple[bytes, ...] | None, base_url: str | N
             Finding(False, f"{label}: its signature is not this server's: its hits are not counted")
         )
     if not _is_direct(pixel.url, base_url):
-        reason = "its address only mentions the link, as a copy out of Gmail does: this server is not reached"
+        reason = "its address leads elsewhere and only contains the link, as in HTML copied out of Gmail"
         return [*findings, Finding(False, f"{label}: {reason}")]
     findings += [Finding(False, f"{label}: {reason}") for reason in loading_problems(pixel.url)]
     if base_url is not None and not _is_under(pixel.url, base_url):
         findings.append(Finding(None, f"{label}: it is not under {base_url}, where this server is"))
     if token.campaign in BLOCKED_IDS:
         findings.append(
-            Finding(None, f"{label}: {_blocked_id(token.campaign)}; here the id is hidden in the token")
+            Finding(
+                None, f"{label}: {_blocked_id_reason(token.campaign)}; here the id is hidden in the token"
+            )
         )
     return findings
 
@@ -235,8 +241,8 @@ def _is_direct(url: str, base_url: str | None) -> bool:
     if direct is None:
         return False
     _, _, path = url[: direct.start()].partition("://")[2].partition("/")
-    has_host = base_url is not None and f"/{urlsplit(base_url).netloc}" in f"/{path}"
-    return not has_host and re.search(r"https?(?::|%3a)(?:/|%2f)", path, re.I) is None
+    path_has_server = base_url is not None and f"/{urlsplit(base_url).netloc}" in f"/{path}"
+    return not path_has_server and re.search(r"https?(?::|%3a)(?:/|%2f)", path, re.I) is None
 
 
 def _is_under(url: str, base_url: str) -> bool:
@@ -266,10 +272,10 @@ def _check_image(source: str) -> list[Finding]:
     if not match:
         return []
     finding = Finding(False, f"a pixel for web pages, campaign {match[1]}: it is the same for all recipients")
-    return [finding] + ([Finding(False, _blocked_id(match[1]))] if match[1] in BLOCKED_IDS else [])
+    return [finding] + ([Finding(False, _blocked_id_reason(match[1]))] if match[1] in BLOCKED_IDS else [])
 
 
-def _blocked_id(campaign: str) -> str:
+def _blocked_id_reason(campaign: str) -> str:
     return f"filter lists block an id such as {campaign} where it stands in an address (/p/{campaign}.gif)"
 
 

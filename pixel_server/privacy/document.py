@@ -1,4 +1,4 @@
-"""The HTML document of the privacy pages: its outer markup, style and headers, and the parts of both pages.
+"""The HTML document of the privacy pages: outer markup, style, headers, and the parts that both pages have.
 
 A page is one HTML file. It has no script, loads nothing, and is small enough for the browser of any mail
 program. Send it with `headers`, whose content security policy allows the style by its hash.

@@ -3,13 +3,13 @@ request for their links.
 
 A list has an entry for each recipient. The value of an entry is the day of the recipient's last mail, in days
 since 1970 (`20781` is 2026-11-24), or empty if no mail is known. In mode `identified` an upload also stores
-names. The total `mailed` counts the entries with a day, and the mails of campaigns that do not tell
-recipients apart.
+names. The field `mailed` of a campaign's totals counts the entries with a day. If a campaign does not tell
+its recipients apart, the field counts the campaign's mails.
 
-Upload and roll-up never write the same key, so an upload does not raise the shard's generation. The upload
-reads the generation, then the campaign and the withdrawals, and writes only if the generation is still the
-same. Erasure, retention and deletion first record what they will remove, then raise the generation, then
-remove the data. So an upload cannot bring removed data back.
+Upload and roll-up never write the same field of a key, so an upload does not raise the shard's generation.
+The upload reads the generation, then the campaign and the withdrawals, and writes only if the generation is
+still the same. Erasure, retention and deletion first record what they will remove, then raise the generation,
+then remove the data. So an upload cannot bring removed data back.
 """
 
 from __future__ import annotations

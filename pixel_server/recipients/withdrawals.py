@@ -167,7 +167,7 @@ async def withdrawn_now(store: AsyncRedis, secrets: Secrets, recipients: Iterabl
     for i in range(0, len(recipient_keys), _CHUNK):
         part = recipient_keys[i : i + _CHUNK]
         values = await store.hmget(keys.WITHDRAWN, [secrets.withdrawal_mark(key) for key in part])
-        withdrawn |= {key for key, value in zip(part, values, strict=True) if may_be_withdrawn(value)}
+        withdrawn |= {key for key, value in zip(part, values, strict=True) if counts_as_withdrawn(value)}
     return withdrawn
 
 
@@ -231,7 +231,7 @@ def parse_periods(value: bytes | None) -> Periods:
         raise NewerFormat("withdrawal that cannot be read") from None
 
 
-def may_be_withdrawn(value: Any) -> bool:
+def counts_as_withdrawn(value: Any) -> bool:
     """Returns whether a recipient with this stored value counts as withdrawn: True if unreadable."""
     if not isinstance(value, bytes):
         return value is not None

@@ -15,7 +15,7 @@ import redis
 
 from pixel_server import tasks
 from pixel_server.recipients import withdrawals_file
-from pixel_server.recipients.withdrawals import MARK_BYTES, is_newer, may_be_withdrawn
+from pixel_server.recipients.withdrawals import MARK_BYTES, counts_as_withdrawn, is_newer
 from pixel_server.recipients.withdrawals_file import WithdrawalsFile
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
@@ -119,7 +119,7 @@ class WithdrawnSet:
             values = {mark: value for mark, value in values.items() if len(mark) == MARK_BYTES}
             for mark, value in values.items():
                 unreadable += is_newer(value)
-                if may_be_withdrawn(value):
+                if counts_as_withdrawn(value):
                     fresh._learn_mark(mark, True)
             if file is not None:
                 await asyncio.to_thread(file.add, values.items())
@@ -164,7 +164,7 @@ class WithdrawnSet:
                 values, store_mark = await pipe.execute()
                 self._store_mark.compare(store_mark)
                 for mark, value in zip(marks, values, strict=True):
-                    self._learn_mark(mark, may_be_withdrawn(value))
+                    self._learn_mark(mark, counts_as_withdrawn(value))
                 if self._file is not None and self._file.is_writer:
                     items = [(mark, value) for mark, value in zip(marks, values, strict=True) if value]
                     await asyncio.to_thread(self._file.append, items)
@@ -177,7 +177,7 @@ class WithdrawnSet:
         """Reads the file in the data directory. Does nothing if Redis has been read already."""
         if not self.has_loaded:
             for mark, value in withdrawals_file.read_file(data):
-                self._learn_mark(mark, may_be_withdrawn(value))
+                self._learn_mark(mark, counts_as_withdrawn(value))
 
     async def follow(self) -> None:
         """Calls `refresh` until it is cancelled. Writes the file if no other process does."""

@@ -92,7 +92,7 @@ async def _put_back_withdrawals(client: AsyncRedis, settings: Settings) -> int:
     pairs: Iterable[tuple[bytes, bytes]] = iter(saved.items())
     while chunk := list(islice(pairs, _CHUNK)):
         await client.eval(*_put_call(chunk))
-    return sum(withdrawals.may_be_withdrawn(periods) for periods in saved.values())
+    return sum(withdrawals.counts_as_withdrawn(periods) for periods in saved.values())
 
 
 async def _put_back_campaigns(client: AsyncRedis, settings: Settings) -> tuple[int, int]:
@@ -131,9 +131,9 @@ async def _put_back_campaigns(client: AsyncRedis, settings: Settings) -> tuple[i
 
 
 async def _lower_mode(client: AsyncRedis, campaign: Campaign) -> None:
-    """Lowers the mode of a campaign in the store, which a hit has created meanwhile, to the saved mode.
+    """Lowers a campaign's mode in the store to the saved mode.
 
-    campaign: the saved campaign.
+    Call it if a hit has meanwhile created the campaign in the store. campaign: the saved campaign.
     """
 
     def lower(stored: Campaign) -> Campaign:

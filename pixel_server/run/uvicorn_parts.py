@@ -104,7 +104,8 @@ def _config() -> Any:
 def _server() -> Any:
     """Returns a server that does not run.
 
-    A server gets its `lifespan` when it runs, so this looks for that name in the code of `_serve`.
+    uvicorn sets `lifespan` only when a server runs. So this function sets `lifespan` if the code of `_serve`
+    names it.
     """
     server = import_module("uvicorn").Server(_config())
     code = getattr(type(server), "_serve", None) or type(server).serve

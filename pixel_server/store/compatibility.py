@@ -63,7 +63,7 @@ class Durability:
             return "every hit: synced to disk before it is answered"
         if self.fsync == "everysec":
             return "one second: a crash of the machine of Redis may lose the last second"
-        return "by the operating system: a crash of the machine of Redis may lose half a minute"
+        return "left to the operating system: a crash of the machine of Redis may lose half a minute"
 
 
 async def check_store(
@@ -175,7 +175,9 @@ async def _claim(store: AsyncRedis, shards: int, secrets: Secrets, mark: StoreMa
         )
     known_signers = {name.decode() for name in await store.smembers(keys.SIGNERS)}
     if known_signers and not known_signers & set(signers):
-        raise StoreError("knows none of these signing keys: keep an old key in PIXEL_SECRET, after the new")
+        raise StoreError(
+            "knows none of this server's signing keys: add an old key to PIXEL_SECRET, after the new key"
+        )
     if not known_signers.issuperset(signers):
         await store.sadd(keys.SIGNERS, *signers)
     if mark is not None:
@@ -189,7 +191,10 @@ async def _learn_mark(store: AsyncRedis, shards: int, stored: dict[str, str], ma
     try:
         mark.learn(await store_mark.ensure_mark(store, shards, stored_mark, is_marked))
     except redis.ResponseError as error:  # an old store that is full or read-only is marked later
-        log.warning("the store cannot be marked now, so it is not noticed if it is emptied: %s", error)
+        log.warning(
+            "the store cannot be marked now; this server would not notice that the store was emptied: %s",
+            error,
+        )
     mark.is_checked = True
 
 

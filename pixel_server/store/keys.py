@@ -6,9 +6,9 @@ hash tag (the part in braces) together, and no command names keys with different
 name is a text that a stranger chose. The job queue's own keys are `rq:*`.
 
 Writers and readers are processes, or parts of processes: `web` is any web process, `cli` the commands,
-`stats` the figures, `all` everything, `readyz` the health check and the command `doctor`. A recipient's mark
-is a keyed hash of the recipient key. The store's mark is a random text by which an emptied store is noticed
-(`store_mark`).
+`stats` the code of the figures, `all` everything, `readyz` the health check and the command `doctor`. A
+recipient's mark is a keyed hash of the recipient key. The store's mark is a random text by which an emptied
+store is noticed (`store_mark`).
 
 The inventory takes patterns and lifetimes from this table, and the removal of campaigns takes the kinds.
 A test compares a used store with this table.
@@ -182,6 +182,6 @@ def dropped_field(campaign: str, reason: Literal["gpc", "out", "origin"]) -> str
     """Returns the field of DROPPED that counts a campaign's requests that were not recorded for this reason.
 
     gpc: the request came with GPC or DNT. out: the browser has opted out. origin: the campaign does not
-    allow the origin of the page. A report of how long a page was seen is not counted.
+    allow the origin of the page. With gpc and out, a report of how long a page was seen is not counted.
     """
     return campaign if reason == "gpc" else f"{campaign}:{reason}"

@@ -109,7 +109,7 @@ def test_check_copy_out_of_gmail_is_a_problem(check, minter):
     ):
         code, found = check(f'<p>Hi</p><img src="{copied}">')
         assert code == 1
-        assert "only mentions the link" in wrong((code, found))[0]
+        assert "only contains the link" in wrong((code, found))[0]
     assert check(f'<p>Hi</p><img src="{url}?a=1#b">')[0] == 0
     assert check(f'<p>Hi</p><img src="{url.replace(".gif", "%2Egif")}">')[0] == 0
 
@@ -177,7 +177,9 @@ def test_quoted_pixel_is_named_and_not_sent_on(check, minter, quote):
     old = embed("<p>Old news</p>", minter, "old", "bob@example.org")
     reply = f"<html><body><p>Thanks!</p>{quote.format(old)}</body></html>"
     said = wrong(check(reply))
-    assert "a pixel of campaign old stands in a quoted mail: it counts there" in said
+    assert (
+        "a quoted mail contains a pixel of campaign old: loading the pixel counts for that campaign" in said
+    )
     assert "there is no pixel" in said
     made = embed(reply, minter, "spring", ADA)
     assert [pixel.token.campaign for pixel in pixels(made.encode())] == ["spring"]

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixel_server.counters.recipient_record import (
+    BEFORE_SEEN,
     BOTTOM,
     FORMAT,
     HIDES_READING,
     NO_RECORD,
-    OLD,
     SEEN,
     TOP,
     RecipientRecord,
@@ -99,12 +99,12 @@ def test_two_pixel_record_has_its_flags_only_after_a_persons_open():
     assert RecipientRecord(NOW, NOW, 1, SEEN | BOTTOM, 1, NOW).two_pixel == 0
 
 
-def test_unpack_older_format_sets_the_flag_old():
+def test_unpack_older_format_sets_the_flag_before_seen():
     """A record with this flag is not yet counted among the mails with two pixels."""
     old = unpack(msgspec.msgpack.encode([2, TOP | BOTTOM | 3 << 4, NOW, 0, 1, 1]))
-    assert (old.flags, old.delay) == (TOP | BOTTOM | SEEN | OLD, 3)
+    assert (old.flags, old.delay) == (TOP | BOTTOM | SEEN | BEFORE_SEEN, 3)
     assert unpack(pack(old)).flags == TOP | BOTTOM | SEEN
-    assert unpack(msgspec.msgpack.encode([1, TOP, NOW, 0, 1])).flags == TOP | OLD
+    assert unpack(msgspec.msgpack.encode([1, TOP, NOW, 0, 1])).flags == TOP | BEFORE_SEEN
 
 
 def test_unpack_missing_value_returns_no_record():

@@ -130,7 +130,7 @@ def test_up_store_with_other_shards_or_secrets_is_refused(data: Path):
     other = "another-secret-of-32-characters-"
     assert_refused(run_up(data, PIXEL_SHARDS="8"), "4 shards", "PIXEL_SHARDS=4")
     assert_refused(run_up(data, PIXEL_RECIPIENT_SECRET=other), "another recipient secret")
-    assert_refused(run_up(data, PIXEL_SECRET=other), "none of these signing keys")
+    assert_refused(run_up(data, PIXEL_SECRET=other), "none of this server's signing keys")
     assert stack.pids("") == []
     stack.start()
     send_hits(stack, url, 1)
