@@ -76,7 +76,7 @@ def is_listed(origin: str, origins: Iterable[str]) -> bool:
 
 
 def _ip_host(address: str) -> str:
-    """Returns an IPv6 address in brackets, and "" if the text is not an address."""
+    """Returns an IPv6 address in brackets, or "" if the text is not an address."""
     try:
         return f"[{IPv6Address(address)}]"
     except ValueError:
@@ -86,7 +86,8 @@ def _ip_host(address: str) -> str:
 def _named_host(name: str) -> str:
     """Returns a host name in lower case, with labels beyond ASCII in Punycode (RFC 5891).
 
-    Returns "" if the text is not a host name or an IPv4 address: browsers read `127.1` as another address.
+    Returns "" if the text is neither a host name nor an IPv4 address of four numbers: browsers read
+    `127.1` as 127.0.0.1.
     """
     labels = unicodedata.normalize("NFKC", name.lower()).replace("\u3002", ".").split(".")
     host = ".".join(

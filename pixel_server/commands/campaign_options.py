@@ -97,5 +97,5 @@ def _days_of_kind(text: str) -> tuple[str, int | str]:
 
 
 def _integer(text: str) -> int | str:
-    """Returns the integer of a text. Returns another text as it is, for the check of the field to refuse."""
+    """Returns the integer in a text. Returns any other text unchanged: the field's check refuses it."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 13 else text

@@ -28,18 +28,18 @@ def networks(settings: Settings, today: date) -> Iterator[Finding]:
     except NetworksError as error:
         yield Finding("networks", "lists", "problem", str(error))
         return
-    for each in lists:
-        days = each.age_days(today)
-        age = f"{counted(each.ranges, 'range')} of {each.date}, {counted(days, 'day')} old"
-        refresh = f"run `pixel-server networks refresh {each.name}`"
-        if each.name not in PUBLISHED:
-            yield Finding("networks", each.name, "ok", age)
-        elif not each.ranges:
-            yield Finding("networks", each.name, "advice", f"empty; {refresh}")
+    for network_list in lists:
+        days = network_list.age_days(today)
+        age = f"{counted(network_list.ranges, 'range')} of {network_list.date}, {counted(days, 'day')} old"
+        refresh = f"run `pixel-server networks refresh {network_list.name}`"
+        if network_list.name not in PUBLISHED:
+            yield Finding("networks", network_list.name, "ok", age)
+        elif not network_list.ranges:
+            yield Finding("networks", network_list.name, "advice", f"empty; {refresh}")
         elif days > MAX_AGE_DAYS:
-            yield Finding("networks", each.name, "advice", f"{age}; {refresh}")
+            yield Finding("networks", network_list.name, "advice", f"{age}; {refresh}")
         else:
-            yield Finding("networks", each.name, "ok", age)
+            yield Finding("networks", network_list.name, "ok", age)
 
 
 def rules(settings: Settings, today: date) -> Iterator[Finding]:
@@ -51,7 +51,7 @@ def rules(settings: Settings, today: date) -> Iterator[Finding]:
 
 
 def spool(settings: Settings, today: date) -> Iterator[Finding]:
-    """Checks that hits can be stored on disk while Redis is away, and that no stored hit was unreadable."""
+    """Checks that hits can be stored on disk while Redis is away, and that no file was set aside."""
     if not settings.spool_bytes:
         yield Finding("spool", "disk", "advice", "PIXEL_SPOOL_BYTES=0: while Redis is away, hits are lost")
         return

@@ -86,8 +86,8 @@ def embed(
                 return minter.link(campaign_id, recipient, **options).privacy_url or ""
 
             with count_sent(campaign_id, sent, options) as count:
-                bad = _embed_list(make_mail, recipients, column, out, kind, privacy_url, count)
-            refuse_bad_rows(*bad)
+                filled, bad = _embed_list(make_mail, recipients, column, out, kind, privacy_url, count)
+            refuse_bad_rows(filled, bad)
             return
         changed = make_mail(recipient)
         with count_sent(campaign_id, bool(sent and recipient), options) as count:

@@ -18,7 +18,7 @@ from pixel_server.store import client, keys
 DEFAULT_PORT = 8000
 TIMEOUT_SECONDS = 2.0
 WORKER_SEEN_SECONDS = 10
-"""Seconds after its last heartbeat for which a worker counts as running."""
+"""Seconds for which a worker counts as running after its last heartbeat."""
 _COMMANDS = ("up", "serve", "work")
 
 

@@ -54,6 +54,6 @@ class LazyGroup(click.Group):
 
 
 def _drop_output() -> None:
-    """Points standard output at /dev/null, so that Python does not write its rest again at exit."""
+    """Points standard output at /dev/null, so that Python does not fail again when it exits."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

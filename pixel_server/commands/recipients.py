@@ -126,7 +126,7 @@ def _values(
 
 
 def verdict_of(record: RecipientRecord) -> str:
-    """Returns the narrowest of `figures.STATES` of a recipient."""
+    """Returns the narrowest state in `figures.STATES` that a recipient has."""
     return next(state for state in _NARROWEST_FIRST if figures.has_state(state, record, True))
 
 

@@ -97,6 +97,7 @@ def _count_nothing(recipients: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _counting(campaign: str, sent_at: int | None) -> Iterator[CountSent]:
+    """Yields the function that counts mails in the store. Raises an error if the store cannot be used."""
     settings = settings_here()
     url = store_url(settings)
     secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
@@ -128,9 +129,9 @@ def _counting(campaign: str, sent_at: int | None) -> Iterator[CountSent]:
                 return
             lists.refuse_closed(record, with_names=False)
             now = time.time()
-            mailed = now if sent_at is None else sent_at
+            mailed_at = now if sent_at is None else sent_at
             store_rows = uploads.list_writer(
-                store, secrets, settings, campaign, False, now, audit_log.COMMAND, mailed_at=mailed
+                store, secrets, settings, campaign, False, now, audit_log.COMMAND, mailed_at=mailed_at
             )
 
             async def put(recipients: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
 """Reads recipient lists in CSV.
 
-Missing cells at the end of a row are read as empty. Empty cells beyond the header are dropped. A row that may
-be part of another row's field is left out, with an error, so that no part of a field is read as a recipient.
+Missing cells at the end of a row are read as empty. Empty cells beyond the header's last column are dropped.
+A line that may belong to a field of a row above is left out, with an error, so that no recipient is read from
+the middle of a field.
 """
 
 from __future__ import annotations
@@ -48,21 +49,21 @@ class CsvList:
     ) -> None:
         """names: names of the columns.
 
-        Raises ListError if two columns have the same name, or if a column has a name of `columns.added`.
+        Raises ListError if two columns have the same name, or if the name of a column is in `columns.added`.
         """
         self._unread, self._charset, self._warn, self.dialect = unread, charset, warn, dialect
         self.preamble = self.header = b""
-        places: dict[str, int] = {}
-        for place, name in enumerate(names):
-            if places.setdefault(_folded(name), place) != place and name:
+        positions: dict[str, int] = {}
+        for position, name in enumerate(names):
+            if positions.setdefault(_folded(name), position) != position and name:
                 raise ListError(f"it has two columns {name!r}: upper and lower case count as the same")
         for name in columns.added:
-            if _folded(name) in places:
+            if _folded(name) in positions:
                 raise ListError(f"it has a column {name!r} already")
         self._column, self._width = columns.recipient, len(names)
-        self._recipient_position = places[_folded(columns.recipient)]
+        self._recipient_position = positions[_folded(columns.recipient)]
         self._column_in_header = names[self._recipient_position]
-        name_position = places.get(NAME_COLUMN)
+        name_position = positions.get(NAME_COLUMN)
         self.has_names = name_position not in (None, self._recipient_position)
         self._name_position = name_position if self.has_names and columns.with_names else None
         # Line number of the last broken row, and of the last line that may be part of its field.
@@ -72,7 +73,7 @@ class CsvList:
         self._address_count = self._other_count = 0
 
     def rows(self) -> Iterator[ListRow]:
-        """Yields the rows whose end has been read."""
+        """Yields the rows whose end has been added to the unread bytes."""
         unread, dialect = self._unread, self.dialect
         data = unread.data
         while data or unread.is_skipping:
@@ -112,7 +113,7 @@ class CsvList:
                 self._doubt_line_below(line, raw)
 
     def _skip_marks(self) -> None:
-        """Drops an LF after a CR, and byte order marks. A list joined from several files may have several."""
+        """Drops an LF after a CR, and byte order marks, which stand between rows if files were joined."""
         data = self._unread.data
         if self.dialect.newline == b"\r" and data and self._line_checked_for_lf != self._unread.line:
             self._line_checked_for_lf = self._unread.line
@@ -121,8 +122,9 @@ class CsvList:
         while data.startswith(BOM):
             del data[: len(BOM)]
 
-    def _fragments(self, lines: int) -> Iterator[ListRow]:
-        for _ in range(lines):
+    def _fragments(self, line_count: int) -> Iterator[ListRow]:
+        """Removes the next lines, which are part of a broken row's field. Yields an error for each line."""
+        for _ in range(line_count):
             self._unread.take_line()
             line = self._unread.line
             yield ListRow(line, line, b"", "", None, self._fragment_error)
@@ -183,9 +185,9 @@ class CsvList:
         return ListRow(line, last_line, raw, recipient, self._name(row, codec))
 
     def _doubt_line_below(self, line: int, raw: bytes) -> None:
-        """Marks the next line as doubtful, if the row at `line` is itself doubtful or has quotes.
+        """Marks the next line as doubtful if the row at `line` is doubtful or has quotes.
 
-        The row at `line` is a row that is left out.
+        line: number of a row that is left out.
         """
         is_in_doubt, below = line <= self._doubtful_until, self._unread.line + 1
         if below <= self._doubtful_until or not (is_in_doubt or b'"' in raw):
@@ -196,21 +198,21 @@ class CsvList:
         self._has_quote_below = False
 
     def _fit(self, row: Row, raw: bytes) -> bytes:
-        """Returns a row with as many fields as the header.
+        """Returns the bytes of a row, cut or padded to as many fields as the header has.
 
-        Raises ValueError if the row has more fields that are not empty, or too few to have a recipient.
+        Raises ValueError if a field beyond the header is not empty, or if the recipient's field is missing.
         """
-        number = len(row.values)
-        if number > self._width:
+        field_count = len(row.values)
+        if field_count > self._width:
             if any(value.strip() for value in row.values[self._width :]):
-                raise ValueError(f"has {number} fields, not {self._width}")
+                raise ValueError(f"has {field_count} fields, not {self._width}")
             return raw[: row.ends[self._width - 1]]
-        if self._recipient_position >= number:
-            raise ValueError(f"has {number} fields, not {self._width}")
-        return raw + self.dialect.delimiter * (self._width - number)
+        if self._recipient_position >= field_count:
+            raise ValueError(f"has {field_count} fields, not {self._width}")
+        return raw + self.dialect.delimiter * (self._width - field_count)
 
     def _refuse_prose(self, line: int, row: Row, recipient: str) -> None:
-        """Raises ValueError if a row may be part of a field of another row."""
+        """Raises ValueError if a row seems to be text from a field of another row."""
         if self._is_plausible(recipient):
             if line <= self._doubtful_until and len(row.values) < self._width:
                 raise ValueError(self._fragment_error)

@@ -122,14 +122,14 @@ class Dialect:
         return end > MAX_ROW_BYTES or buffer.count(self.newline, 0, end) > MAX_ROW_LINES
 
     def lines_in_doubt(self, buffer: bytearray, start: int, is_final: bool) -> InDoubt | None:
-        """Returns what the lines from `start` on are. The row above them has broken quotes.
+        """Decides whether the lines from `start` on are rows, or the rest of a field of the broken row above.
 
         The first quote that begins or ends a field decides. If it ends a field, as in `thanks",x`, all lines
         down to this quote are the rest of the broken field. If it begins a field, as in `x,"thanks"`, these
         lines are more likely rows. Returns None if the buffer ends before such a quote.
         """
         at = start
-        for lines in range(1, MAX_ROW_LINES + 1):
+        for line_count in range(1, MAX_ROW_LINES + 1):
             end = buffer.find(self.newline, at)
             is_cut = end < 0 and not is_final
             if is_cut and len(buffer) - start <= MAX_ROW_BYTES:
@@ -137,10 +137,10 @@ class Dialect:
             end = len(buffer) if end < 0 else end
             closes = self._first_quote_closes(bytes(buffer[at:end]).rstrip(b"\r"))
             if closes is not None:
-                return InDoubt(lines, 0, True) if closes else InDoubt(0, lines, True)
+                return InDoubt(line_count, 0, True) if closes else InDoubt(0, line_count, True)
             at = end + 1
             if at >= len(buffer) or at - start > MAX_ROW_BYTES:
-                return InDoubt(0, lines, False) if is_final or at - start > MAX_ROW_BYTES else None
+                return InDoubt(0, line_count, False) if is_final or at - start > MAX_ROW_BYTES else None
         return InDoubt(0, MAX_ROW_LINES, False)
 
     def _first_quote_closes(self, line: bytes) -> bool | None:

@@ -152,9 +152,9 @@ _STYLE = "".join(
 """Style that takes the pixel out of the flow of the mail, and overrides the mail's own rules for images.
 
 With `position:absolute`, the pixel takes no room. With the margin, a mail that is exactly as high as its
-window does not become one pixel higher. Gmail removes both declarations. A block then adds one pixel to the
-mail, and not a line of text. The pixel is not hidden and has a size, because Gmail does not load images that
-are hidden or have no size.
+window does not become one pixel higher. Gmail removes both declarations. Then the mail becomes one pixel
+higher; without `display:block`, it would become a line of text higher. The pixel is not hidden and has a
+size, because Gmail does not load images that are hidden or have no size.
 """
 
 

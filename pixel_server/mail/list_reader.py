@@ -17,7 +17,7 @@ _any_newline = re.compile(rb"(\r*\n|\r)").search
 
 
 class ListReader:
-    """A list while it is read.
+    """Reads one list.
 
     row_reader: the reader of the rows, or None until the first line has been read. newline: line end of the
     first line. has_mark: whether the list begins with a byte order mark of UTF-8 or UTF-16.
@@ -67,7 +67,7 @@ class ListReader:
             self._wait_for_more()
 
     def rows_before_cut(self) -> Iterator[ListRow]:
-        """Yields the other rows whose end has been added. Call it if the rest of the list will not come."""
+        """Yields the rows that `rows` has put off. Call it if the rest of the list will not come."""
         self._sufficient_bytes = 0
         self.add(b"")
         yield from self.rows()
@@ -85,7 +85,7 @@ class ListReader:
         return self._recoder.restore(content)
 
     def _begin(self, recoder: Recoder) -> CsvList | NdjsonList | None:
-        """Returns the list, or None if its first line is not complete yet."""
+        """Returns the reader of the rows, or None if the first line of the list is not complete yet."""
         unread = self._unread
         while unread.data.startswith(BOM):
             del unread.data[: len(BOM)]

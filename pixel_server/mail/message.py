@@ -26,7 +26,7 @@ SomeMessage = TypeVar("SomeMessage", bound=Message)
 
 
 class ChangedMessage(NamedTuple):
-    """A message with a pixel, as bytes. why_unchanged: the reason why it got no pixel, or "".
+    """A message as bytes, after adding a pixel. why_unchanged: the reason why it got no pixel, or "".
 
     html_bytes: the size of its decoded HTML with the pixel; 0 if the message has no HTML part or no
     recipient.

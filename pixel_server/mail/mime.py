@@ -38,7 +38,7 @@ class MimePart:
 
     @property
     def content_headers(self) -> Message:
-        """Returns the headers that describe the content, with the semicolons that they may lack."""
+        """Returns the headers that describe the content. Adds missing semicolons."""
         written = str(self.headers.get("content-type", ""))
         mended = _add_semicolons(r"\1; ", written)
         if mended == written:

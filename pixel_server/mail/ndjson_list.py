@@ -21,7 +21,7 @@ from pixel_server.mail.list_rows import (
 
 
 class NdjsonList:
-    """A list in NDJSON. has_names: whether a row so far has a name."""
+    """A list in NDJSON. has_names: whether any row so far had a name."""
 
     def __init__(self, unread: Unread, columns: Columns, warn: Warn) -> None:
         self._unread, self._columns, self._warn = unread, columns, warn
@@ -29,7 +29,7 @@ class NdjsonList:
         self.has_names = False
 
     def rows(self) -> Iterator[ListRow]:
-        """Yields the rows whose end has been read."""
+        """Yields the rows whose end has been added to the unread bytes."""
         unread = self._unread
         while unread.data or unread.is_skipping:
             if unread.is_skipping:
@@ -80,7 +80,7 @@ class NdjsonList:
 
 
 def _decode_object(raw: bytes) -> dict[str, Any]:
-    """Returns the JSON object of a line. Raises ValueError if the line has none, or names a field twice."""
+    """Returns the JSON object of a line. Raises ValueError for other content, and for a field named twice."""
     try:
         content = json.loads(raw.decode(), object_pairs_hook=_unique_fields)
     except _FieldTwiceError:

@@ -19,7 +19,7 @@ _pixel_path = re.compile(rb"/o/([A-Za-z0-9_-]+)\.gif(?:[?#].*)?$", re.S).search
 
 
 class EmbedError(ValueError):
-    """This mail cannot have a pixel. The message says why."""
+    """A mail cannot have a pixel. The text of the error says why."""
 
 
 class AlreadyThere(EmbedError):
@@ -165,7 +165,8 @@ def is_last(html: bytes, pixel: Pixel, charset: str = "") -> bool:
 def _pixels(narrow: bytes, offsets: Places) -> list[Pixel]:
     """Returns the pixels of a mail.
 
-    A pixel that is the last thing in a mail does not count as quoted, because the quotation has no end.
+    The last thing in a mail does not count as quoted: a new pixel is put there, even if a quotation above is
+    never closed.
     """
     all_pixels = []
     for tag in offsets.images:
@@ -230,7 +231,7 @@ def _guess_utf_16(first: bytes) -> str:
     """Returns the codec of UTF-16 by the zero bytes of its ASCII characters, or "" if it is not UTF-16."""
     even, odd = first[::2].count(0), first[1::2].count(0)
     if 8 * max(even, odd) <= len(first):
-        return ""  # in UTF-16, one of both is zero in more than a quarter of the characters
+        return ""  # in UTF-16, more than a quarter of the even or of the odd bytes are zero
     if odd > 8 * even:
         return "utf-16-le"
     return "utf-16-be" if even > 8 * odd else ""

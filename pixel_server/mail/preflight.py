@@ -131,7 +131,10 @@ def _check_html(
 def _check_address(
     root: mime.MimePart, html: bytes, charset: str, key_of: Callable[[str], bytes]
 ) -> list[Finding]:
-    """Compares the pixels with the only address in the header. A recipient need not be an address."""
+    """Compares the pixels with the only address in the header.
+
+    A difference need not be an error, because a recipient need not be an address.
+    """
     try:
         address = sole(header_addresses(root.headers))
         keys = {pixel.token.recipient for pixel in pixels(html, charset) if not pixel.around.is_quoted}
@@ -250,7 +253,7 @@ def _is_under(url: str, base_url: str) -> bool:
     try:
         parts, base = urlsplit(url), urlsplit(base_url)
         usual = {"http": 80, "https": 443}.get(base.scheme)
-        hosts = [(one.scheme, one.hostname, one.port or usual) for one in (parts, base)]
+        hosts = [(each.scheme, each.hostname, each.port or usual) for each in (parts, base)]
     except ValueError:
         return False
     path = decode_unreserved(parts.path.encode()).decode()

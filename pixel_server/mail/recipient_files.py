@@ -1,7 +1,7 @@
 """Adds columns to a list of recipients, CSV or NDJSON, for the merge fields of a mail service.
 
 Streams the list. A row is written as it was read, byte for byte, with the new fields at its end. Rows that
-cannot be used are left out, and named by line number in a file beside the output, such as `list.csv.bad`.
+cannot be used are left out. A file beside the output, such as `list.csv.bad`, lists their line numbers.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def fill(
 ) -> Filled:
     """Writes each good row with the new values of its recipient; see `Filling`.
 
-    new_values: returns the values of the new columns of some recipients. Raises OSError.
+    new_values: function that returns the values of the new columns for each recipient. Raises OSError.
     """
     with Filling(recipients, out, bad, on_progress) as filling:
         for batch in recipients.batches():

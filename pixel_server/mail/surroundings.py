@@ -19,7 +19,7 @@ _hiding_style = re.compile(
 _has_hidden = re.compile(rb"(?:^|[\s\"'])hidden(?=[\s=/]|$)", re.I).search
 _quote_class = re.compile(rb"(?:^|\s)(?:gmail_quote|yahoo_quoted|protonmail_quote)(?=\s|$|_)", re.I).search
 _rest_is_quoted = re.compile(rb"divRplyFwdMsg|OutlookMessageHeader|_MailOriginal", re.I).search
-"""Marks behind which Outlook puts the mail that is answered."""
+"""Marks after which Outlook puts the mail that is answered."""
 _condition = re.compile(
     rb"(?:\{%[-+]?\s*|<%[-=]?\s*|\{\{[~#/-]*\s*)(end\s*(?:if|unless)|end\b|else?\s*if|elsif|else|if|unless)\b",
     re.I,
@@ -43,14 +43,14 @@ class SurroundingsTracker:
     """Follows the tokens of a mail. has_frameset: whether a `<frameset>` takes the place of the body."""
 
     def __init__(self) -> None:
-        self._open: list[tuple[bytes, bool, bool]] = []
+        self._open: list[tuple[bytes, bool, bool]] = []  # open elements: (name, is quotation, is hidden)
         self._branches: list[tuple[int, int]] = []
-        self._conditions = 0
+        self._condition_count = 0
         self._rest_is_quoted = False
         self.has_frameset = False
 
     def current(self) -> Surroundings:
-        """Returns the surroundings of an image behind the tokens so far."""
+        """Returns the surroundings of an image that follows the tokens so far."""
         return Surroundings(
             self._rest_is_quoted or any(is_quote for _, is_quote, _ in self._open),
             any(is_hidden for _, _, is_hidden in self._open),
@@ -95,8 +95,8 @@ class SurroundingsTracker:
                 condition, branch = self._branches[-1]
                 self._branches[-1] = condition, branch + 1
         elif len(self._branches) < MAX_DEPTH:
-            self._conditions += 1
-            self._branches.append((self._conditions, 0))
+            self._condition_count += 1
+            self._branches.append((self._condition_count, 0))
 
 
 def _is_hidden(rest: bytes) -> bool:

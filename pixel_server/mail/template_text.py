@@ -91,7 +91,7 @@ class TemplateText:
         return -1
 
     def _end_of_php(self, at: int, limit: int) -> int:
-        """Returns the end of a block of PHP, or -1. Passes over `?>` in `/* */`, as PHP does."""
+        """Returns the end of a block of PHP, or -1. Ignores `?>` in `/* */`."""
         while mark := _php_mark(self._html, at, limit):
             if mark[0] == b"?>":
                 return mark.end()

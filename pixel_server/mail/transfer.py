@@ -97,7 +97,7 @@ class _QuotedPrintable:
         self.raw_offsets.append(len(raw))
 
     def raw_offset(self, offset: int) -> int:
-        """Returns the raw offset of a decoded byte, which is behind any soft line break before the byte."""
+        """Returns the raw offset of a decoded byte. It lies after any soft line break before the byte."""
         piece = bisect_right(self.decoded_offsets, offset) - 1
         return self.raw_offsets[piece] + offset - self.decoded_offsets[piece]
 

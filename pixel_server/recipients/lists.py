@@ -51,7 +51,7 @@ class ListEntry(NamedTuple):
 
 
 class PutResult(NamedTuple):
-    """Numbers of entries that were new on the list, were known before, and were left out as withdrawn."""
+    """Numbers of entries: new on the list, known before, and left out because the recipient withdrew."""
 
     new: int
     known: int
