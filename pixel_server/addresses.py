@@ -10,8 +10,8 @@ MAPPED = b"\0" * 10 + b"\xff\xff"
 """First 12 bytes of an IPv4-mapped IPv6 address: `::ffff:192.0.2.1` (RFC 4291, 2.5.5.2)."""
 
 HOUSEHOLD_BYTES = 8
-"""First bytes of an address that stand for a visitor: all 4 of IPv4, and the /64 network of IPv6, because a
-device takes another address of its /64 each day (RFC 8981)."""
+"""Number of first bytes of an address by which a visitor is recognised: all 4 of IPv4, and the /64 network of
+IPv6, because a device takes another address of its /64 each day (RFC 8981)."""
 
 
 def pack(text: str) -> bytes:

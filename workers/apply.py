@@ -12,8 +12,8 @@ Why each hit is counted exactly once:
    entry of the id is not in the stream. Every other writer of the shard's state raises the generation in the
    same way. So the data that was read still holds at the commit, and the id moves only together with the
    counters of its entries. A generation is a number and the random mark of a commit, so that two commits with
-   the same number differ. So a store that lost its newest changes has another generation, or lacks that
-   entry.
+   the same number differ. A store that lost its newest changes has another generation, or lacks that entry:
+   the script then does nothing.
 3. If the roll-up is killed before the commit, nothing has happened, and the entries are read again. If it is
    killed after the commit, or the reply is lost, the id has moved, and the entries are gone. A worker that
    slept through the commits of others finds the generation raised, and changes nothing.

@@ -13,11 +13,11 @@ again.
 Traces are bounded. For each recipient and minute, the traces of the first MAX_TRACES hits are kept. After
 them, the trace of a hit from a new address is kept only if fewer than three addresses have traces on the same
 link in the same quarter of the minute. The same rule holds for pairs of address and agent. So three addresses
-on a link in one quarter are found, however many hits there are. A hit whose trace is not kept is still
-judged, but its verdict stays, and later hits are judged without it. Some opens by people cannot be taken back
-by any burst: those whose trace is not kept, and those that `classify.rules` judges apart from bursts. Of such
-opens the earliest and the latest of each minute are kept, as traces of kind APART: when other opens are taken
-back, one of them may become the recipient's first or last open.
+on a link in one quarter are found, however many hits there are. A hit whose trace is not kept is judged when
+it comes. No later hit changes its verdict, and later hits are judged without its trace. Some opens by people
+cannot be taken back by any burst: those whose trace is not kept, and those that `classify.rules` judges apart
+from bursts. Of such opens, the earliest and the latest of each minute leave traces of kind APART: when other
+opens are taken back, an open of kind APART may become the recipient's first or last open.
 
 A hit more than `burst_window.KEPT_MINUTES` older than the newest hit of its shard is judged alone. Only the
 times of hits matter, not the clock. So after a hit from a clock that is ahead, hits from other clocks are
@@ -39,7 +39,7 @@ from workers.sums import Sums, Tally
 
 BURST_MS = 30_000
 """Largest number of milliseconds from the first to the last hit of a burst."""
-NEARBY_MS = BURST_MS // 2
+QUARTER_MS = BURST_MS // 2
 """Milliseconds of a quarter of a minute. Of each quarter, traces of MIN_ADDRESSES addresses are kept."""
 MIN_ADDRESSES = 3
 """Smallest number of different addresses, or of pairs of address and agent, in a burst."""
@@ -210,7 +210,7 @@ def _is_new_evidence(others: list[Trace], trace: Trace) -> bool:
     nearby = [
         other
         for other in others
-        if other.at // NEARBY_MS == trace.at // NEARBY_MS and other.link == trace.link
+        if other.at // QUARTER_MS == trace.at // QUARTER_MS and other.link == trace.link
     ]
     addresses = {other.address for other in nearby}
     if len(addresses) < MIN_ADDRESSES and trace.address not in addresses:
@@ -280,7 +280,7 @@ def _distance(item: tuple[int, int, Trace]) -> int:
 
 
 def _make_scanner(sums: Sums, minute: int, trace: Trace, rule: str) -> None:
-    """Counts a hit as a scanner's that was counted as a person's or as unknown."""
+    """Moves the counts of a hit from the class person or unknown to the class scanner."""
     start = series.bucket_start(minute * MINUTE_MS + trace.at)
     cell = sums.cell(start)
     cell[series.HITS_BY_CLASS["person" if trace.kind == PERSON else "unknown"]] -= 1

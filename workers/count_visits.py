@@ -5,9 +5,9 @@ counted at its first view. Each later hit corrects the counts, in the same commi
 takes the visit from its old exit page and counts it at the new exit page. So the counts depend on the order
 of the stream only. They do not depend on how the stream is split into passes, or on crashes.
 
-A view with other UTM fields than its visit's begins a new visit. A view does not begin a visit if its time is
-more than PAUSE_MS before the newest hit of its shard, or if the shard has no room for another visit
-(`visits.MAX_VISITS`). Only the times of hits count, not the clock.
+A view that has UTM fields, but not those of the visit under way, begins a new visit. A view does not begin a
+visit if its time is more than PAUSE_MS before the newest hit of its shard, or if the shard has no room for
+another visit (`visits.MAX_VISITS`). Only the times of hits count, not the clock.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from pixel_server.store.readers import Reader, together
 from workers.sums import Sums, Tally, View
 
 REPORT_SLACK_MS = 5000
-"""Milliseconds that a page may report beyond the time since its view was stored: the report may travel faster
-than the view did."""
+"""Milliseconds by which a reported time on a page may exceed the time since the view: the report may travel
+faster than the view did."""
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class VisitsUnderWay:
                 return  # the alias is the field of another visit that may be under way
             self._remove(alias, entry)
         self._remove_alias(alias)
-        if len(visit.aliases) >= MAX_ALIASES:  # drop the oldest alias but the first, which needs no cookie
+        if len(visit.aliases) >= MAX_ALIASES:  # the first is kept: it needs no cookie
             self._remove_alias(visit.aliases[1])
         self.entries[alias] = visit_field
         visit.aliases.append(alias)

@@ -46,9 +46,9 @@ def drain(shard: int) -> int:
     """Runs the job: drains a shard. Returns the number of hits counted.
 
     Hits that arrive meanwhile are left to the next job, so that a shard with a steady flow does not keep the
-    worker. Only after a long pass (LONG_PASS_SECONDS) are they counted too. If there are fewer workers than
-    shards, the job also drains other shards: while one thread waits for Redis, another computes. If two
-    workers drain a shard at the same time, one of them cannot commit, and leaves the shard.
+    worker. Only after a long pass (LONG_PASS_SECONDS) does the job count these hits too. If there are fewer
+    workers than shards, the job also drains other shards: while one thread waits for Redis, another computes.
+    If two workers drain a shard at the same time, one of them cannot commit, and leaves the shard.
     """
     store, settings, secrets = context()
     clock = Clock()
@@ -93,8 +93,8 @@ def drain_shards(
     deadline: float,
     clock: Callable[[], float],
 ) -> int:
-    """Drains shards, each in a thread, until they are empty or the deadline is over. Returns the number of
-    hits.
+    """Drains shards, each in a thread, until they are empty or the deadline has passed. Returns the number
+    of hits.
 
     deadline: seconds of the monotonic clock. clock: returns Redis's time, s.
     """
@@ -111,7 +111,7 @@ def drain_shards(
 
 
 def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
-    """Makes passes over one shard until it is empty or the deadline is over. Returns the number of hits."""
+    """Makes passes over one shard until it is empty or the deadline has passed. Returns the hits counted."""
     started = time.monotonic()
     failures, max_entries = 0, rollup.max_entries
     # A pass whose commit failed is retried beyond the deadline: otherwise a long pass would never succeed.

@@ -47,15 +47,15 @@ from workers.sums import Tally
 log = logging.getLogger("workers.rollup")
 
 COMPUTING = threading.Lock()
-"""Lock by which one thread computes at a time, until its computation ends. If threads took turns, all of them
-would finish at the same time, and then all would wait for Redis."""
+"""Lock that lets only one thread compute at a time, until its computation ends. If threads took turns, all
+of them would finish at the same time, and then all would wait for Redis."""
 
 PASS_HITS, PASS_ENTRIES = 4000, 512
 """Numbers of hits and entries at which a pass stops reading."""
 MAX_NEWEST_AHEAD_MS = 600_000
 """Milliseconds that a shard's newest hit may be ahead of Redis's time. A hit further ahead got its time from
-a wrong clock, perhaps from Redis's clock before that was set right. All other hits would be late beside such
-a hit, and make no visits. So the time of such a hit is forgotten."""
+a wrong clock, perhaps from Redis's clock before it was corrected. All other hits would be late beside such a
+hit, and make no visits. So the time of such a hit is forgotten."""
 _TRANSIENT_ERRORS = re.compile(
     r"\b(OOM|READONLY|MISCONF|NOREPLICAS|LOADING|BUSY|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|MOVED|ASK|NOSCRIPT"
     r"|NOAUTH|NOPERM|UNBLOCKED|EXECABORT)\b"
@@ -249,7 +249,7 @@ class Rollup:
     ) -> Generation | None:
         """Commits the pass. Returns the new generation, or None if another writer was first.
 
-        If the commit trims hits of an erased recipient, asks for an AOF rewrite before and after it.
+        If the commit trims hits of an erased recipient, asks for an AOF rewrite before and after the commit.
         """
         if has_erased_hits:
             aof_rewrite.request_sync(self.store)

@@ -108,9 +108,9 @@ def _estimate_hits(batch: bytes) -> int:
 def decode_entries(entries: list[Entry], max_ahead_ms: int = MAX_AHEAD_MS) -> Decoded:
     """Returns the hits of these entries, up to the first entry of a newer format.
 
-    A hit cannot be newer than its entry, whose id is Redis's time. A hit that is newer by more than
-    `max_ahead_ms` gets the time of its entry: otherwise all other hits would be late beside it. The result
-    depends neither on the time of reading nor on the reader's clock.
+    A hit whose time is more than `max_ahead_ms` after that of its entry has the time of a wrong clock. The
+    hit gets the time of its entry, which is Redis's: otherwise all other hits would be late beside it. The
+    result depends neither on the time of reading nor on the reader's clock.
     """
     ahead = 0
     hits: list[Hit] = []

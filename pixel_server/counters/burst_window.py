@@ -2,7 +2,7 @@
 
 Each shard has one Redis hash for each minute of hit time. A field names recipient and campaign, see `field`.
 A value is msgpack of [format, traces]. A hash is removed when it is KEPT_MINUTES behind the newest hit of the
-shard. The clock does not matter: a roll-up that runs late has the same traces as a roll-up in time. If no hit
+shard. The clock does not matter: a roll-up that runs late has the same traces as a roll-up on time. If no hit
 is counted for a day, retention removes all traces of the shard, even while hits wait.
 
 A trace holds no address, only a keyed hash of 4 bytes that differs from recipient to recipient.

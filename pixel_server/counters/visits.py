@@ -9,7 +9,7 @@ Each shard has three keys:
 - A Redis hash with the number of visits under way of each campaign.
 
 A visit is removed when its last hit is KEPT_MS before the newest hit of the shard. The clock does not matter:
-a roll-up that runs late has the same visits as a roll-up in time. If no hit comes for a day, retention
+a roll-up that runs late has the same visits as a roll-up on time. If no hit comes for a day, retention
 removes all visits of the shard.
 """
 

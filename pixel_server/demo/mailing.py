@@ -56,7 +56,7 @@ _FORWARDED_SHARE = 0.012
 class Opening(NamedTuple):
     """A request for a mail's image.
 
-    at_ms: ms since 1970. reader: number from 0. verdict: the right verdict.
+    at_ms: ms since 1970. reader: number from 0. verdict: the verdict that the server should reach.
     """
 
     at_ms: int

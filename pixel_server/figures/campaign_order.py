@@ -27,7 +27,7 @@ from pixel_server.store.protocols import AsyncRedis
 SORTS = ("name", "created", "last_hit", "rate", "uniques")
 """Fields of an entry to sort by. A `-` before the name reverses the order."""
 FRESH_SECONDS, MAX_AGE_SECONDS = 3.0, 60.0
-"""Seconds after which an order is read anew in the background, and after which it is not used any more."""
+"""Seconds after which an order is read again in the background, and after which it is no longer used."""
 BATCH = 250
 """Number of campaigns read by one command, and handled in one turn of the event loop: 5 ms of Python."""
 
@@ -50,7 +50,7 @@ class Entry(NamedTuple):
 class Order(NamedTuple):
     """All campaigns, the newest first. as_of: time at which their figures were read, s since 1970.
 
-    version: see `change_log.read_version`. made_at: the same time by the monotonic clock, s.
+    version: see `change_log.read_version`. made_at: time of `as_of` by the monotonic clock, s.
     """
 
     entries: list[Entry]

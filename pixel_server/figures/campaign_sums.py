@@ -19,7 +19,8 @@ MAX_BREAKDOWN_DAYS = 31
 """Largest number of days whose breakdowns of opens are added up. A day of a shard has some hundred labels,
 and takes 0.1 ms."""
 VISITORS_BATCH = 400
-"""Number of visitor counts read in one round trip. With more, Redis would store hits late."""
+"""Number of visitor counts read in one round trip. A larger number would delay the hits that Redis
+stores meanwhile."""
 
 
 class CampaignSums:
@@ -28,9 +29,9 @@ class CampaignSums:
     starts, ends: start and end of each interval, in seconds. all_time: sums of all time. cells: counts of
     each interval, at the positions of `series`. visitors: estimated visitors of each interval.
     range_visitors: estimated visitors of the range. addresses: estimated addresses of all time. breakdown:
-    counts by label (`counters.labels`). rules: hits by rule id. It also holds the times (s since 1970) of the
-    first and last use of each ruleset, under `VERSION from` and `VERSION to`. dropped: numbers of requests
-    that were not recorded because of GPC or DNT, the opt-out cookie, and the page's origin.
+    counts by label (`counters.labels`). rules: hits by rule id, and the times (s since 1970) of the first and
+    last use of each ruleset under `VERSION from` and `VERSION to`. dropped: three numbers of requests that
+    were not recorded: because of GPC or DNT, the opt-out cookie, and the page's origin.
     """
 
     def __init__(self, campaign: Campaign, time_range: Range, shards: int) -> None:

@@ -40,9 +40,9 @@ FIELDS = ("id", "name", "kind", "time_zone")
 _FIGURES = {"email": ("opens", "unique_opens"), "web": ("views", "visits", "unique_visitors")}
 """Shared figures, by kind of campaign."""
 _WHOLE = {"email": "opens", "web": "visits"}
-"""Figure that is the whole of a day, by kind of campaign."""
+"""Name of the figure that counts all of a day, by kind of campaign."""
 _PARTS = ("unique_opens", "unique_visitors")
-"""Figures that count a part of what _WHOLE counts."""
+"""Names of figures that count a part of what the figure in _WHOLE counts."""
 
 Cell = tuple[int, int]
 """(views, visits) of a name; for mail, (opens, opens)."""

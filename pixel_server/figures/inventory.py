@@ -84,7 +84,7 @@ def _first_entry(name: str, info: Mapping[str, Any]) -> CountAndOldest:
 
 
 def _first_open(name: str, records: list[bytes]) -> CountAndOldest:
-    opens = [person.first for person in map(recipient_record.unpack, records) if person.opens]
+    opens = [record.first for record in map(recipient_record.unpack, records) if record.opens]
     return len(records), iso_ms(min(opens) * 1000) if opens else None
 
 
@@ -163,15 +163,15 @@ SOURCES = {source.key.pattern: source for source in (
 """Kinds of data in Redis, by the pattern of their keys, in the order of the inventory."""
 # fmt: on
 
-_BEGAN = {
+_FIRST_TIME_FIELDS = {
     keys.listed.pattern: "listed",
     keys.names.pattern: "listed",
     keys.addresses.pattern: "sealed",
     keys.visitors.pattern: "sealed",
     keys.total.pattern: "sealed",
 }
-"""For each kind of data whose entries hold no time, by pattern of the kind's keys: the field of a campaign's
-hash that holds the time of the campaign's first data of this kind."""
+"""Field of a campaign's hash that holds the time of the campaign's first data of a kind, by pattern of the
+kind's keys. The entries of these kinds hold no time."""
 
 
 class _Inventory:
@@ -180,7 +180,7 @@ class _Inventory:
     def __init__(self) -> None:
         self.counts = dict.fromkeys(SOURCES, 0)
         self.oldest: dict[str, str] = {}
-        self.campaigns: dict[str, set[str]] = {pattern: set() for pattern in _BEGAN}
+        self.campaigns: dict[str, set[str]] = {pattern: set() for pattern in _FIRST_TIME_FIELDS}
 
     def note_time(self, pattern: str, time: str) -> None:
         self.oldest[pattern] = min(time, self.oldest.get(pattern, time))
@@ -194,7 +194,7 @@ class _Inventory:
         self.counts[pattern] += count
         if count and oldest is not None:
             self.note_time(pattern, oldest)
-        if pattern in _BEGAN:
+        if pattern in _FIRST_TIME_FIELDS:
             self.campaigns[pattern].add(name.split(":")[3])
 
 
@@ -213,7 +213,7 @@ async def kinds(store: AsyncRedis, settings: Settings, spooled: int, spooled_sin
     async for _, periods in store.hscan_iter(keys.WITHDRAWN, count=_BATCH):
         for start in _starts(periods):
             inventory.note_time(keys.WITHDRAWN, start)
-    await _read_beginnings(store, inventory)
+    await _read_first_times(store, inventory)
     in_redis = [
         Kind(
             source.data,
@@ -249,9 +249,9 @@ async def _batches(store: AsyncRedis) -> AsyncIterator[list[tuple[str, str]]]:
     yield batch
 
 
-async def _read_beginnings(store: AsyncRedis, inventory: _Inventory) -> None:
-    """Reads the times of _BEGAN from the keys of the campaigns that have such data."""
-    for pattern, field in _BEGAN.items():
+async def _read_first_times(store: AsyncRedis, inventory: _Inventory) -> None:
+    """Reads the times of _FIRST_TIME_FIELDS from the keys of the campaigns that have such data."""
+    for pattern, field in _FIRST_TIME_FIELDS.items():
         campaigns = sorted(inventory.campaigns[pattern])
         for i in range(0, len(campaigns), _BATCH):
             pipe = store.pipeline(transaction=False)

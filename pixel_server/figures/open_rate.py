@@ -9,7 +9,7 @@ Protection fetches the images of a mail by machine, whether the mail is read or 
 users read. Recipients with such a fetch are hidden; all others are visible.
 
     low       recipients with an open by a person or proxy / delivered: they read, except machines in disguise
-    high      (recipients with any open + anonymous opens) / delivered, at most 1: all others did not read
+    high      (recipients with any open + anonymous opens) / delivered, at most 1: nobody else read
     estimate  (visible openers + hidden * p) / delivered, where p = visible openers / visible; at least low
     interval  contains the true share of readers among the delivered, in 95 of 100 campaigns
 

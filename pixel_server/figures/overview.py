@@ -51,8 +51,8 @@ class Overview:
     """A page of campaigns. total: number of all campaigns that match. end: number of matching campaigns on
     this page and all pages before it.
 
-    as_of: time, s; every hit that reached the stream before it is counted in the rows. ordered_as_of: time,
-    s, at which the figures of the order were read.
+    as_of: time in s. The rows count every hit that reached the stream before this time. ordered_as_of: time
+    in s at which the figures that sort the campaigns were read.
     """
 
     rows: list[Row]

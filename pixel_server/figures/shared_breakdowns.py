@@ -6,8 +6,8 @@ same units, so that the difference of two answers reveals nothing small:
 
 - A week that lies in two months is two units, so that months are sums of units too. A unit counts in a range
   only if all its days lie in the range, are kept, and are published.
-- A unit's cells are sums over its published days. They are sums over all its days if the days that are
-  withheld by themselves have `min_cell` visits together.
+- A unit's cells are sums over all its days. The days with fewer than `min_cell` visits are left out if these
+  days have fewer than `min_cell` visits together.
 - In a whole month, a name is also shown with its small cells if these have `min_cell` visits together. They
   must come from two units or more, and leave at least `min_cell` visits in `(other)` of each of these units.
   So in each unit the small cell is known only together with another unknown cell.

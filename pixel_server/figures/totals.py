@@ -120,7 +120,7 @@ def rate(
     if delivered is None or opened is None or person is None or anonymous is None:
         return None, False
     hidden, both = counts.get("recipients_hidden", 0), counts.get("recipients_hidden_person", 0)
-    # In a range, a recipient's first open by a person may lie in it, and the first open before it.
+    # A first open by a person may lie in a range although the recipient's first open lies before the range.
     opened = max(opened, person + hidden - both)
     return open_rate.open_rate(open_rate.Openers(delivered, opened, person, hidden, both, anonymous))
 
