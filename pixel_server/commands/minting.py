@@ -56,7 +56,7 @@ def _require_secrets_of_up(settings: Settings, secrets: Secrets) -> None:
 
 
 def _find_mode(campaign: str, settings: Settings, secrets: Secrets) -> Mode:
-    """Returns the campaign's mode: from the store, or else from the file that a web process wrote last.
+    """Returns the campaign's mode: from the store, or else from the file that a web process last wrote.
 
     Warns if the campaign does not exist: its id may be mistyped. Raises Failure if it is a web campaign.
     """

@@ -114,7 +114,7 @@ def _values(
     all_values: list[Values | None] = []
     for key, record in zip(keys, records, strict=True):
         verdict = WITHDRAWN if key in withdrawn else verdict_of(record)
-        has_state = state is None or figures.has_state(state, record, True)
+        has_state = state is None or figures.has_state(state, record, is_listed=True)
         if not has_state or (state == "unopened" and verdict == WITHDRAWN):
             all_values.append(None)
         elif record.opens:
@@ -127,7 +127,7 @@ def _values(
 
 def verdict_of(record: RecipientRecord) -> str:
     """Returns the narrowest state in `figures.STATES` that a recipient has."""
-    return next(state for state in _NARROWEST_FIRST if figures.has_state(state, record, True))
+    return next(state for state in _NARROWEST_FIRST if figures.has_state(state, record, is_listed=True))
 
 
 _NARROWEST_FIRST = ("person", "machine_only", "unopened", "opened")

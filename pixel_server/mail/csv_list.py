@@ -69,6 +69,7 @@ class CsvList:
         # Line number of the last broken row, and of the last line that may be part of its field.
         self._broken_line = self._doubtful_until = 0
         self._line_checked_for_lf = -1
+        # `_has_quote_below`: whether the last doubtful line has a quote, which may end the broken field.
         self._is_below_broken_row = self._has_quote_below = self._has_warned_of_charset = False
         self._address_count = self._other_count = 0
 

@@ -51,8 +51,8 @@ class HtmlToken(NamedTuple):
 
     kind: "start" (a start tag), "end" (an end tag), "comment", "expression" (of a template language), or
     "unclosed" (a tag, comment or text that never ends, and so reaches to the end of the mail). A "start"
-    includes the text of an element whose content is not markup. name: the tag's name in lower case. rest: the
-    bytes of a tag after its name, such as ` src="a.gif" /`.
+    token includes the text of an element whose content is not markup. name: the tag's name in lower case.
+    rest: the bytes of a tag after its name, such as ` src="a.gif" /`.
     """
 
     kind: str
@@ -82,7 +82,7 @@ def tokens(html: bytes) -> Iterator[HtmlToken]:
         end = template_text.end(start)
         if end >= 0:
             at = end
-            if begin[0].endswith(b"##") and html[end - 1 : end] not in (b"\r", b"\n"):  # the last line
+            if begin[0].endswith(b"##") and html[end - 1 : end] not in (b"\r", b"\n"):  # no line end
                 yield HtmlToken("unclosed", len(html[:start].removesuffix(b"\n").removesuffix(b"\r")), end)
                 return
             yield HtmlToken("expression", start, at)

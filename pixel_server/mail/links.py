@@ -86,8 +86,8 @@ class Minter:
         """
         base_url = parse_base_url(base_url)
         self._mode = parse_mode(mode)
-        self._open = f"{base_url}/o/"
-        self._privacy = f"{base_url}/privacy?t="
+        self._pixel_prefix = f"{base_url}/o/"
+        self._privacy_prefix = f"{base_url}/privacy?t="
         self._secrets = secrets
 
     def url(
@@ -126,7 +126,7 @@ class Minter:
             sent_at is not None,
             test,
         )
-        return f"{self._open}{sign(token, self._secrets.signing[0])}.gif"
+        return f"{self._pixel_prefix}{sign(token, self._secrets.signing[0])}.gif"
 
     def link(self, campaign: str, recipient: str, **options: Unpack[LinkOptions]) -> Link:
         """Returns the address of a pixel with its image tag and its privacy page.
@@ -136,8 +136,8 @@ class Minter:
         url = self.url(campaign, recipient, **options)
         if url is None:
             return Link(None, None, None)
-        token = url.removeprefix(self._open).removesuffix(".gif")
-        return Link(url, img(url), f"{self._privacy}{token}")
+        token = url.removeprefix(self._pixel_prefix).removesuffix(".gif")
+        return Link(url, img(url), f"{self._privacy_prefix}{token}")
 
 
 _STYLE = "".join(

@@ -26,7 +26,7 @@ class ListReader:
     def __init__(self, columns: Columns, warn: Warn, is_csv: bool | None = None) -> None:
         """warn: called with each warning. is_csv: None to decide by the first byte of the list."""
         self._columns, self._warn, self._is_csv = columns, warn, is_csv
-        self._first = b""
+        self._first_bytes = b""
         self._recoder: Recoder | None = None
         self._unread = Unread()
         self._sufficient_bytes = 0
@@ -41,7 +41,7 @@ class ListReader:
     def add(self, chunk: bytes, is_final: bool = False) -> None:
         """Takes the next piece of the list. Raises ListError if the list cannot be used."""
         if self._recoder is None:
-            chunk = self._first = self._first + chunk
+            chunk = self._first_bytes = self._first_bytes + chunk
             if len(chunk) < FIRST_BYTES and not is_final:
                 return
             self._recoder = Recoder(chunk[:FIRST_BYTES])

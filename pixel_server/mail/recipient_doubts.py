@@ -29,6 +29,7 @@ def doubt(recipient: str) -> str:
 
 
 def _checks(recipient: str) -> list[tuple[str, bool]]:
+    """Returns the name of each odd feature, and whether the recipient has the feature."""
     visible = "".join(character for character in recipient if not _is_invisible(character))
     composed = unicodedata.normalize("NFC", visible)
     folded = unicodedata.normalize("NFKC", visible).replace("\u3002", ".")

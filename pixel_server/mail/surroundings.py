@@ -76,6 +76,7 @@ class SurroundingsTracker:
                 pass
 
     def _is_quote(self, name: bytes, rest: bytes) -> bool:
+        """Returns whether an element is a quotation. Also notes a mark after which all is quoted."""
         if b"=" not in rest:
             return name == b"blockquote"
         marks = b" ".join(attribute(rest, mark) for mark in (b"class", b"id", b"name"))

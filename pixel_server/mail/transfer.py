@@ -43,7 +43,7 @@ def decode(body: bytes, encoding: str) -> bytes:
 
 
 def change(body: bytes, encoding: str, changes: list[Edit], newline: bytes) -> bytes:
-    """Returns the encoded body with these changes of its decoded bytes.
+    """Returns the encoded body with these changes made to its decoded bytes.
 
     newline: line end to use if the body has none.
     """
@@ -115,13 +115,13 @@ def _change_quoted(body: _QuotedPrintable, changes: list[Edit], newline: bytes) 
             changed[-last:-last] = b"=" + newline
             column = last
         for byte in edit.new:
-            letter = _quote(byte, column == 0)
-            if column + len(letter) >= _MAX_ENCODED_WIDTH:
+            encoded_byte = _quote(byte, column == 0)
+            if column + len(encoded_byte) >= _MAX_ENCODED_WIDTH:
                 changed += b"=" + newline
-                letter = _quote(byte, True)
+                encoded_byte = _quote(byte, True)
                 column = 0
-            changed += letter
-            column += len(letter)
+            changed += encoded_byte
+            column += len(encoded_byte)
         next_newline = _newline(body.raw, end)
         rest = (next_newline.start() if next_newline else len(body.raw)) - end
         if rest and 0 < column < _MAX_ENCODED_WIDTH < column + rest:
@@ -141,10 +141,10 @@ def _change_base64(body: bytes, changes: list[Edit], newline: bytes) -> bytes:
     decoded = a2b_base64(body)
     kept_decoded = kept_encoded = width = 0
     while changes and (line := _line_of_base64(body, kept_encoded)):
-        letters = len(line[0].rstrip())
-        if letters % 4 or kept_decoded + letters // 4 * 3 > changes[0].start:
+        length = len(line[0].rstrip())
+        if length % 4 or kept_decoded + length // 4 * 3 > changes[0].start:
             break
-        kept_decoded, kept_encoded, width = kept_decoded + letters // 4 * 3, line.end(), width or letters
+        kept_decoded, kept_encoded, width = kept_decoded + length // 4 * 3, line.end(), width or length
     if not width:
         first = _newline(body)
         width = first.start() if first and first.end() < len(body.rstrip()) else _MAX_ENCODED_WIDTH
