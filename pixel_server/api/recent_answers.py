@@ -12,7 +12,7 @@ MAX_ANSWERS = 64
 
 
 class RecentAnswers:
-    """The cache. The key of an answer names all that determines the answer: campaign, range, minute."""
+    """The cache. The key of an answer has all that the answer depends on: campaign, range, minute."""
 
     def __init__(self) -> None:
         self._answers: OrderedDict[Hashable, asyncio.Task[Any]] = OrderedDict()

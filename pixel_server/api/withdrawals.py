@@ -92,7 +92,7 @@ async def add_withdrawals(api: Api, request: Request) -> Response:
 async def allow(api: Api, content: Any, who: str) -> dict[str, int]:
     """Ends the withdrawals of recipients. who: name for the audit log. Raises Problem 422 if rows are bad.
 
-    Returns {allowed}: number of the recipients that were not recorded until now.
+    Returns {allowed}: number of recipients whose withdrawal ended.
     """
     recipients = recipient_keys(content, api.secrets)
     await audit_log.note(api.store, who, "withdrawals.ended", recipients=len(recipients))

@@ -3,12 +3,12 @@
 The folder `acknowledged` of the data directory has one file a producer: `<producer>.ack`. The head of a file
 names the format, the number of shards and the size of a ring. Each shard has a ring of records. The record of
 the batch with the sequence number n lies at place n modulo the ring's size, and replaces the record of an
-older batch. A record is (sequence number, number of hits, checksum). So a ring gives back the newest sequence
-number of its shard, and the hits of as many batches as it has places.
+older batch. A record is (sequence number, number of hits, checksum). So a ring shows the newest sequence
+number of its shard, and the number of hits of each batch that it still holds.
 
 A record is in its file after `loss_watch.FLUSH_SECONDS`, and on the disk after `loss_watch.COMPARE_SECONDS`.
-Younger records are lost if the process is killed, or the machine fails. A file is removed if there are
-MAX_FILES newer files, or if it was last changed more than MAX_IDLE_DAYS before another file.
+Before the first, a kill of the process loses the record; before the second, a failure of the machine. A file
+is removed if there are MAX_FILES newer files, or if another was last changed more than MAX_IDLE_DAYS later.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class AcknowledgedFiles:
         self._open.clear()
 
     def find_missing(self, producer: str, shard: int, seen: int, last: int) -> MissingBatches:
-        """Returns the batches after number `seen`, up to number `last`, and the hits in the kept records."""
+        """Returns the batches from `seen` + 1 to `last`, with the hits of those whose records are kept."""
         hits = records = 0
         with contextlib.suppress(OSError):
             file = self._file(producer)

@@ -232,7 +232,7 @@ class Admission:
     def _visitor(
         self, method: str, campaign: str, params: PageParams, head: RequestHead, fallback_shard: int, now: int
     ) -> _Visitor:
-        """Returns the visitor, with a key if the campaign's identity and the request give one.
+        """Returns the visitor. The key is b"" if the campaign's identity or the request gives no key.
 
         fallback_shard: the shard of a hit without visitor key. Nobody has seen a page that was requested
         ahead of time or with HEAD, so such a request neither uses nor gets a cookie.

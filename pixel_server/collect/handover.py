@@ -42,7 +42,7 @@ _CLOSE = {"Connection": "close"}
 _NO_PIXEL = {"X-Pixel": "failed; reason=elsewhere", "Cache-Control": "no-store"}
 _may_be_start = re.compile(rb"[A-Z]{0,20}(?: [!-~\x80-\xff]*)?").fullmatch
 _match_start = re.compile(rb"([A-Z]+) (?:https?://[^/?# \r\n]*)?(/[^ ?#\r\n]*)").match
-_OTHER_PIXEL_PATHS = frozenset((b"/healthz", b"/readyz", b"/p.js", b"/o", b"/p"))
+_OTHER_PATHS_OF_PIXEL_PROCESS = frozenset((b"/healthz", b"/readyz", b"/p.js", b"/o", b"/p"))
 
 
 class Side(Enum):
@@ -58,7 +58,7 @@ def is_for_pixel_process(path: bytes, prefix: bytes) -> bool:
         path = unquote_to_bytes(path)
     if prefix and path.startswith(prefix + b"/"):
         path = path[len(prefix) :]
-    return path.startswith((b"/o/", b"/p/")) or path in _OTHER_PIXEL_PATHS
+    return path.startswith((b"/o/", b"/p/")) or path in _OTHER_PATHS_OF_PIXEL_PROCESS
 
 
 def side_of_path(method: bytes, path: bytes, prefix: bytes) -> Side:
@@ -137,6 +137,7 @@ class Channel:
                 with os.fdopen(os.dup(handles[1]), "wb") as file:
                     file.write(data)
                 data = b""
+            # A message is never empty: `receive` reads an empty message as the end of the other process.
             socket.send_fds(self._end, [b"+" + data], handles)
         except OSError:
             return False
@@ -171,7 +172,7 @@ class Channel:
         loop = asyncio.get_running_loop()
         loop.add_reader(self._end.fileno(), self._receive_all, loop, make, set())
 
-    def ignore(self) -> None:
+    def stop_listening(self) -> None:
         """Stops serving connections that arrive."""
         asyncio.get_running_loop().remove_reader(self._end.fileno())
 
@@ -191,7 +192,7 @@ class Channel:
                     "restarted",
                     str(error) or "its end of the channel is closed",
                 )
-                self.ignore()
+                self.stop_listening()
                 return
             if received is None:
                 return

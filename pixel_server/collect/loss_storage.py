@@ -93,8 +93,8 @@ def read_file(data: Path) -> StoredLosses:
 def _read_file(data: Path) -> StoredLosses:
     """Returns the losses in the data directory, {} if there is no file, or a damaged file.
 
-    Raises OSError if the file cannot be read now, NewerFormat if a newer version wrote it. The file must not
-    be replaced then.
+    Raises OSError if the file cannot be read now, NewerFormat if a newer version wrote it. In both
+    cases the file must not be replaced.
     """
     try:
         content = json.loads((data / FILE).read_bytes())

@@ -85,7 +85,7 @@
     no = 1;
     report();
   };
-  // Obeys what a tag says. Consent that the tag before gave too does not revoke a later pixel.stop().
+  // Obeys what a tag says. If the tag before gave consent too, the consent does not undo a pixel.stop() since then.
   const obey = (tag, before) => {
     if ("off" in tag || /^no$/i.test(tag.consent)) {
       stop();

@@ -24,7 +24,7 @@ class _Request(NamedTuple):
     reply_count: int
     sent: float
     deadline: float
-    done: asyncio.Future[list[Any]]
+    future: asyncio.Future[list[Any]]
 
 
 class RedisConnection(asyncio.Protocol):
@@ -59,19 +59,19 @@ class RedisConnection(asyncio.Protocol):
         data: the encoded commands. reply_count: number of the commands. If a reply is an error or comes too
         late, the future raises that error or TimeoutError, and the connection ends.
         """
-        done: asyncio.Future[list[Any]] = self._loop.create_future()
+        future: asyncio.Future[list[Any]] = self._loop.create_future()
         if self.is_closed or self._transport is None:
-            done.set_exception(ConnectionError("connection closed"))
-            return done
+            future.set_exception(ConnectionError("connection closed"))
+            return future
         now = self._loop.time()
-        self._requests.append(_Request(reply_count, now, now + timeout_seconds, done))
+        self._requests.append(_Request(reply_count, now, now + timeout_seconds, future))
         if self._timer is None:
             self._timer = self._loop.call_later(timeout_seconds, self._check_deadlines)
         elif self._timer.when() > now + timeout_seconds:
             self._timer.cancel()
             self._timer = self._loop.call_later(timeout_seconds, self._check_deadlines)
         self._transport.write(data)
-        return done
+        return future
 
     def abort(self, error: Exception) -> None:
         """Ends the connection. Every request that waits for replies raises `error`."""
@@ -83,9 +83,9 @@ class RedisConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         while self._requests:
-            done = self._requests.popleft().done
-            if not done.done():
-                done.set_exception(error)
+            future = self._requests.popleft().future
+            if not future.done():
+                future.set_exception(error)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's class is not a subclass of Transport
@@ -114,8 +114,8 @@ class RedisConnection(asyncio.Protocol):
         self.trips += 1
         is_good = self._round_trips.add(now - request.sent)
         self.good_trips = self.good_trips + 1 if is_good else 0
-        if not request.done.done():
-            request.done.set_result(replies)
+        if not request.future.done():
+            request.future.set_result(replies)
         return []
 
     def _check_deadlines(self) -> None:

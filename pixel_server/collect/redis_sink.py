@@ -151,7 +151,7 @@ class RedisSink:
                     await connection.ended.wait()
 
     def _report_far(self, was_far: bool) -> bool:
-        """Returns whether Redis is too far away. Logs an error if it was not too far away before."""
+        """Returns whether Redis is too far away. Logs an error once Redis becomes too far away."""
         trip, limit = self._round_trips.smoothed_seconds, self._round_trips.max_seconds
         is_far = trip > limit and not self.is_ready
         if is_far and not was_far:

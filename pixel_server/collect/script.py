@@ -50,9 +50,9 @@ def _cors_headers(request: Request) -> dict[str, str]:
 
 def _preflight(request: Request) -> Response:
     headers = {**_cors_headers(request), "Allow": "GET, HEAD, OPTIONS", "Vary": "Origin"}
-    asked = request.headers.get("access-control-request-headers")
-    if asked is not None:
-        headers["Access-Control-Allow-Headers"] = asked
+    requested_headers = request.headers.get("access-control-request-headers")
+    if requested_headers is not None:
+        headers["Access-Control-Allow-Headers"] = requested_headers
         headers["Vary"] += ", Access-Control-Request-Headers"
     return Response(status_code=204, headers=headers)
 

@@ -23,7 +23,7 @@ cookies, 2020-09-17, 51)."""
 VISIT_PAUSE_SECONDS = 30 * 60
 """Seconds without a hit that end a visit."""
 RENEW_SECONDS = 60
-"""Seconds after the last hit in the cookie. A later hit sets the cookie again."""
+"""Seconds from the last hit that the cookie holds to a new hit, above which the cookie is set again."""
 MAX_SKEW_SECONDS = 300
 """Seconds that the clock of another web process may be ahead."""
 MAX_VISITS = 0xFFFF

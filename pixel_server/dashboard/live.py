@@ -26,7 +26,7 @@ from pixel_server.dashboard.live_feed import Event, Listener, Query, ReadTexts, 
 from pixel_server.problems import Problem
 
 MAX_LISTENERS = 200
-"""Largest number of listeners of one process, for all campaigns. Further pages poll every 2 s instead."""
+"""Largest number of listeners of one process, over all campaigns. Further pages poll every 2 s instead."""
 MAX_STREAM_SECONDS = 600.0
 """Seconds after which a stream ends. The page then connects again, and its session is checked again."""
 BROWSER_RETRY_MS = 2000

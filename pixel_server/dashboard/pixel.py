@@ -56,8 +56,8 @@ _IMAGE_STYLE = ";".join(
 )
 """Style that takes the image out of the flow of the page, and wins over the page's own rules for images.
 
-The image stays in the window, so that a program that makes it lazy still loads it. Without the style, which a
-Content Security Policy may block, the attribute `hidden` keeps the image from adding a line.
+The image stays in the window, so that it is loaded even if a program adds `loading="lazy"`. If a Content
+Security Policy blocks the style, the attribute `hidden` keeps the image from adding a line.
 """
 
 

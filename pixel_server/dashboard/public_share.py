@@ -63,5 +63,5 @@ async def _find(api: Api, request: Request) -> tuple[Share, Campaign]:
 
 
 def _headers(framed_by: Iterable[str] = ()) -> dict[str, str]:
-    """Returns headers that hide the address from other web sites: who has the address sees the figures."""
+    """Returns headers that hide the address from other sites, as anyone with the address sees the figures."""
     return {**render.headers(framed_by), "Referrer-Policy": "no-referrer"}

@@ -19,7 +19,7 @@ from pixel_server.tokens import Mode
 PAGE_ROWS = 100
 """Smallest number of rows of a page, except the last page. A page ends where a hash in the store ends."""
 FIRST_HASHES = 2
-"""Number of stored hashes of recipients to read first. Two hashes of a list of a million hold about 120."""
+"""Number of Redis hashes to read first. Two hashes of a list of a million hold about 120 recipients."""
 STATES = {
     "opened": ("Opened", "Recipients with an open by a person or by a machine."),
     "person": (

@@ -183,7 +183,7 @@ class Keeper:
 class Stop:
     """Notes that this process was told to stop: by Ctrl-C, SIGTERM or SIGHUP, which a closed terminal sends.
 
-    SIGHUP stays ignored where it is ignored, as under `nohup`.
+    If SIGHUP is ignored at the start, as under `nohup`, it stays ignored.
     """
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ _FINGERPRINTS = "prints"
 
 @dataclass(frozen=True, slots=True)
 class UpState:
-    """The addresses and settings of an `up`.
+    """The addresses and settings of a server that `pixel-server up` started.
 
     address: the URL of the web process, for example `http://127.0.0.1:8000`. base_url: the beginning of all
     links. secret_fingerprints: the fingerprint of the recipient secret, then the fingerprint of each signing
@@ -38,7 +38,7 @@ class UpState:
 def read_up_state(data: Path) -> UpState | None:
     """Returns the state that the last `up` wrote to a data directory.
 
-    Returns None if no `up` has run there. Raises SettingsError if this user may not read the file.
+    Returns None if no `up` has run there. Raises SettingsError if this user is not allowed to read the file.
     """
     try:
         stored = json.loads((data / FILE).read_bytes())
@@ -74,8 +74,8 @@ def write_up_state(data: Path, state: UpState) -> None:
 def sign_in_bases(address: str, base_url: str) -> list[str]:
     """Returns the URLs at which a browser can sign in: the base URL, and `address` if signing in works there.
 
-    The session cookie is Secure if the base URL is https. Over plain http, browsers store a Secure cookie
-    only from this machine itself (Chromium does, as a test shows; Safari does not).
+    The session cookie is Secure if the base URL is https. Over plain http, a browser stores a Secure
+    cookie at most from this machine itself: Chromium does, as a test shows, and Safari does not.
     """
     host = urlsplit(address).hostname or ""
     is_loopback = host in ("localhost", "::1") or host.startswith("127.")

@@ -1,4 +1,4 @@
-"""Runs the web process: uvicorn on a socket, with a process for pages beside the process for pixels."""
+"""Runs the web process: uvicorn on a socket. Pixels and pages share the process, or have a process each."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._channel is not None:
-            self._channel.ignore()
+            self._channel.stop_listening()
         for child in self._keeper.services if self._keeper is not None else ():
             child.stop()
         await super().shutdown(sockets)

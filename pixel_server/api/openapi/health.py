@@ -44,12 +44,12 @@ SCHEMAS = {
                 "Time since which Redis stores no hits; null if Redis stores hits."
             ),
             pending_bytes=count("Bytes of memory that hits take until they are stored."),
-            stored=count("Hits that this process wrote to Redis."),
-            spooled=count("Hits that this process wrote to the spool."),
-            late=count("Hits that were answered 503 because they were not stored in time."),
-            refused=count("Hits that could not be stored anywhere."),
+            stored=count("Hits that this process stored, in Redis or in the spool."),
+            spooled=count("Hits of `stored` that went to the spool."),
+            late=count("Hits that were answered 503 before they were stored."),
+            refused=count("Hits that were answered 503 because too many hits were waiting."),
             gaps=count("Batches of hits that Redis lost."),
-            removed=count("Hits that were lost because the spool's directory was removed."),
+            removed=count("Hits that were lost because somebody removed files from the spool."),
         ),
         redis=answer(
             (
@@ -58,7 +58,7 @@ SCHEMAS = {
             ),
             answers=flag("Whether Redis answers."),
             role=text("`master`, or `slave` for a replica."),
-            replication=text("What the promotion of a replica may lose."),
+            replication=text("What may be lost if a replica is promoted."),
             replicas=array(
                 answer(
                     address=text("Address and port."),
@@ -66,7 +66,7 @@ SCHEMAS = {
                     lag_seconds=or_null({"type": "integer"}, "Seconds since the replica last answered."),
                 )
             ),
-            durability=text("What a crash of Redis may cost."),
+            durability=text("What may be lost if Redis crashes."),
             aof=text("The setting `appendonly` of Redis, or `unknown`."),
             fsync=text("The setting `appendfsync` of Redis, or `unknown`."),
             eviction=text("The `maxmemory-policy` of Redis, which should be `noeviction`."),

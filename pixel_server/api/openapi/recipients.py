@@ -58,10 +58,10 @@ OPERATIONS = {
     "list_quiet": Operation(
         "Recipients of all campaigns who had mail since a day, but no open by a person since then",
         _page_or_lines("QuietRecipient"),
-        "Recipients to write to once more, or not any more. Who had mail is known only from lists: links "
-        "made with `sent`, and uploads. The mails of an upload have the day of the campaign's `sent_at`, or "
-        "else of the upload. Without lists the answer is empty. Campaigns that are closed or do not tell "
-        "recipients apart are left out, and so are recipients who withdrew.",
+        "Write to these recipients once more, or stop writing to them. Who had mail is known only from "
+        "lists: links made with `sent`, and uploads. The mails of an upload have the day of the campaign's "
+        "`sent_at`, or else of the upload. Without lists the answer is empty. Campaigns that are closed or "
+        "do not tell recipients apart are left out, and so are recipients who withdrew.",
     ),
     "find_recipient": Operation(
         "The key of a recipient, by the recipient or by the token of a link",
@@ -155,7 +155,7 @@ SCHEMAS = {
                     text("", format="date"), "Day of the last mail that is known to be sent; null if none."
                 ),
                 **_OPENS,
-                opens_prefetch=count("Opens by a machine that loads images before or without a reader."),
+                opens_prefetch=count("Opens by a machine that loads images whether or not the mail is read."),
                 opens_scanner=count("Opens by a scanner."),
                 first_open_person=instant_or_null("Null if no person opened."),
                 time_to_open=or_null(

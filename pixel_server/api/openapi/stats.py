@@ -57,7 +57,7 @@ OPERATIONS = {
         f"{ranges.DEFAULT_DAYS} days. At least the {web_breakdown.KEPT_NAMES} names with most views of each "
         f"day and shard are kept, and {web_breakdowns.MAX_NAMES} are shown; the rest is `(other)`. A name "
         f"has {web_names.MAX_NAME_BYTES} bytes at most. With `Accept: text/csv`: a row for each name. 409: a "
-        f"mail campaign, or an interval or zone that does not fit. {MAY_SHARE}, and is shown "
+        f"mail campaign, or an interval or zone that does not fit. {MAY_SHARE}. The answer is then "
         "`SharedBreakdowns`.",
         problems=(409,),
     ),
@@ -153,7 +153,7 @@ _STATS: dict[str, Any] = {
         "Seconds from the first to the last request of the visit. Null under the same conditions as "
         "`time_on_page`.",
     ),
-    "bounce_share": or_null(_RATE, "`bounces` of `visits`."),
+    "bounce_share": or_null(_RATE, "Share of the `visits` that are `bounces`."),
     "visitor_unit": {
         "enum": ["visitors", "visitor-days", None],
         "description": "Unit of `unique_visitors`. With identity `cookieless`, a visitor counts again on "

@@ -54,8 +54,8 @@ _WEB = {
         "neither new nor returning."
     ),
     "views_no_visitor": figure(
-        "Views without a known visitor: by mode, GPC or DNT, a proxy, a missing `v`, or because they came so "
-        "late that the salt of their day was gone."
+        "Views without a known visitor: because of the mode, GPC or DNT, a proxy or a missing `v`, or "
+        "because they came so late that the salt of their day was gone."
     ),
     "views_no_visit": figure(
         "Views of a known visitor that are in no visit: they came 30 minutes or more after later views, or "

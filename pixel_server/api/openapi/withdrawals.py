@@ -23,7 +23,7 @@ OPERATIONS = {
     ),
     "end_withdrawals": Operation(
         "Record these recipients again",
-        ok("They are recorded again.", answer(allowed=count("Recipients that had not been recorded."))),
+        ok("They are recorded again.", answer(allowed=count("Recipients whose withdrawal ended."))),
         body="RecipientList",
     ),
 }
