@@ -1096,7 +1096,6 @@ BEACONS = (
         case(f"from no origin: {origin[:20]!r}", post(b"/p/none", _view, origin=origin), to(NO_CAMPAIGN))
         for origin in (
             b"",
-            b"null",
             b"file://",
             b"https://",
             b"https://a b",
@@ -1104,6 +1103,7 @@ BEACONS = (
             b"https://" + b"a" * 301,
         )
     ),
+    case("from a sandboxed frame", post(b"/p/none", _view, origin=b"null"), to(NO_CAMPAIGN, b"null")),
     case("a preflight", request(b"/p/site", b"Origin: " + A, method=b"OPTIONS"), to(PREFLIGHT, A)),
     case(
         "a preflight to its own", request(b"/p/fenced", b"Origin: " + A, method=b"OPTIONS"), to(PREFLIGHT, A)

@@ -29,7 +29,7 @@ def test_visitor_salt_expired_leaves_redis_and_disk(stack: Stack):
         salt = client.get(name)
         end = int(name.rpartition(b":")[2])
         assert end - time.time() <= DAY
-        assert client.ttl(name) <= end + 48 * 3600 - time.time()
+        assert client.ttl(name) <= end + 48 * 3600 - time.time() + 1  # Redis rounds to seconds
         shard = int(name.split(b"{")[1][:1])
         assert name.decode() == keys.salt(shard, end)
     secret = forms("salt", salt)
