@@ -26,8 +26,9 @@ def configure() -> None:
 class RateLimit(logging.Filter):
     """Limits the lines of each kind, so that an unstable Redis cannot fill the disk with log lines.
 
-    A kind is a logger and a message before its values are filled in. INFO and below is not limited. After
-    lines of a kind were left out, the next line of this kind ends with their number. clock: returns seconds.
+    A kind is a logger and a message before its values are filled in. Lines of INFO and below are not limited.
+    After lines of a kind were left out, the next line of this kind ends with their number. clock: returns
+    seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

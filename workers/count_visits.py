@@ -162,7 +162,7 @@ def count_visits(pipe: Pipeline, shard: int, tally: Tally, newest_ms: int) -> Re
     view_fields = list(_fields(tally.views))
     (ended, count), entries, by_campaign = yield from together(
         pipe,
-        _ended(pipe, shard, last_ms - KEPT_MS),
+        _read_ended(pipe, shard, last_ms - KEPT_MS),
         visits.read_entries(pipe, shard, view_fields),
         visits.count_by_campaign(pipe, shard, view_fields),
     )
@@ -186,7 +186,7 @@ def count_visits(pipe: Pipeline, shard: int, tally: Tally, newest_ms: int) -> Re
     return visits.store_commands(shard, changed, removed, under_way.count_changes)
 
 
-def _ended(pipe: Pipeline, shard: int, before_ms: int) -> Reader[tuple[list[tuple[int, bytes]], int]]:
+def _read_ended(pipe: Pipeline, shard: int, before_ms: int) -> Reader[tuple[list[tuple[int, bytes]], int]]:
     """Returns the visits that ended before a time, and the number of all visits of the shard.
 
     A visit is (last hit in ms, field), the earliest first.
@@ -212,7 +212,7 @@ def _add(under_way: VisitsUnderWay, view: View, newest_ms: int) -> None:
     current = under_way.find(view) if is_visitor else None
     if view.spent_ms >= 0:
         if current is not None:
-            _report(under_way, *current, view)
+            _count_report(under_way, *current, view)
         return
     if current is not None and view.id and any(recent.view == view.id for recent in current[1].recent_views):
         return  # the same beacon again
@@ -329,7 +329,7 @@ def _move_exit(sums: Sums, visit: Visit, page: str) -> None:
         new[1] += visits_begun
 
 
-def _report(under_way: VisitsUnderWay, visit_field: bytes, visit: Visit, view: View) -> None:
+def _count_report(under_way: VisitsUnderWay, visit_field: bytes, visit: Visit, view: View) -> None:
     """Counts how long a view was visible, as its page reports.
 
     A report replaces a time that was not reported, or that was shorter.

@@ -107,8 +107,8 @@ async def step(store: AsyncRedis, settings: Settings, now: float) -> None:
     if after is None:
         slice_number += 1
         # A round looks at one slice of the last-open days. Days that wait in the other slices still wait.
-        days_waiting = last_waiting.get(LAST_OPEN_DAYS, 0) if slice_number % SLICES else 0
-        waiting = +Counter({LAST_OPEN_DAYS: days_waiting})
+        last_open_days = last_waiting.get(LAST_OPEN_DAYS, 0) if slice_number % SLICES else 0
+        waiting = +Counter({LAST_OPEN_DAYS: last_open_days})
         await even_if_full(store, "HSET", keys.SWEEP, "begun", int(now), "slice", slice_number, "after", "")
     after_campaign = after.decode() if after else None
     is_late = 0 < begun < now - DAY  # after an outage, or because Redis's clock jumped

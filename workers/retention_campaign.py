@@ -43,7 +43,7 @@ async def remove_due(
     if due == campaign.gone and not is_closing:
         return removals
     if is_closing or due != campaign.leaving:
-        campaign = await _announce(store, campaign_id, due, int(now) if is_closing else None)
+        campaign = await _store_leaving(store, campaign_id, due, int(now) if is_closing else None)
     if is_closing:  # recipients may have been stored again: the mode may have been lowered, then raised
         campaign = replace(campaign, gone=replace(campaign.gone, recipients=False, names=False))
     removals.removed.update(await _remove(store, settings.shards, campaign))
@@ -55,17 +55,19 @@ async def remove_due(
     return removals
 
 
-async def _announce(store: AsyncRedis, campaign_id: str, due: Removal, closed_at: int | None) -> Campaign:
+async def _store_leaving(
+    store: AsyncRedis, campaign_id: str, due: Removal, closed_at: int | None
+) -> Campaign:
     """Writes into the record which data will be removed.
 
     closed_at: time (s) to store as the campaign's closing, or None to leave the stored time.
     """
 
-    def announce(stored: Campaign) -> Campaign:
+    def change(stored: Campaign) -> Campaign:
         closed = stored.closed_at if closed_at is None else closed_at
         return replace(stored, leaving=due, closed_at=closed)
 
-    return await storage.amend(store, campaign_id, announce, is_announced=False)
+    return await storage.amend(store, campaign_id, change, is_announced=False)
 
 
 async def _count_due(

@@ -44,6 +44,7 @@ class Schedule:
         self.job_threads = JobThreads(settings)
         self._periods_done: dict[str, int] = {}  # number of the period that each job was last enqueued for
         self._without_queue_until = 0.0
+        # For each shard with hits: id of the last counted entry, time since which it has stayed the same.
         self._last_progress: dict[int, tuple[bytes | None, float]] = {}
         self._store_fails = False
         self._queue_fails = False

@@ -124,19 +124,19 @@ def merge(a: RecipientRecord, b: RecipientRecord) -> RecipientRecord:
     if not a.opens or not b.opens:
         opened, other = (a, b) if a.opens else (b, a)
         return replace(opened, flags=a.flags | b.flags) if other.flags & ~opened.flags else opened
-    first = a
+    earliest = a
     if not a.person or (b.person and (b.first_person, -b.delay) < (a.first_person, -a.delay)):
-        first = b
+        earliest = b
     return RecipientRecord(
         min(a.first, b.first),
         max(a.last, b.last),
         a.opens + b.opens,
         a.flags | b.flags,
         a.person + b.person,
-        first.first_person,
+        earliest.first_person,
         a.prefetch + b.prefetch,
         a.scanner + b.scanner,
-        first.delay,
+        earliest.delay,
         max(a.last_person, b.last_person),
     )
 
@@ -177,8 +177,8 @@ def pack(record: RecipientRecord) -> bytes:
     if not persons:
         rest = [0, 0, record.prefetch, record.scanner]
     else:
-        later, behind = record.first_person - first, last - record.last_person
-        rest = [persons, later, record.prefetch, record.scanner, behind]
+        to_first_person, from_last_person = record.first_person - first, last - record.last_person
+        rest = [persons, to_first_person, record.prefetch, record.scanner, from_last_person]
     while rest and not rest[-1]:
         rest.pop()
     return _encode((FORMAT, flags, first, last - first, opens, *rest))
@@ -189,17 +189,17 @@ def unpack(value: bytes | None) -> RecipientRecord:
     if value is None:
         return NO_RECORD
     refuse_newer(value, FORMAT, "recipient")
-    form, flags, first, span, opens, *rest = _decode(value)
-    person, later, prefetch, scanner, behind = (*rest, 0, 0, 0, 0, 0)[:5]
+    version, flags, first, span, opens, *rest = _decode(value)
+    person, to_first_person, prefetch, scanner, from_last_person = (*rest, 0, 0, 0, 0, 0)[:5]
     delay = 0
-    if form > 1:
+    if version > 1:
         flags, delay = flags & 15, flags >> 4
-    if form < 3:
+    if version < 3:
         flags |= BEFORE_SEEN | SEEN if flags & BOTTOM else BEFORE_SEEN
     last = first + span
     if not person:
         return RecipientRecord(first, last, opens, flags, 0, 0, prefetch, scanner)
-    first_person, last_person = first + later, last - behind
+    first_person, last_person = first + to_first_person, last - from_last_person
     return RecipientRecord(
         first, last, opens, flags, person, first_person, prefetch, scanner, delay, last_person
     )

@@ -3,8 +3,8 @@
 A day of the campaign's zone is published an hour after its end, if all its hits are counted by then, and if
 it has at least `min_cell` visits (mail: opens). Every total is a sum of published days. So the difference of
 two answers is a sum of published days too, and a withheld figure cannot be computed from answers. Breakdowns
-and the open rate are sums of other units (see `shared_breakdowns`, `shared_open_rate`). Their units are such
-that the difference from the days shown is never small. Two things are not prevented: late hits, from a spool,
+and the open rate are sums of other units (see `shared_breakdowns`, `shared_open_rate`), chosen so that these
+sums and the days shown never differ by a small number. Two things are not prevented: late hits, from a spool,
 change a published day; and a client that sends hits can make a cell as large as it likes. The rules for cells
 follow from this. A cell has the counts of one name.
 

@@ -18,12 +18,12 @@ from pixel_server.figures.ranges import Range
 class FirstOpens(NamedTuple):
     """Recipients who opened up to the end of a day. opened: with any open. person: with an open by a person.
 
-    end: number of days that are counted.
+    day_count: number of days that are counted.
     """
 
     opened: int
     person: int
-    end: int
+    day_count: int
 
 
 def rate(
@@ -48,12 +48,12 @@ def rate(
         return None
     first_opens = count_first_opens(closed, campaign)
     unopened = delivered - first_opens.opened
-    if not first_opens.end or unopened < 0 or 0 < unopened < campaign.min_cell:
+    if not first_opens.day_count or unopened < 0 or 0 < unopened < campaign.min_cell:
         return None
     return {
         "low": round(first_opens.person / delivered, 6),
         "high": round(first_opens.opened / delivered, 6),
-        "until": ranges.show(ends[first_opens.end - 1], time_range.zone),
+        "until": ranges.show(ends[first_opens.day_count - 1], time_range.zone),
     }
 
 

@@ -585,7 +585,7 @@ def test_disclosure_open_rate_grows_in_steps_that_are_never_small(counts):
         step = now.opened - before.opened, now.person - before.person
         for grown in (*step, step[0] - step[1]):
             assert grown == 0 or grown >= LEAST
-        shown = [disclosure.shown_day(day, mailing)["unique_opens"] for day in days[: now.end]]
+        shown = [disclosure.shown_day(day, mailing)["unique_opens"] for day in days[: now.day_count]]
         rest = now.opened - sum(number for number in shown if number is not None)
         assert rest == 0 or rest >= LEAST
         before = now
