@@ -78,6 +78,7 @@ class PixelProtocol(HandoverProtocol):
 
     __slots__ = (
         "_admission",
+        "_answer_if_stored",
         "_answered_at",
         "_fast",
         "_get_start",
@@ -86,7 +87,6 @@ class PixelProtocol(HandoverProtocol):
         "_pixel_starts",
         "_prefix",
         "_recorder",
-        "_stored_answer",
         "_token_at",
     )
 
@@ -102,7 +102,7 @@ class PixelProtocol(HandoverProtocol):
         self._fast = _FastCycle()
         self._is_head = False
         self._answered_at = 0.0
-        self._stored_answer = responses.RECORDED
+        self._answer_if_stored = responses.RECORDED
 
     def data_received(self, data: bytes) -> None:
         """Answers a read that is exactly one plain GET of a pixel. Passes other reads on."""
@@ -215,12 +215,12 @@ class PixelProtocol(HandoverProtocol):
         if isinstance(answer, Answer):
             self._write(answer)
             return
-        self._stored_answer = answer.answer
+        self._answer_if_stored = answer.answer
         if not self._recorder.record(answer.shard, answer.data, self._answered):
             self._write(responses.FULL)
 
     def _answered(self, stored: bool) -> None:
-        self._write(self._stored_answer if stored else responses.NOT_STORED)
+        self._write(self._answer_if_stored if stored else responses.NOT_STORED)
 
     def _write(self, answer: Answer) -> None:
         """Writes an answer. Takes its bytes from the cache of this second if they are there."""

@@ -22,7 +22,7 @@ class HandoverProtocol(BoundedProtocol):
     channel: ClassVar[Channel | None] = None
     """The channel to the other process, shared by all connections of this process."""
     side: ClassVar[Side] = Side.PIXELS
-    """The requests that this process answers."""
+    """The kind of requests that this process answers: for pixels, or for pages."""
 
     __slots__ = ("_undecided", "first_bytes")
 

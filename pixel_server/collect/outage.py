@@ -10,7 +10,7 @@ STEADY_SECONDS = 60.0
 
 
 class Outage:
-    """The outage that is going on, or the last one. Times of the event loop are in seconds.
+    """The current outage of Redis, or the last outage. Times of the event loop are in seconds.
 
     is_going_on: whether hits go to the spool. since: when Redis first failed (s since 1970), None if Redis
     stores hits.

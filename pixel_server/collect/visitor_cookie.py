@@ -31,7 +31,7 @@ MAX_VISITS = 0xFFFF
 _BODY = Struct(">B8sBIIH")
 _TAG_BYTES = 10
 _LENGTH = (_BODY.size + _TAG_BYTES) * 4 // 3
-_MAX_TRIED = 4
+_MAX_TRIES = 4
 """Number of cookies of one name that are tried. A browser sends a cookie for each path and partition."""
 _SAME_SITE = (None, b"same-origin", b"same-site", b"none")
 """Values of `Sec-Fetch-Site` for which the page belongs to the same site as the pixel."""
@@ -112,7 +112,7 @@ def _verify(value: bytes, campaign: str, keys: Sequence[bytes]) -> Cookie | None
 
 def _values(header: bytes, name: bytes) -> Iterator[bytes]:
     """Yields the first few values of this name that have the right length."""
-    tries_left = _MAX_TRIED
+    tries_left = _MAX_TRIES
     for pair in header.replace(b",", b";").split(b";"):
         pair_name, _, value = pair.strip().partition(b"=")
         if pair_name == name and len(value) == _LENGTH:

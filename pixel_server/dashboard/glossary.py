@@ -31,7 +31,7 @@ DEFINITIONS = {
     "hits_gpc": "Requests by people who ask not to be tracked (Sec-GPC or DNT).",
     "dropped_gpc": "Requests by people who ask not to be tracked. Nothing about them is stored.",
     "dropped_opted_out": "Requests by browsers that opted out. Nothing about them is stored.",
-    "refused_origin": "Reports of the script from pages of other web sites than yours.",
+    "refused_origin": "Requests that the script sent from pages of web sites other than yours.",
     "unique_ips": "Different IP addresses, within 0.8%. The addresses themselves are not stored.",
     "unique_visitors": "Different visitors, within 0.8%.",
     "visitor-days": (

@@ -34,7 +34,7 @@ MAX_RANGES = 20
 ReadTexts = Callable[[Api, Campaign, Mapping[str, str]], Awaitable[tuple[Mapping[str, str], str]]]
 """Returns (the text of each figure by its path, `as_of`) for a campaign and the range of a page's query.
 
-A path is such as `totals.opens`, see `figure_texts`.
+An example of a path is `totals.opens`; see `figure_texts`.
 """
 Query = tuple[tuple[str, str], ...]
 """The parameters of a range. Equal queries request the same range."""

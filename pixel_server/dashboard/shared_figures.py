@@ -84,8 +84,8 @@ async def show(
     figure_names = list(stats["totals"])
     main_figure = figure_names[0]
     # The chart begins with the first day that is shown, and ends with the last.
-    published = [i for i, item in enumerate(stats["series"]) if item[main_figure] is not None]
-    span = stats["series"][published[0] : published[-1] + 1] if published else []
+    shown_places = [i for i, item in enumerate(stats["series"]) if item[main_figure] is not None]
+    span = stats["series"][shown_places[0] : shown_places[-1] + 1] if shown_places else []
     path, highest = svg.bars([item[main_figure] for item in span], 800, 160)
     context = {
         "campaign": campaign,

@@ -18,13 +18,18 @@ def program(data: Path) -> str:
 
 
 def banner(
-    address: str, data: Path, sign_in_urls: list[str], key_note: str, has_no_campaign: bool, with_demo: bool
+    address: str,
+    data: Path,
+    sign_in_urls: list[str],
+    key_note: str,
+    never_had_campaign: bool,
+    with_demo: bool,
 ) -> str:
     """Returns the text.
 
     sign_in_urls: the same sign-in link at each address. key_note: words about the API key.
     """
-    if has_no_campaign:
+    if never_had_campaign:
         next_step = "make a campaign, and a link for one recipient"
         commands = ["campaign create hello", "link hello ada@example.org --html"]
     else:

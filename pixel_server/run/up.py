@@ -70,7 +70,7 @@ def run(host: str, port: int, settings: Settings, with_valkey: bool, with_demo: 
         if stop.is_requested:
             return
         secrets = secrets_for(replace(settings, data=data), redis_url)
-        new_key, has_no_campaign = asyncio.run(_prepare_store(redis_url, settings, secrets, data))
+        new_key, never_had_campaign = asyncio.run(_prepare_store(redis_url, settings, secrets, data))
         recipient, signers = secrets.fingerprints()
         state = UpState(address, settings.base_url or address, redis_url, [recipient, *signers])
         environ = _child_environment(state, data, with_valkey)
@@ -86,7 +86,7 @@ def run(host: str, port: int, settings: Settings, with_valkey: bool, with_demo: 
             path = asyncio.run(_sign_in_path(redis_url))
             urls = [base + path for base in sign_in_bases(address, state.base_url)]
             key = new_key or _where_key_is(settings)
-            click.echo(banner(address, data, urls, key, has_no_campaign, with_demo))
+            click.echo(banner(address, data, urls, key, never_had_campaign, with_demo))
 
         _watch(keeper, stop, address, redis_url, print_banner, demo)
     finally:
@@ -204,11 +204,11 @@ async def _prepare_store(
             log.error("%s; starting anyway", error)
             return None, False
         await api_keys.store_environment_key(client, settings.api_key)
-        has_no_campaign = not await client.exists(keys.CAMPAIGNS, keys.GONE)
+        never_had_campaign = not await client.exists(keys.CAMPAIGNS, keys.GONE)
         if await api_keys.list_keys(client):
-            return None, has_no_campaign
+            return None, never_had_campaign
         _, key = await api_keys.create(client, "first key", list(api_keys.SCOPES))
-        return f"{key} (shown this once)", has_no_campaign
+        return f"{key} (shown this once)", never_had_campaign
     finally:
         await client.aclose()
 

@@ -22,8 +22,8 @@ OPERATIONS = {
             ),
         ),
         "The figures shown are read anew; the figures that decide the order "
-        f"are at most {campaign_order.MAX_AGE_SECONDS:g} seconds old. Campaigns without such a figure come "
-        "last.",
+        f"are at most {campaign_order.MAX_AGE_SECONDS:g} seconds old. Campaigns whose figure is not known "
+        "come last.",
     ),
 }
 

@@ -17,21 +17,22 @@ a batch cannot pass for a record: a stranger chose some of these bytes, but cann
 another segment cannot pass for a record either. A record's head has a checksum of its own, so that a torn
 tail can be told from a damaged length.
 
-Writer. A process becomes a writer when it opens the spool, otherwise at its first append. Before that, it has
-no files. A writer's name is made like a producer's id: 12 hex digits of the time in ms, then 16 random
-digits. An open spool always has an empty segment ready, and its process has file descriptors in reserve: hits
-can be appended even when connections have used up all other descriptors. Status and bounds ignore empty
-segments. Only its writer writes to a segment, at the end, and a writer has one growing segment at a time. A
-sealed segment never grows again. A segment is sealed when it is full (8 MiB), on request, at close, and after
-any failure. All records of a producer are in segments of one writer, in the order of their sequence numbers.
+Writer. A process becomes a writer when it opens the spool, or at its first append if that is earlier. Before
+that, it has no files. A writer's name is made like a producer's id: 12 hex digits of the time in ms, then 16
+random digits. An open spool always has an empty segment ready, and its process has file descriptors in
+reserve: hits can be appended even when connections have used up all other descriptors. Status and bounds
+ignore empty segments. Only its writer writes to a segment, at the end, and a writer has one growing segment
+at a time. A sealed segment never grows again. A segment is sealed when it is full (8 MiB), on request, at
+close, and after any failure. All records of a producer are in segments of one writer, in the order of their
+sequence numbers.
 
 Append. The batches of a group are one write, then one fdatasync, and for a new file an fsync of the
 directory. Only then are the batches acknowledged: their hits may be answered 2xx. If any step fails, the
 segment is sealed and cut back to its acknowledged bytes (removed, if it has none). Until this cut is on disk,
 the spool accepts nothing more, and the writer drains only the acknowledged bytes of this segment. Otherwise a
-part of the failed group could be drained. When the group is appended again, batches that this part has
-overtaken would count as repeats and be lost. A writer that dies before the cut may leave in its segment a
-group that was never acknowledged. So a group that failed is appended again unchanged or not at all, and its
+part of the failed group could be drained. When the group is appended again, batches with lower numbers
+than this part would count as repeats and be lost. A writer that dies before the cut may leave in its segment
+a group that was never acknowledged. So a group that failed is appended again unchanged or not at all, and its
 sequence numbers are never used for other hits. A repeat is harmless, as Redis accepts each (producer, shard,
 sequence) once.
 

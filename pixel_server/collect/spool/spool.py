@@ -58,7 +58,8 @@ class Spool:
 
     limit_bytes: maximum size of all segments in the directory together. reserve: has descriptors for files
     if no others are free. Any method may raise OSError.
-    counts: damaged pieces and stale batches that were set aside, and segments of a newer format.
+    counts: damaged pieces that were set aside, batches that Redis refused (`stale`), and segments of a newer
+    format.
     """
 
     def __init__(
