@@ -230,13 +230,13 @@ class CampaignCache:
 
     async def follow(self, path: Path | None = None) -> None:
         """Calls `refresh` again and again, until the task is cancelled. Saves changes at `path`, if given."""
-        saved: tuple[int, int, dict[str, Rule], dict[str, WebCampaign]] | None = None
+        last_saved: tuple[int, int, dict[str, Rule], dict[str, WebCampaign]] | None = None
 
         async def save_changes() -> None:
-            nonlocal saved
+            nonlocal last_saved
             current = (len(self.kinds), len(self.gone), dict(self.rules), dict(self.web))
-            if path is not None and self.has_loaded and current != saved:
-                saved = current
+            if path is not None and self.has_loaded and current != last_saved:
+                last_saved = current
                 try:
                     await asyncio.to_thread(self.save, path)
                 except OSError as error:

@@ -65,7 +65,7 @@ def normalise_stored(origins: Iterable[str]) -> tuple[str, ...]:
 
 
 def is_listed(origin: str, origins: Iterable[str]) -> bool:
-    """Returns whether an origin, as a browser sends it, is one of these or matches a wildcard among them."""
+    """Returns whether an origin, as a browser sends it, is among `origins` or matches a wildcard there."""
     if origin in origins:
         return True
     scheme, _, host = origin.partition("://")

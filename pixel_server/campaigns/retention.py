@@ -92,14 +92,14 @@ def overdue_kinds(campaign: Campaign, uses: Uses, days: KeepDays, effective: Mod
 
     Data that is due because of a lowered mode is never overdue, because no clock decides that it is due.
     """
-    before, sent_at = campaign.leaving, sending_time(campaign, uses)
+    recorded, sent_at = campaign.leaving, sending_time(campaign, uses)
     kinds = set()
-    are_buckets_overdue = oldest_bucket(campaign, days.buckets, now) - before.buckets > DAY
+    are_buckets_overdue = oldest_bucket(campaign, days.buckets, now) - recorded.buckets > DAY
     if are_buckets_overdue:
         kinds.add("buckets")
-    if oldest_day(campaign, days.days, now - DAY) > before.days:
+    if oldest_day(campaign, days.days, now - DAY) > recorded.days:
         kinds.add("days")
-    slack_days = 0 if are_buckets_overdue and before.buckets else 1  # 0 if no round ran for a day
+    slack_days = 0 if are_buckets_overdue and recorded.buckets else 1  # 0 if no round ran for a day
     if campaign.closed_at is None and effective >= Mode.PSEUDONYMOUS and any(uses):
         if is_over(sent_at, days.recipients + slack_days, now):
             kinds.add("recipients")

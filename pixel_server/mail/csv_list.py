@@ -246,7 +246,7 @@ def read_header(unread: Unread, columns: Columns, charset: CharsetGuess, warn: W
     separator = _separator_line(data, start)
     header_start = _end(_blank_lines(data, separator.end())) if separator else start
     header = bytearray(data[header_start:])
-    all_names: list[list[str]] = []
+    name_lists: list[list[str]] = []
     for delimiter in separator[1].decode("latin-1") if separator else DELIMITERS:
         dialect = Dialect(delimiter, unread.newline)
         try:
@@ -257,20 +257,21 @@ def read_header(unread: Unread, columns: Columns, charset: CharsetGuess, warn: W
             return None
         raw = bytes(header[: row.ends[-1]])
         names = _names(row, charset, raw)
-        all_names.append(names)
+        name_lists.append(names)
         if any(_folded(name) == _folded(columns.recipient) for name in names):
             csv_list = CsvList(unread, columns, charset, warn, dialect=dialect, names=names)
             csv_list.header = raw
             csv_list.preamble = bytes(separator[0]) if separator else b""
             unread.take(header_start + row.next)
             return csv_list
-    if not all_names:
+    if not name_lists:
         raise ListError("its first line is not CSV: its quotes are broken")
-    listed = ", ".join(next((names for names in all_names if len(names) > 1), all_names[0]))
-    raise ListError(f"its first line has no column {columns.recipient!r}; it names {listed[:200]}")
+    shown_names = ", ".join(next((names for names in name_lists if len(names) > 1), name_lists[0]))
+    raise ListError(f"its first line has no column {columns.recipient!r}; it names {shown_names[:200]}")
 
 
 def _end(match: re.Match[bytes] | None) -> int:
+    """Returns the end of a match, or 0 without a match."""
     return match.end() if match else 0
 
 

@@ -60,9 +60,9 @@ class _Scan:
     """State of the scan after the tokens so far.
 
     at: end of the last token. end: offset of the part that is never closed, or of the end of the HTML. inert:
-    open elements whose content is not shown, as (name, start), outermost first. in_condition: whether the
-    scan is in a part that Outlook does not show. body_ends: offset of each real `</body>`.
-    body_ends_in_condition: offset of each `</body>` in the current part that Outlook does not show; such tags
+    open elements whose content is not shown, as (name, start), outermost first. in_non_outlook_part: whether
+    the scan is in a part that Outlook does not show. body_ends: offset of each real `</body>`.
+    non_outlook_body_ends: offset of each `</body>` in the current part that Outlook does not show; such tags
     are real if that part is never closed. has_content: whether a token so far is shown. has_body: whether a
     token so far is a `<body>` tag. top: `Places.top` as far as it is known. top_moves: whether `top` will
     still move behind the `<body>` tag.
@@ -73,9 +73,9 @@ class _Scan:
         self.at = self.top = 0
         self.end = len(html)
         self.inert: list[tuple[bytes, int]] = []
-        self.in_condition = False
+        self.in_non_outlook_part = False
         self.body_ends: list[int] = []
-        self.body_ends_in_condition: list[int] = []
+        self.non_outlook_body_ends: list[int] = []
         self.images: list[Image] = []
         self.surroundings = SurroundingsTracker()
         self.has_body = self.has_content = self.top_moves = False
@@ -106,7 +106,11 @@ class _Scan:
         elif name == b"body" and not self.inert:
             self._add_body(kind, start)
         is_before_content = self.top_moves or not (self.has_content or self.has_body)
-        if is_before_content and not self.in_condition and not (kind == "start" and name in TEXT_ELEMENTS):
+        if (
+            is_before_content
+            and not self.in_non_outlook_part
+            and not (kind == "start" and name in TEXT_ELEMENTS)
+        ):
             self.top, self.top_moves = self.at, False
 
     def _add_comment(self, text: bytes) -> None:
@@ -117,9 +121,9 @@ class _Scan:
         inside = text[4:] if text.startswith(b"<!--") else text[2:]
         begins, ends = inside[:3].lower() == b"[if", b"[endif]" in text.lower()
         if begins and not ends:
-            self.in_condition = True
+            self.in_non_outlook_part = True
         elif ends and not begins:
-            self.in_condition, self.body_ends_in_condition = False, []
+            self.in_non_outlook_part, self.non_outlook_body_ends = False, []
 
     def _add_inert(self, kind: str, name: bytes, start: int) -> None:
         if kind == "start":
@@ -131,13 +135,13 @@ class _Scan:
 
     def _add_body(self, kind: str, start: int) -> None:
         if kind == "end":
-            (self.body_ends_in_condition if self.in_condition else self.body_ends).append(start)
+            (self.non_outlook_body_ends if self.in_non_outlook_part else self.body_ends).append(start)
         elif not self.has_body:
             self.has_body = self.top_moves = True
 
     def places(self) -> Places:
         end = min(self.end, self.inert[0][1]) if self.inert else self.end
-        bottom = max([*self.body_ends, *self.body_ends_in_condition], default=end)
+        bottom = max([*self.body_ends, *self.non_outlook_body_ends], default=end)
         return Places(min(self.top, bottom), bottom, self.images, self.surroundings.has_frameset)
 
 

@@ -128,8 +128,8 @@ async def request_erasure(
     owed = await store.zscore(keys.OWED_ERASURES, _masked(secrets, recipient))
     if await withdrawals.is_erased(store, secrets, recipient):
         return Outcome.NOTHING if owed is None else Outcome.OWED
-    done = await store.zscore(keys.ERASURE_TIMES, mark)
-    due = now if done is None else max(now, done + INTERVAL_SECONDS)
+    erased_at = await store.zscore(keys.ERASURE_TIMES, mark)
+    due = now if erased_at is None else max(now, erased_at + INTERVAL_SECONDS)
     # Note the owed erasure first: if this process dies after this line, `run_owed` does the rest.
     await even_if_full(store, "ZADD", keys.OWED_ERASURES, "NX", due, _masked(secrets, recipient))
     await withdrawals.withdraw(store, secrets, [recipient], now, shards, erase=True)

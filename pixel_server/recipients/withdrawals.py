@@ -221,9 +221,9 @@ def parse_periods(value: bytes | None) -> Periods:
     """Returns the periods of a stored value, and [] for None. Raises NewerFormat for an unreadable value."""
     if value is None:
         return []
-    form, *parts = value.decode(errors="replace").split() or [""]
-    if form != FORMAT:
-        raise NewerFormat(f"withdrawal of format {form[:20]!r}, this version reads {FORMAT}")
+    stored_format, *parts = value.decode(errors="replace").split() or [""]
+    if stored_format != FORMAT:
+        raise NewerFormat(f"withdrawal of format {stored_format[:20]!r}, this version reads {FORMAT}")
     ends = (part.partition("-") for part in parts)
     try:
         return [(int(start), int(end) if end else None) for start, _, end in ends]
