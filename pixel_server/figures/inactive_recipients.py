@@ -15,7 +15,7 @@ from pixel_server.times import DAY, iso_ms
 
 FIELDS = ("key", "recipient", "name", "campaigns", "last_open_person")
 
-Key = Callable[[int, str, int], str]
+MakeKey = Callable[[int, str, int], str]
 """Function that returns the key of a campaign's hash. Its parameters are shard, campaign and bucket."""
 
 
@@ -84,7 +84,7 @@ async def rows(
 
 
 async def _sources_with(
-    store: AsyncRedis, key: Key, sources: Sequence[Source], places: Iterable[int]
+    store: AsyncRedis, key: MakeKey, sources: Sequence[Source], places: Iterable[int]
 ) -> list[Source]:
     """Returns the campaigns that have a hash at one of these places. Most campaigns have none there."""
     buckets_of: dict[int, list[int]] = {}

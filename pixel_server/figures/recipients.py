@@ -89,11 +89,13 @@ async def rows(
         hashes = await pipe.execute()
         step = next_step(step, sum(map(len, hashes)))
         part: dict[bytes, Row] = {}
-        for opened, listed, *named in zip(*(hashes[i :: len(kinds)] for i in range(len(kinds))), strict=True):
-            for recipient in sorted(opened.keys() | listed.keys()):
-                record = recipient_record.unpack(opened.get(recipient))
+        for records, listed, *names in zip(
+            *(hashes[i :: len(kinds)] for i in range(len(kinds))), strict=True
+        ):
+            for recipient in sorted(records.keys() | listed.keys()):
+                record = recipient_record.unpack(records.get(recipient))
                 if has_state(state, record, recipient in listed):
-                    part[recipient] = _row(recipient, record, recipient in listed, *named)
+                    part[recipient] = _row(recipient, record, recipient in listed, *names)
         if state == "unopened":
             for recipient in await withdrawals.withdrawn_now(store, secrets, part):
                 del part[recipient]
@@ -148,9 +150,9 @@ def _row(
     recipient: bytes,
     record: RecipientRecord,
     is_listed: bool,
-    named: Mapping[bytes, bytes] = MappingProxyType({}),
+    names: Mapping[bytes, bytes] = MappingProxyType({}),
 ) -> Row:
-    packed = named.get(recipient)
+    packed = names.get(recipient)
     entry = lists.unpack(packed) if packed is not None else None
     return {
         "key": recipient.hex(),

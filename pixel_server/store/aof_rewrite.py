@@ -54,7 +54,7 @@ class Rewriter:
     def __init__(self, settings: Settings) -> None:
         self._period_seconds = settings.rewrite_minutes * 60.0
         self._last_entries: Sequence[bytes | None] | None = None
-        self._dirty_since: float | None = None
+        self._dirty_since: float | None = None  # 0 makes a rewrite due at once
         self._pause_until = 0.0
         self._is_running = False
 
