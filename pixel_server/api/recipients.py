@@ -33,8 +33,9 @@ log = logging.getLogger("pixel_server.api")
 
 NO_STORE = {"Cache-Control": "no-store"}
 _PAGING = Paging("[0-9]{1,9}(?:-[0-9a-f]{16})?", fields.MAX_PAGE_SIZE)
-"""A cursor is the place (see `figures.recipients`) at which the next page begins: `4711`. If the page
-ended within the place, the key of the page's last recipient follows: `4711-5f0c9a3be1d2a4b6`."""
+"""A place holds several recipients (see `figures.recipients`). A cursor is the number of the place at which
+the next page begins: `4711`. If a page ends in the middle of a place, the key of the page's last recipient
+follows, and the next page begins after this recipient: `4711-5f0c9a3be1d2a4b6`."""
 KEY_DIGITS = 16
 """Hexadecimal digits of a recipient key."""
 
@@ -97,18 +98,18 @@ async def read_recipients(
     api: Api,
     campaign: Campaign,
     state: str,
-    after: str,
+    start: str,
     who: str,
     first_places: int = recipients.FIRST_PLACES,
 ) -> Parts:
     """Returns a campaign's recipients with a state, and writes to the audit log that they were read.
 
-    after: number of the place to begin at (see `figures.recipients`). who: name for the audit
-    log. first_places: see `recipients.rows`. Raises Problem 422 if the state or the cursor is bad, and 409 if
-    the campaign keeps no recipients, or no longer keeps them.
+    start: number of the place to begin at (see `figures.recipients`). who: name for the audit log.
+    first_places: number of places that the first round trip reads. Raises Problem 422 if the state or the
+    cursor is bad, and 409 if the campaign keeps no recipients, or no longer keeps them.
     """
     errors = _state_errors(state)
-    if not (after.isascii() and after.isdigit() and len(after) < 10 and int(after) < place_count(api)):
+    if not (start.isascii() and start.isdigit() and len(start) < 10 and int(start) < place_count(api)):
         errors.append(BAD_CURSOR)
     if errors:
         raise bad_parameters(errors)
@@ -122,7 +123,7 @@ async def read_recipients(
         )
     await audit_log.note(api.store, who, "recipients.read", campaign=campaign.id, state=state)
     return recipients.rows(
-        api.store, api.secrets, campaign.id, shards, state, keeps_names, int(after), first_places
+        api.store, api.secrets, campaign.id, shards, state, keeps_names, int(start), first_places
     )
 
 

@@ -70,8 +70,8 @@ class CampaignCache:
 
     The cache learns of changes made elsewhere within REFRESH_SECONDS. While Redis does not answer, or holds
     another store (`mark`), the cache does not change. `unreadable` holds the ids of campaigns whose record
-    this version cannot read. Such a campaign stays as it was last known, here or in the file of `save`. If it
-    was never known, nothing is recorded for it (mode `off`).
+    this version cannot read. Such a campaign keeps the fields that the cache last held, or else the fields in
+    the file that `save` wrote. If neither has the campaign, nothing is recorded for it (mode `off`).
     """
 
     def __init__(self, store: AsyncRedis, consent: Consent, mark: StoreMark | None = None) -> None:

@@ -11,7 +11,8 @@ _PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0
 _BYTE = "25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9]"
 _NAME = "([a-z0-9_-]{1,30}[.]){0,7}[a-z_-][a-z0-9_-]{0,30}"
 PATTERN = rf"^((https?://)?[*][.]{_NAME}|https?://({_NAME}|(({_BYTE})[.]){{3}}({_BYTE})))(:({_PORT}))?$"
-"""Pattern of the usual spelling, for documents. `normalise` accepts more spellings, and IPv6 addresses."""
+"""Pattern of the usual spelling, for the OpenAPI document. `normalise` accepts more spellings, and IPv6
+addresses."""
 _SCHEMES = {"http": "80", "https": "443"}
 """Default port of each scheme."""
 _SCHEME_OF_PORT = {port: scheme for scheme, port in _SCHEMES.items()}
@@ -38,7 +39,7 @@ def normalise(text: str) -> str:
     if match is None:
         raise ValueError("must be an origin, as https://www.example.org")
     scheme, wildcard, address, name, port = match.groups(default="")
-    host = _ip_host(address) if address else _named_host(name)
+    host = _ipv6_host(address) if address else _named_host(name)
     is_address = address or _ends_in_number(host)
     if (
         not host
@@ -75,7 +76,7 @@ def is_listed(origin: str, origins: Iterable[str]) -> bool:
     )
 
 
-def _ip_host(address: str) -> str:
+def _ipv6_host(address: str) -> str:
     """Returns an IPv6 address in brackets, or "" if the text is not an address."""
     try:
         return f"[{IPv6Address(address)}]"
@@ -86,8 +87,8 @@ def _ip_host(address: str) -> str:
 def _named_host(name: str) -> str:
     """Returns a host name in lower case, with labels beyond ASCII in Punycode (RFC 5891).
 
-    Returns "" if the text is neither a host name nor an IPv4 address of four numbers: browsers read
-    `127.1` as 127.0.0.1.
+    Returns "" if the text is not a host name. Browsers read a name that ends in a number as an IPv4 address:
+    `127.1` as 127.0.0.1. Such a name must be an IPv4 address of four numbers.
     """
     labels = unicodedata.normalize("NFKC", name.lower()).replace("\u3002", ".").split(".")
     host = ".".join(

@@ -17,7 +17,7 @@ from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import DAY
 
 _LOCAL_DAY_KEYS = [key for key in keys.kinds(CampaignDayKey) if key is not keys.buckets]
-"""Kinds of key that a campaign has for each local day."""
+"""Kinds of key that a campaign has for each local day. `keys.buckets` is left out: its days are in UTC."""
 _STEP = 512
 """Largest number of keys removed by one command."""
 
@@ -95,22 +95,22 @@ async def remove_days(store: AsyncRedis, shard: int, campaign: str, before: str)
     """
     old = await list_days_before(store, shard, campaign, before)
     await _unlink(store, (key(shard, campaign, day) for day in old for key in _LOCAL_DAY_KEYS))
-    months, opens = keys.months(shard, campaign), keys.breakdown(shard, campaign)
+    months_key, opens_key = keys.months(shard, campaign), keys.breakdown(shard, campaign)
 
     async def plan() -> list[checkpoint.Command]:
         commands: list[checkpoint.Command] = []
         if not await store.exists(keys.campaign(campaign)):
             return commands  # the campaign is being deleted, and no key of it must come back
-        for month, value in (await store.hgetall(months)).items():
+        for month, value in (await store.hgetall(months_key)).items():
             if month.decode() > before[:6]:
                 continue
             cells = series.unpack(value)
             kept = {day: cell for day, cell in cells.items() if f"{month.decode()}{day:02d}" >= before}
             if not kept:
-                commands.append(("HDEL", months, month))
+                commands.append(("HDEL", months_key, month))
             elif len(kept) < len(cells):
-                commands.append(("HSET", months, month, series.pack(kept)))
-        for month, value in (await store.hgetall(opens)).items():
+                commands.append(("HSET", months_key, month, series.pack(kept)))
+        for month, value in (await store.hgetall(opens_key)).items():
             if month == open_breakdown.ALL.encode() or month.decode() > before[:6]:
                 continue
             counts = {
@@ -119,7 +119,9 @@ async def remove_days(store: AsyncRedis, shard: int, campaign: str, before: str)
                 if f"{month.decode()}{day:02d}" >= before
             }
             commands.append(
-                ("HSET", opens, month, open_breakdown.pack(counts)) if counts else ("HDEL", opens, month)
+                ("HSET", opens_key, month, open_breakdown.pack(counts))
+                if counts
+                else ("HDEL", opens_key, month)
             )
         return commands
 

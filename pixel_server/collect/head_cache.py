@@ -40,7 +40,10 @@ _Header = tuple[bytes, bytes]
 
 
 class HeadCache:
-    """The cache of one process. heads: by the bytes after the request line. lines: headers by line.
+    """The cache of one process.
+
+    heads: the cached heads; the key is the bytes after the request line. lines: the cached headers; the key
+    is the header's line.
 
     The cache takes at most MAX_HEADS * (MAX_HEAD_BYTES + 7 KB) + MAX_LINES * (2 * MAX_LINE_BYTES + 200)
     bytes.
@@ -51,9 +54,9 @@ class HeadCache:
         self.lines: dict[bytes, _Header] = {}
 
     def read(self, rest: bytes) -> RequestHead | None:
-        """Returns the head of a request, None if the parser must read it.
+        """Reads the head of a request that is not in `heads`, and caches it if it holds nothing personal.
 
-        rest: the bytes from the end of the first line on.
+        Returns None if the parser must read the head. rest: the bytes from the end of the first line on.
         """
         lines = rest.split(b"\r\n")
         if len(lines) < 3 or lines[0] or lines[-1] or lines[-2]:
