@@ -50,8 +50,8 @@ return new
 """
 
 
-def _add_call(losses: str, *, pairs: Iterable[str]) -> ScriptCall:
-    return script_call(_ADD, keys=(losses,), arguments=pairs)
+def _add_call(key: str, *, pairs: Iterable[str]) -> ScriptCall:
+    return script_call(_ADD, keys=(key,), arguments=pairs)
 
 
 async def read_store(store: AsyncRedis) -> StoredLosses:
@@ -68,7 +68,10 @@ async def add_to_store(store: AsyncRedis, losses: StoredLosses) -> None:
 
 
 async def acknowledge(store: AsyncRedis, data: Path, now: int) -> int:
-    """Ends the reports of all losses found up to `now` (ms). Returns the number of losses reported so far."""
+    """Acknowledges all losses found up to `now` (ms), so that they are no longer reported.
+
+    Returns the number of losses that were reported before this call.
+    """
     stored = merge(read_file(data), await read_store(store))
     forgotten = [
         name for name, text in stored.items() if name != ACKNOWLEDGED_AT and found_at(text) < now - FORGET_MS

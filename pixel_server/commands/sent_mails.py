@@ -123,7 +123,8 @@ def _counting(campaign: str, sent_at: int | None) -> Iterator[CountSent]:
                     number += len(recipients)
 
                 yield count_number
-                # Only at the end: after a failure, the repeated command would count such mails twice.
+                # The number is added only at the end. If it were added before a failure, the repeated command
+                # would count the same mails twice, because a number does not say which recipients it counts.
                 if number:
                     runner.run(lists.count_mails(store, campaign, number))
                 return

@@ -3,7 +3,8 @@
 Each shard has one Redis hash for each minute of hit time. A field names recipient and campaign, see `field`.
 A value is msgpack of [format, traces]. A hash is removed when it is KEPT_MINUTES behind the newest hit of the
 shard. The clock does not matter: a roll-up that runs late has the same traces as a roll-up on time. If no hit
-is counted for a day, retention removes all traces of the shard, even while hits wait.
+is counted for a day, retention removes all traces of the shard, even if the stream holds hits that are not
+counted yet.
 
 A trace holds no address, only a keyed hash of 4 bytes that differs from recipient to recipient.
 """
@@ -99,6 +100,6 @@ def store_commands(shard: int, traces: Traces, changed: Iterable[tuple[int, byte
         by_minute.setdefault(minute, []).extend(
             (traces_field, _encode((FORMAT, traces[traces_field][minute])))
         )
-    for minute, pairs in by_minute.items():
-        for i in range(0, len(pairs), _FIELDS_PER_COMMAND):
-            yield ("HSET", keys.evidence(shard, minute), *pairs[i : i + _FIELDS_PER_COMMAND])
+    for minute, fields_and_values in by_minute.items():
+        for i in range(0, len(fields_and_values), _FIELDS_PER_COMMAND):
+            yield ("HSET", keys.evidence(shard, minute), *fields_and_values[i : i + _FIELDS_PER_COMMAND])

@@ -36,9 +36,9 @@ KEPT_MS = 2 * PAUSE_MS
 """Milliseconds for which a visit is kept after its last hit. A hit that is PAUSE_MS behind the newest hit may
 still belong to a visit whose last hit was PAUSE_MS earlier."""
 MAX_VISITS = 32_000
-"""Largest number of visits of a shard. A campaign begins a visit only while the visits under way of this
-campaign are fewer than the free places. So one campaign alone can take half of the places, two campaigns a
-third each, and no campaign takes all."""
+"""Largest number of visits under way in a shard. A campaign begins a visit only if it has fewer visits under
+way than the shard can still add. So one campaign alone can have half of MAX_VISITS, two campaigns a third
+each, and no campaign can have all."""
 MAX_RECENT_VIEWS = 24
 """Largest number of views kept in a visit, so that a report of time on a page finds its view by id."""
 MAX_ALIASES = 8

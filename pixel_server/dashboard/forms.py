@@ -19,7 +19,7 @@ MAX_ERRORS = 20
 def parse_whole(text: str) -> int | str | None:
     """Returns a whole number: 1200 for `"1200"`. Returns None if the text is empty.
 
-    Returns text that is not a number unchanged, so that the API refuses it.
+    Returns other text as it is, so that the API refuses it.
     """
     text = text.strip()
     if not text:
@@ -33,7 +33,10 @@ def lines(text: str) -> list[str]:
 
 
 def errors(problem: Problem | None) -> dict[str, list[str]]:
-    """Returns the error messages of each field. An error in a list has `row`, counted from 0."""
+    """Returns the error messages of each field.
+
+    An error in an entry of a list has `row`, the position of the entry, counted from 0.
+    """
     by_field: dict[str, list[str]] = {}
     for error in (problem.errors or [] if problem else [])[:MAX_ERRORS]:
         row = f"Row {error['row'] + 1} " if "row" in error else ""

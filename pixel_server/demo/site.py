@@ -48,7 +48,8 @@ _BOUNCE_SHARE = 0.46
 _NO_SCRIPT_SHARE = 0.04
 """Share of the visits without JavaScript."""
 _RETURN_SHARE = 0.32
-"""Probability that a returning visitor makes a visit, if any earlier visitor is away from the site."""
+"""Probability that an earlier visitor makes the next visit, not a new visitor. If all earlier visitors made a
+visit within _MIN_SECONDS_BETWEEN_VISITS, a new visitor makes the next visit."""
 _UNREPORTED_SHARE = 0.08
 """Share of the visits whose last page does not report how long it was seen."""
 _MIN_SECONDS_BETWEEN_VISITS = 3 * 3600
@@ -119,9 +120,11 @@ def _source(rng: Random, day: int) -> tuple[str, str]:
 
 
 def _choose_visitor(rng: Random, visitors: list[_Visitor], at: int) -> int:
-    """Returns the number of a visitor who is away, or of a new visitor, which is added to the list.
+    """Returns the number of the visitor who makes a visit: an earlier visitor, or a new one.
 
-    at: seconds since 1970. A new visitor has an address and browser that no other visitor has.
+    at: start of the visit, in s since 1970. An earlier visitor is chosen only if that visitor's last visit is
+    more than _MIN_SECONDS_BETWEEN_VISITS ago. A new visitor is added to `visitors`, with an address and
+    browser that no other visitor has.
     """
     latest = at - _MIN_SECONDS_BETWEEN_VISITS
     away = [number for number, visitor in enumerate(visitors) if visitor.last_seconds < latest]

@@ -133,12 +133,12 @@ class CampaignSums:
         cell, position = self.cells[interval], series.POSITIONS[name]
         return cell[position] if position < len(cell) else 0
 
-    def _add_breakdown(self, months: list[bytes | None]) -> None:
+    def _add_breakdown(self, packed: list[bytes | None]) -> None:
         if self.range.is_all_time:
-            self.breakdown.update(open_breakdown.unpack(months[0]).get(0, {}))
+            self.breakdown.update(open_breakdown.unpack(packed[0]).get(0, {}))
             return
         unpacked = {
-            month: open_breakdown.unpack(value) for month, value in zip(self._months, months, strict=True)
+            month: open_breakdown.unpack(value) for month, value in zip(self._months, packed, strict=True)
         }
         for day in self._days:
             self.breakdown.update(unpacked[day[:6]].get(int(day[6:]), {}))

@@ -33,8 +33,9 @@ MAX_QUERY_CHARACTERS = 200
 class Row:
     """A campaign. sent, rate, uniques: of all time, as in `stats`; None if not known.
 
-    over: whether more recipients opened than mails were delivered. days: opens (mail) or views (web) of the
-    last DAYS local days, oldest first; None for a day that is not kept. last_hit: seconds.
+    over: whether the number of recipients who opened is greater than the number of delivered mails. days:
+    opens (mail) or views (web) of the last DAYS local days, oldest first; None for a day that is not kept.
+    last_hit: seconds.
     """
 
     campaign: Campaign
@@ -83,10 +84,12 @@ async def read(
     start: int = 0,
     limit: int = PAGE_SIZE,
 ) -> Overview:
-    """Returns a page of the campaigns that match a query: `limit` of them, without the first `start`.
+    """Returns a page of the campaigns that match a query.
 
     query: part of an id or a name, in upper or lower case. sort: see `campaign_order.SORTS`; "" sorts by the
-    newest hit. Leaves out a campaign that is deleted meanwhile. Raises Problem 422 if an argument is bad.
+    newest hit. start: number of matching campaigns on the pages before this page. limit: largest number of
+    campaigns on the page. Leaves out a campaign that is deleted meanwhile. Raises Problem 422 if an argument
+    is bad.
     """
     sort = sort or DEFAULT_SORT
     if errors := errors_of(query, sort):

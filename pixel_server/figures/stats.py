@@ -39,11 +39,11 @@ async def read(
     """
     as_of, all_notes, sums = await _read_sums(store, campaign, time_range, settings.shards)
     kept_since = _kept_since(campaign, retention.campaign_days(settings, campaign), sums, now)
-    shown = _Stats(sums, kept_since, all_time.tells_people_apart(campaign, Consent(settings)))
-    series = shown.series()
-    totals = shown.all_time_totals() if time_range.is_all_time else shown.range_totals(series)
-    rate, has_more_openers = shown.open_rate(totals)
-    times = {**shown.open_times(), **shown.page_times()}
+    figures = _Stats(sums, kept_since, all_time.tells_people_apart(campaign, Consent(settings)))
+    series = figures.series()
+    totals = figures.all_time_totals() if time_range.is_all_time else figures.range_totals(series)
+    rate, has_more_openers = figures.open_rate(totals)
+    times = {**figures.open_times(), **figures.page_times()}
     last_hit = sums.all_time.last_hit
     return {
         "campaign": campaign.id,
@@ -55,18 +55,18 @@ async def read(
         "totals": totals,
         "sent": all_time.sent(campaign, sums.all_time),
         "delivered": all_time.delivered(campaign, sums.all_time),
-        "verdicts": shown.verdicts(),
-        "rules": shown.rules(),
-        "rulesets": shown.rulesets(),
-        "opens_person_by": shown.opens_by_name(),
+        "verdicts": figures.verdicts(),
+        "rules": figures.rules(),
+        "rulesets": figures.rulesets(),
+        "opens_person_by": figures.opens_by_name(),
         **times,
         "bounce_share": _share(totals.get("bounces"), totals.get("visits")),
         "visitor_unit": _visitor_unit(campaign),
         "open_rate": rate,
         "over": has_more_openers,
-        "hidden": shown.hidden(),
+        "hidden": figures.hidden(),
         "last_hit": None if last_hit is None else iso_ms(last_hit * 1000),
-        "clipped": shown.clipped(),
+        "clipped": figures.clipped(),
         "closed_at": None if campaign.closed_at is None else iso_ms(campaign.closed_at * 1000),
         "series": series,
         "notes": [notes.to_json(note) for note in all_notes if time_range.start <= note.at < time_range.end],
@@ -121,7 +121,7 @@ class _Stats:
         return self.range.is_all_time or self.range.start >= self.kept_since
 
     def series(self) -> list[dict[str, Any]]:
-        """Returns the figures of each interval. They are None if its series are no longer kept."""
+        """Returns the figures of each interval. All are None if the interval is no longer kept."""
         sums = self.sums
         items: list[dict[str, Any]] = []
         for i, (start, end) in enumerate(zip(sums.starts, sums.ends, strict=True)):
@@ -187,7 +187,8 @@ class _Stats:
         return {"recipients": hidden, "person": counts.get("recipients_hidden_person", 0)}
 
     def clipped(self) -> dict[str, float] | None:
-        """Returns the share of two-pixel mails whose upper pixel was loaded and whose lower pixel never was.
+        """Returns `of`, the number of two-pixel mails that a person opened and whose upper pixel was loaded,
+        and `share`, the share of these mails whose lower pixel no person loaded.
 
         Returns None for a range, for web campaigns, if nobody is told apart, and if no upper pixel was
         loaded.
@@ -216,7 +217,7 @@ class _Stats:
         return rulesets
 
     def opens_by_name(self) -> dict[str, Any] | None:
-        """Returns the opens by people by client, device and country, or None if not known."""
+        """Returns the number of people's opens for each client, device and country, or None if not known."""
         if self.is_web or not self._knows_breakdown():
             return None
         letters = {"client": labels.CLIENT, "device": labels.DEVICE, "country": labels.COUNTRY}
@@ -261,7 +262,7 @@ class _Stats:
         return self.campaign.closed_at is not None and self.campaign.closed_at < end
 
     def open_rate(self, totals: Figures) -> tuple[open_rate.Rate | None, bool]:
-        """Returns (open rate, whether more recipients opened than mails were delivered).
+        """Returns (open rate, whether the number of openers is greater than the number of delivered mails).
 
         A range has no estimate, because hidden recipients are counted for all time only.
         """

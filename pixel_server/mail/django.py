@@ -70,14 +70,14 @@ class EmailBackend:
         the message.
         """
         messages = list(messages)
-        with_pixels = [self._with_pixel(message) for message in messages]
-        before = [dict(vars(changed)) for changed in with_pixels]
+        outgoing_messages = [self._with_pixel(message) for message in messages]
+        before = [dict(vars(outgoing)) for outgoing in outgoing_messages]
         try:
-            return int(self._connection.send_messages(with_pixels) or 0)
+            return int(self._connection.send_messages(outgoing_messages) or 0)
         finally:
-            for message, changed, attributes in zip(messages, with_pixels, before, strict=True):
-                if changed is not message:
-                    _copy_changes(attributes, changed, message)
+            for message, outgoing, attributes in zip(messages, outgoing_messages, before, strict=True):
+                if outgoing is not message:
+                    _copy_changes(attributes, outgoing, message)
 
     def _with_pixel(self, message: Any) -> Any:
         campaign = getattr(message, "pixel_campaign", self._campaign)

@@ -137,10 +137,12 @@ def _check_address(
     """
     try:
         address = sole(header_addresses(root.headers))
-        keys = {pixel.token.recipient for pixel in pixels(html, charset) if not pixel.around.is_quoted}
+        recipient_keys = {
+            pixel.token.recipient for pixel in pixels(html, charset) if not pixel.around.is_quoted
+        }
     except EmbedError:
         return []
-    if keys - {b"", key_of(address)}:
+    if recipient_keys - {b"", key_of(address)}:
         return [Finding(None, f"the pixel is not of {address}, the only address of the message")]
     return []
 
@@ -164,10 +166,10 @@ def _check_branches(unquoted: list[Pixel]) -> list[Finding]:
     """Checks pixels in the branches of a template's condition. Returns [] if no pixel is in a branch."""
     if not any(pixel.around.branches for pixel in unquoted):
         return []
-    branches = {pixel.around.branches for pixel in unquoted}
-    conditions = {(branch[:-1], branch[-1][0]) if branch else None for branch in branches}
-    if len(branches) == len(unquoted) > 1 and len(conditions) == 1:
-        return [Finding(None, f"there is a pixel in {len(branches)} branches of a condition")]
+    paths = {pixel.around.branches for pixel in unquoted}
+    conditions = {(path[:-1], path[-1][0]) if path else None for path in paths}
+    if len(paths) == len(unquoted) > 1 and len(conditions) == 1:
+        return [Finding(None, f"there is a pixel in {len(paths)} branches of a condition")]
     return [Finding(False, "the pixel is in one branch of a condition: mails of another branch have none")]
 
 
