@@ -39,42 +39,42 @@ class Secrets:
     sessions: tuple[bytes, ...]
 
     @classmethod
-    def derive(cls, signing: tuple[str, ...], recipient: str) -> Secrets:
+    def derive(cls, signing: tuple[str, ...], recipient_secret: str) -> Secrets:
         """Returns the keys derived from texts that the operator has set or a data directory holds."""
         if not signing:
             raise SecretsError("at least one signing key is needed")
         return cls(
             signing=tuple(_derive(text, b"px-sign") for text in signing),
-            recipient=_derive(recipient, b"px-recipient"),
-            visitor=_derive(recipient, b"px-visitor"),
-            routing=_derive(recipient, b"px-routing"),
-            withdrawn=_derive(recipient, b"px-withdrawn"),
-            evidence=_derive(recipient, b"px-evidence"),
+            recipient=_derive(recipient_secret, b"px-recipient"),
+            visitor=_derive(recipient_secret, b"px-visitor"),
+            routing=_derive(recipient_secret, b"px-routing"),
+            withdrawn=_derive(recipient_secret, b"px-withdrawn"),
+            evidence=_derive(recipient_secret, b"px-evidence"),
             cookies=tuple(_derive(text, b"px-cookie") for text in signing),
             sessions=tuple(_derive(text, b"px-session") for text in signing),
         )
 
     @classmethod
-    def load(cls, data: Path, signing: tuple[str, ...] = (), recipient: str | None = None) -> Secrets:
+    def load(cls, data: Path, signing: tuple[str, ...] = (), recipient_secret: str | None = None) -> Secrets:
         """Returns the keys derived from the given secrets. Reads each missing secret from `data`.
 
         data: the server's data directory. Raises SecretsError if the directory has no secrets. Does not
-        create secrets, because the server would not accept links signed with new secrets.
+        create secrets: a command that signs links must use the secrets that the server has.
         """
-        if not signing or recipient is None:
-            stored_signing, stored_recipient = _read_file(data)
+        if not signing or recipient_secret is None:
+            stored_signing, stored_recipient_secret = _read_file(data)
             signing = signing or stored_signing
-            recipient = recipient or stored_recipient
-        return cls.derive(signing, recipient)
+            recipient_secret = recipient_secret or stored_recipient_secret
+        return cls.derive(signing, recipient_secret)
 
     @classmethod
     def load_or_create(
-        cls, data: Path, signing: tuple[str, ...] = (), recipient: str | None = None
+        cls, data: Path, signing: tuple[str, ...] = (), recipient_secret: str | None = None
     ) -> Secrets:
         """Creates missing secrets in the data directory (mode 0600), then does what `load` does."""
-        if not signing or recipient is None:
+        if not signing or recipient_secret is None:
             _create_file(data)
-        return cls.load(data, signing, recipient)
+        return cls.load(data, signing, recipient_secret)
 
     def recipient_key(self, recipient: str) -> bytes:
         """Returns the 8 bytes that stand for a recipient in every campaign."""

@@ -106,9 +106,10 @@ async def step(store: AsyncRedis, settings: Settings, now: float) -> None:
     last_waiting, waiting = unpack_waiting(stored[3]), Counter(unpack_waiting(stored[4]))
     if after is None:
         slice_number += 1
-        # A round looks at one slice of the last-open days. Days that wait in the other slices still wait.
-        last_open_days = last_waiting.get(LAST_OPEN_DAYS, 0) if slice_number % SLICES else 0
-        waiting = +Counter({LAST_OPEN_DAYS: last_open_days})
+        # A round looks at one slice of the last-open days only, so it adds to the number of waiting days that
+        # the last round stored. The round of slice 0 counts from 0 again.
+        waiting_days = last_waiting.get(LAST_OPEN_DAYS, 0) if slice_number % SLICES else 0
+        waiting = +Counter({LAST_OPEN_DAYS: waiting_days})
         await even_if_full(store, "HSET", keys.SWEEP, "begun", int(now), "slice", slice_number, "after", "")
     after_campaign = after.decode() if after else None
     is_late = 0 < begun < now - DAY  # after an outage, or because Redis's clock jumped

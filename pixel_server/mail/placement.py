@@ -84,7 +84,7 @@ def frame(html: bytes, *, replace: bool = False, charset: str = "") -> Frame:
     """Returns the frame of a mail. charset: as the mail's header names it, or "".
 
     replace: removes the pixels that the mail has; without it, raises AlreadyThere if there are any. Raises
-    EmbedError if the charset does not agree with ASCII.
+    EmbedError for a charset that does not agree with ASCII, except UTF-16 and UTF-32.
     """
     encoding, width = _encoding(html, charset)
     return _frame(html, _narrow(html, encoding, width), encoding, width, replace)
@@ -165,8 +165,8 @@ def is_last(html: bytes, pixel: Pixel, charset: str = "") -> bool:
 def _pixels(narrow: bytes, offsets: Places) -> list[Pixel]:
     """Returns the pixels of a mail.
 
-    The last thing in a mail does not count as quoted: a new pixel is put there, even if a quotation above is
-    never closed.
+    A pixel at the end of the body does not count as quoted, even if a quotation above it is never closed:
+    this server puts its own pixels there.
     """
     all_pixels = []
     for tag in offsets.images:
@@ -205,8 +205,8 @@ _GUESS_BYTES = 2000
 def _encoding(html: bytes, charset: str) -> tuple[str, int]:
     """Returns the codec for the tags of a mail, and the bytes of a character in it: ("utf-16-le", 2).
 
-    Goes by the first bytes of the mail, then by the charset. Raises EmbedError if the charset does not agree
-    with ASCII.
+    Goes by the first bytes of the mail, then by the charset. Raises EmbedError for a charset that does not
+    agree with ASCII, except UTF-16 and UTF-32.
     """
     for first_bytes, encoding in _ENCODINGS_BY_FIRST_BYTES:
         if html.startswith(first_bytes):
@@ -238,9 +238,9 @@ def _guess_utf_16(first: bytes) -> str:
 
 
 def _narrow(html: bytes, encoding: str, width: int) -> bytes:
-    """Returns the mail with one byte a character: 255 for each character outside ASCII.
+    """Returns UTF-16 or UTF-32 as Latin-1, with the byte 255 for each character that Latin-1 lacks.
 
-    Drops an incomplete character at the end.
+    Drops an incomplete character at the end. Returns any other mail unchanged.
     """
     if width == 1:
         return html

@@ -43,7 +43,7 @@ async def answer(api: Api, request: Request, campaign: str, action: str) -> Resp
     web = _find_web_campaign(api, campaign)
     is_framed = request.headers.get("sec-fetch-dest") in _FRAME_DESTINATIONS
     if request.method == "POST":
-        return _set_cookie(api, action, campaign, web, is_framed)
+        return _redirect_with_cookie(api, action, campaign, web, is_framed)
     cookies = b"; ".join(value for name, value in request.headers.raw if name == b"cookie")
     keep_days = retention.server_days(api.settings)
     if web:
@@ -79,8 +79,13 @@ def _find_web_campaign(api: Api, campaign: str) -> WebCampaign | None:
     return api.campaign_cache.web.get(campaign, DEFAULT_WEB) if api.campaign_cache.is_web(campaign) else None
 
 
-def _set_cookie(api: Api, action: str, campaign: str, web: WebCampaign | None, is_framed: bool) -> Response:
-    """Returns a redirect to the page, which sets or deletes the cookie if the action is "no" or "yes"."""
+def _redirect_with_cookie(
+    api: Api, action: str, campaign: str, web: WebCampaign | None, is_framed: bool
+) -> Response:
+    """Returns a redirect to the page.
+
+    The redirect sets the cookie if the action is "no", and deletes the cookie if the action is "yes".
+    """
     opts_out = _OPTS_OUT.get(action)
     query = urlencode([("c", campaign)] * (web is not None) + [("said", action)] * (opts_out is not None))
     # The address is relative, as the form's action is, because a proxy may have removed a prefix.

@@ -92,13 +92,17 @@ for i = 1, #ARGV[6], 8 do
   if day == '' then
     new = new + redis.call('HSETNX', ARGV[2] .. number, key, '')
   else
-    local known = redis.call('HGET', ARGV[2] .. number, key)
-    if not known then new = new + 1 end
-    if not known or known == '' then mailed = mailed + 1 end
-    if tonumber(day) > (tonumber(known or '') or -1) then redis.call('HSET', ARGV[2] .. number, key, day) end
+    local old_day = redis.call('HGET', ARGV[2] .. number, key)
+    if not old_day then new = new + 1 end
+    if not old_day or old_day == '' then mailed = mailed + 1 end
+    if tonumber(day) > (tonumber(old_day or '') or -1) then
+      redis.call('HSET', ARGV[2] .. number, key, day)
+    end
   end
   local name = ARGV[7 + (i - 1) / 8]
-  if name then  -- an entry without a name ends in msgpack's nil (0xc0, never in UTF-8): a known name stays
+  if name then
+    -- An entry without a name ends in msgpack's nil, 0xc0, a byte that UTF-8 never has. HSETNX then keeps the
+    -- stored name.
     redis.call(string.byte(name, -1) == 0xc0 and 'HSETNX' or 'HSET', ARGV[3] .. number, key, name)
   end
 end

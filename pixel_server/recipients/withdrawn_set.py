@@ -201,5 +201,5 @@ def _report_failed_refresh(error: Exception) -> None:
         log.warning(
             "withdrawals: Redis does not answer; the withdrawals known so far stay in force: %s", error
         )
-    else:  # whatever the store holds, this process goes on
+    else:  # such as a value of an unexpected form; `follow` tries again
         log.error("withdrawals: cannot be read; the withdrawals known so far stay in force: %r", error)

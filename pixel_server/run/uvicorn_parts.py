@@ -104,8 +104,8 @@ def _config() -> Any:
 def _server() -> Any:
     """Returns a server that does not run.
 
-    uvicorn sets `lifespan` only when a server runs. So this function sets `lifespan` if the code of `_serve`
-    names it.
+    uvicorn sets the attribute `lifespan` only when a server runs, so a server that does not run seems to lack
+    it. This function sets the attribute if the code of `_serve` uses its name.
     """
     server = import_module("uvicorn").Server(_config())
     code = getattr(type(server), "_serve", None) or type(server).serve

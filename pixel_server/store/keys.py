@@ -167,9 +167,9 @@ _BY_SHAPE = {(key.kind_name, key.pattern.count(":")): key for key in TABLE.value
 K = TypeVar("K", bound=Key)
 
 
-def kinds(shape: type[K]) -> list[K]:
+def kinds(key_class: type[K]) -> list[K]:
     """Returns the kinds that are of a class, for example `CampaignKey`: a key for each shard and campaign."""
-    return [key for key in TABLE.values() if isinstance(key, shape)]
+    return [key for key in TABLE.values() if isinstance(key, key_class)]
 
 
 def kind_of(name: str) -> Key | None:
@@ -182,6 +182,7 @@ def dropped_field(campaign: str, reason: Literal["gpc", "out", "origin"]) -> str
     """Returns the field of DROPPED that counts a campaign's requests that were not recorded for this reason.
 
     gpc: the request came with GPC or DNT. out: the browser has opted out. origin: the campaign does not
-    allow the origin of the page. With gpc and out, a report of how long a page was seen is not counted.
+    allow the origin of the page. The fields of gpc and out leave out the later requests of a page view, which
+    report how long the page was seen.
     """
     return campaign if reason == "gpc" else f"{campaign}:{reason}"

@@ -119,8 +119,8 @@ class StoreMark:
 async def ensure_mark(store: AsyncRedis, shards: int, mark: str, is_marked: bool) -> str:
     """Marks the store and its shards if they have no mark. Returns the mark.
 
-    mark: the store's mark, '' if it has none. is_marked: whether all shards had the mark before. Raises
-    StoreEmptiedError if a shard has lost the mark since then.
+    mark: the store's mark, '' if it has none. is_marked: whether the store has noted that each shard was
+    given the mark. If so, raises StoreEmptiedError if a shard no longer has the mark.
     """
     if not mark:
         await store.hsetnx(keys.STORE, "mark", secrets.token_hex(8))
@@ -148,7 +148,7 @@ async def adopt(store: AsyncRedis, shards: int, known: str) -> str:
     stored, formerly = await store.hmget(keys.STORE, _FIELDS)
     mark = secrets.token_hex(8) if stored is None else stored.decode()
     former = [*(formerly or b"").decode().split(), known]
-    kept = " ".join([name for name in dict.fromkeys(former) if name and name != mark][-MAX_FORMER:])
+    kept = " ".join([old for old in dict.fromkeys(former) if old and old != mark][-MAX_FORMER:])
     await _mark_shards(store, range(shards), mark)
     await store.hset(keys.STORE, mapping={"mark": mark, "formerly": kept, "marked": "1"})
     return mark
