@@ -179,12 +179,8 @@ class PixelProtocol(HandoverProtocol):
             super().timeout_keep_alive_handler()
 
     def _is_free(self) -> bool:
-        """Returns whether an answer may be written at once, and uvicorn would not refuse the request."""
-        return (
-            (self.cycle is None or self.cycle.response_complete)
-            and not self.flow.write_paused
-            and (self.limit_concurrency is None or len(self.connections) < self.limit_concurrency)
-        )
+        """Returns whether an answer may be written at once. This server sets no `limit_concurrency`."""
+        return (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
 
     def _answer_pixel(self) -> bool:
         """Answers a plain pixel request, now or when its hit is stored.

@@ -32,7 +32,7 @@ PROTOCOL = (
     *("on_message_begin", "on_url", "on_header", "on_headers_complete", "on_body", "on_message_complete"),
     *("on_response_complete", "send_400_response", "timeout_keep_alive_handler", "_start_asgi_task"),
     *("_unset_keepalive_if_required", "app_state", "client", "connections", "cycle", "flow", "headers"),
-    *("limit_concurrency", "loop", "parser", "pipeline", "server_state", "timeout_keep_alive"),
+    *("loop", "parser", "pipeline", "server_state", "timeout_keep_alive"),
     *("timeout_keep_alive_task", "transport"),
 )
 """Methods and attributes of HttpToolsProtocol, which is one connection."""
