@@ -80,13 +80,15 @@ def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, 
         hashed = trace_hash.copy()
         hashed.update(recipient + address)
         address_hash = int.from_bytes(hashed.digest())
-        source = 0
+        client_hash = 0
         if sent_at is not None and is_at_delivery(time // 1000 - sent_at, judge.delivery_seconds):
             hashed.update(hit.agent.encode("utf-8", "surrogatepass"))
-            source = int.from_bytes(hashed.digest())
+            client_hash = int.from_bytes(hashed.digest())
         link = hit.token_time << 2 | part >> 3
         trace = Trace(
-            *(time % MINUTE_MS, address_hash, judged.trace, judged.rule, is_open, delay, labels), link, source
+            *(time % MINUTE_MS, address_hash, judged.trace, judged.rule, is_open, delay, labels),
+            link,
+            client_hash,
         )
         tally.traced_hits.append(TracedHit(sums, recipient + sums.id_bytes, time, trace, tally.newest_ms))
     if hit.method == "GET":

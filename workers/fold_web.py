@@ -30,7 +30,8 @@ from workers.sums import NO_OPEN, Sums, Tally, View
 MACHINES = frozenset({"prefetch", "scanner"})
 """Verdicts of views that no visitor made."""
 EARLY_SECONDS = visits.PAUSE_MS // 1000
-"""Seconds after midnight in which a visitor is also sought by yesterday's hash, because a visit may go on."""
+"""Seconds after midnight during which a visitor's hash of the day before is computed too: the visit may have
+begun before midnight."""
 
 Visitor = tuple[bytes, tuple[bytes, ...], bytes]
 """(visitor, other_visitors, cookieless), as in `View`."""

@@ -116,8 +116,8 @@ class Schedule:
     def _is_late(self, waiting: list[int], last_counted: Sequence[bytes | None]) -> bool:
         """Returns whether a shard has had hits for LATE_SECONDS, and none of them was counted.
 
-        Such a shard is late again after another LATE_SECONDS. last_counted: id of the last counted entry of
-        each shard.
+        Starts the wait of such a shard again: the shard is late again if nothing is counted for another
+        LATE_SECONDS. last_counted: id of the last counted entry of each shard.
         """
         now = time.monotonic()
         is_late, progress = False, {}

@@ -41,9 +41,10 @@ _decode = msgspec.msgpack.Decoder(tuple[int, str, str | None]).decode
 
 
 class ListEntry(NamedTuple):
-    """A recipient on a list.
+    """A recipient to put on a list, and the recipient's name.
 
-    If names are kept, stored as msgpack of [format, recipient, name]. Add new fields only at the end.
+    If the campaign keeps names, the store holds both as msgpack of [format, recipient, name]. The day of the
+    last mail is stored apart. Add new fields only at the end.
     """
 
     recipient: str

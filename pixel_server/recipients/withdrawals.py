@@ -31,7 +31,7 @@ FORMAT = "1"
 ERASED = b"1 0-"
 """Stored value of a recipient who was erased and has not allowed recording since."""
 MARK_BYTES = 8
-_MAX_LOGGED = 100_000
+_MAX_STREAM_CHANGES = 100_000
 """Number of changes kept in the stream. A process that missed more of them reads all withdrawals again."""
 _MAX_PERIODS = 16
 """Largest number of periods kept of a recipient."""
@@ -52,18 +52,18 @@ _WITHDRAW = (
 local out = {{0}}
 for i = 3, #ARGV do
   local kept = redis.call('HGET', KEYS[1], ARGV[i])
-  local open = kept and string.sub(kept, -1) == '-'
-  if not open then out[1] = out[1] + 1 end
+  local in_force = kept and string.sub(kept, -1) == '-'
+  if not in_force then out[1] = out[1] + 1 end
   local value = nil
   if ARGV[2] == '1' then value = '{FORMAT} 0-'
-  elseif not open then value = (kept or '{FORMAT}') .. ' ' .. ARGV[1] .. '-' end
+  elseif not in_force then value = (kept or '{FORMAT}') .. ' ' .. ARGV[1] .. '-' end
   -- If there are too many periods, join the oldest two. Hits from between these two were counted long ago.
   if value and select(2, string.gsub(value, ' ', '')) > {_MAX_PERIODS} then
     value = string.gsub(value, '^(%S+) (%d+)%-%d+ %d+%-', '%1 %2-', 1)
   end
   if value and value ~= kept then
     redis.call('HSET', KEYS[1], ARGV[i], value)
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', {_MAX_LOGGED}, '*', 'mark', ARGV[i])
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', {_MAX_STREAM_CHANGES}, '*', 'mark', ARGV[i])
     out[#out + 1] = i - 3
   end
 end
@@ -89,7 +89,7 @@ for i = 2, #ARGV do
     out[1] = out[1] + 1
     out[#out + 1] = i - 2
     redis.call('HSET', KEYS[1], ARGV[i], kept .. ARGV[1])
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', {_MAX_LOGGED}, '*', 'mark', ARGV[i])
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', {_MAX_STREAM_CHANGES}, '*', 'mark', ARGV[i])
   end
 end
 return out

@@ -21,7 +21,8 @@ GRACE_SECONDS = 5
 """Largest number of seconds for which the process waits for open requests after it is told to stop."""
 FAST_PROTOCOL = "pixel_server.collect.fast_path:PixelProtocol"
 PLAIN_PROTOCOL = "pixel_server.collect.handover_protocol:HandoverProtocol"
-"""Protocols by name: with the fast path for pixels, and without it, where the app answers every request."""
+"""Import paths of the protocols. The first has the fast path for pixels. With the second, the app answers
+every request."""
 WHOLE_APP, PIXELS_APP, PAGES_APP = (
     f"pixel_server.app:{name}" for name in ("app", "pixels_only", "pages_only")
 )

@@ -9,8 +9,8 @@ this script too (`allow-oom`), because the script removes the entries that it co
 full otherwise.
 
 A store that lost its newest commits, for example when a replica takes over, later gives their numbers to
-other commits. The mark tells two commits with the same number apart. A store that lost its newest entries,
-but no commit, is noticed because the last entry that a commit counts must be in the stream.
+other commits. The mark tells two commits with the same number apart. A store can also lose its newest entries
+and no commit. To notice this, a commit does nothing if the last entry that it counts is not in the stream.
 
 If Redis refused a command in the middle of the script, the commands before it would not be undone. So the
 script first checks the type of each command's key, and each number that a command raises. If somebody has

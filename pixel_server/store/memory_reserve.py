@@ -1,4 +1,4 @@
-"""The part of Redis's memory that hits leave to the roll-up, and how full Redis is.
+"""Keeps a part of Redis's memory free for the roll-up, and measures how full Redis is.
 
 A Redis whose memory is used up to `maxmemory` refuses new hits, the job queue and much else. So web processes
 stop writing hits PIXEL_MEMORY_RESERVE bytes before that point. Hits then go to the spool, and are answered
@@ -104,7 +104,10 @@ class MemoryWatch:
             log.warning("Redis has room for hits again")
 
     async def follow(self) -> None:
-        """Looks until it is cancelled. The recorder logs that Redis is away."""
+        """Calls `look` each second until it is cancelled.
+
+        Does not log that Redis does not answer, because the recorder logs it.
+        """
         await tasks.repeat(self.look, LOOK_SECONDS, unreported=(redis.RedisError, OSError))
 
 
