@@ -85,9 +85,9 @@ class RecipientRecord(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def two_pixel(self) -> int:
-        """TOP for a mail with two pixels that a person opened, and 0 for every other mail.
+        """Flags of a mail with two pixels that a person opened, and 0 for every other mail.
 
-        TOP | SEEN if also the bottom pixel was loaded by a person or a proxy.
+        The flags are TOP | SEEN if a person or a proxy also loaded the bottom pixel, and TOP if not.
         """
         return self.flags & (TOP | SEEN) if self.person and self.flags & TOP else 0
 

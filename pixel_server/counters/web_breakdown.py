@@ -50,7 +50,8 @@ class VisitorTraits(NamedTuple):
 class Source(NamedTuple):
     """The source of a visit. Each field is a dimension, and holds the name under which the visit counts.
 
-    referrer: a host, or NONE if the referrer was missing or on the same site. Stored in visits: append only.
+    referrer: a host, or NONE if the referrer was missing or on the same site. Append only: stored visits hold
+    these fields by position.
     """
 
     referrer: str = NONE
@@ -114,7 +115,7 @@ def add(counts_by_name: CountsByName, changes: Mapping[str, list[int]]) -> None:
     A change may be negative. If a count would fall below 0, `(other)` is lowered instead, because some counts
     of the name were merged into `(other)`.
     """
-    rest = [0, 0]
+    shortfall = [0, 0]
     for name, (views, visits) in changes.items():
         counts = counts_by_name.get(name)
         if counts is None:
@@ -123,9 +124,9 @@ def add(counts_by_name: CountsByName, changes: Mapping[str, list[int]]) -> None:
         counts[1] += visits
         if counts[0] < 0 or counts[1] < 0:
             for i in (0, 1):
-                rest[i] += min(0, counts[i])
+                shortfall[i] += min(0, counts[i])
                 counts[i] = max(0, counts[i])
-    _add_to_other(counts_by_name, rest)
+    _add_to_other(counts_by_name, shortfall)
     for name in (*changes, OTHER):
         if counts_by_name.get(name) == _NO_COUNTS:
             del counts_by_name[name]

@@ -70,8 +70,8 @@ async def show(
 ) -> Response:
     """Returns the page of a campaign. range_query: the range, see `range_picker.query`.
 
-    If a note was refused: note is its form, and problem the reason. If a range was refused: range_errors are
-    the messages, and submitted the fields of the range as they were sent.
+    note, problem: if a note was refused, the fields of its form and the reason. range_errors, submitted: if a
+    range was refused, the error messages and the form's fields as they were sent.
     """
     now = api.clock()
     period = ranges.parse(range_query, campaign.time_zone, now)

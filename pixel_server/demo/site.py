@@ -76,7 +76,7 @@ class Step(NamedTuple):
 
 
 class _Visitor(NamedTuple):
-    """A visitor so far. visits: number of visits. last_seconds: time of the last step, in s since 1970."""
+    """A visitor. visits: number of visits so far. last_seconds: time of the last step, in s since 1970."""
 
     person: Person
     visits: int

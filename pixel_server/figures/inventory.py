@@ -170,8 +170,8 @@ _FIRST_TIME_FIELDS = {
     keys.visitors.pattern: "sealed",
     keys.total.pattern: "sealed",
 }
-"""Field of a campaign's hash that holds the time of the campaign's first data of a kind, by pattern of the
-kind's keys. The entries of these kinds hold no time."""
+"""Kinds of data whose entries hold no time, by the pattern of their keys. For each of these kinds, the hash
+of a campaign has a field with the time of the campaign's first data. The value is the name of this field."""
 
 
 class _Inventory:

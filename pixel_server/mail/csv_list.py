@@ -69,8 +69,9 @@ class CsvList:
         # Line number of the last broken row, and of the last line that may be part of its field.
         self._broken_line = self._doubtful_until = 0
         self._line_checked_for_lf = -1
-        # `_has_quote_below`: whether the last doubtful line has a quote, which may end the broken field.
-        self._is_below_broken_row = self._has_quote_below = self._has_warned_of_charset = False
+        # Whether the last doubtful line has a quote at the edge of a field. It may end the broken field.
+        self._has_quote_in_doubt = False
+        self._is_below_broken_row = self._has_warned_of_charset = False
         self._address_count = self._other_count = 0
 
     def rows(self) -> Iterator[ListRow]:
@@ -86,7 +87,7 @@ class CsvList:
                 self._is_below_broken_row = False
                 yield from self._fragments(in_doubt.fragment_count)
                 self._doubtful_until = unread.line + max(in_doubt.doubtful_count, 1)
-                self._has_quote_below = in_doubt.has_quote and in_doubt.doubtful_count > 0
+                self._has_quote_in_doubt = in_doubt.has_quote and in_doubt.doubtful_count > 0
                 continue
             if unread.is_skipping or (len(data) > MAX_ROW_BYTES and data.find(dialect.newline) < 0):
                 too_long = unread.take_long_line()
@@ -186,9 +187,9 @@ class CsvList:
         return ListRow(line, last_line, raw, recipient, self._name(row, codec))
 
     def _doubt_line_below(self, line: int, raw: bytes) -> None:
-        """Marks the next line as doubtful if the row at `line` is doubtful or has quotes.
+        """Marks the line below a skipped row as doubtful, if the row is doubtful itself or has a quote.
 
-        line: number of a row that is left out.
+        line: number of the row's first line. raw: bytes of the row.
         """
         is_in_doubt, below = line <= self._doubtful_until, self._unread.line + 1
         if below <= self._doubtful_until or not (is_in_doubt or b'"' in raw):
@@ -196,7 +197,7 @@ class CsvList:
         if not is_in_doubt:
             self._broken_line = line
         self._doubtful_until = below
-        self._has_quote_below = False
+        self._has_quote_in_doubt = False
 
     def _fit(self, row: Row, raw: bytes) -> bytes:
         """Returns the bytes of a row, cut or padded to as many fields as the header has.
@@ -220,7 +221,7 @@ class CsvList:
             return
         is_possible_id = not self._address_count and len(recipient.split()) == 1
         if line <= self._doubtful_until:
-            if not is_possible_id or self._has_quote_below or len(row.values) < self._width:
+            if not is_possible_id or self._has_quote_in_doubt or len(row.values) < self._width:
                 raise ValueError(self._fragment_error)
         elif len(row.values) < self._width:
             if not is_possible_id:
@@ -256,7 +257,7 @@ def read_header(unread: Unread, columns: Columns, charset: CharsetGuess, warn: W
         if row is None:
             return None
         raw = bytes(header[: row.ends[-1]])
-        names = _names(row, charset, raw)
+        names = _column_names(row, charset, raw)
         name_lists.append(names)
         if any(_folded(name) == _folded(columns.recipient) for name in names):
             csv_list = CsvList(unread, columns, charset, warn, dialect=dialect, names=names)
@@ -275,7 +276,7 @@ def _end(match: re.Match[bytes] | None) -> int:
     return match.end() if match else 0
 
 
-def _names(row: Row, charset: CharsetGuess, raw: bytes) -> list[str]:
+def _column_names(row: Row, charset: CharsetGuess, raw: bytes) -> list[str]:
     try:
         codec = charset.codec(raw)
     except ValueError as error:

@@ -62,7 +62,8 @@ class Drain:
         max_aside_days: int | None = None,
     ) -> None:
         self._thread = ThreadPoolExecutor(1, "drain")
-        self._drained: dict[tuple[str, int], int] = {}
+        self._last_drained: dict[tuple[str, int], int] = {}
+        """Highest drained sequence number, by producer and shard."""
         self._spooled_at_damage = -1
         """Number of groups sent to the spool when damage was last found."""
         self._sink_accepts = False
@@ -115,9 +116,10 @@ class Drain:
             if removed := self._spool.take_removed():
                 self._on_removed(removed)
             if not segments:
-                self._drained.clear()
-                # After damage the recorder must not go on under its producer id: Redis would miss the numbers
-                # of the damaged batches, and they would be reported as lost by Redis.
+                self._last_drained.clear()
+                # Does not call `on_drained` after damage, so that the recorder takes a new producer id. Redis
+                # has not seen the numbers of the damaged batches. Under the old id, the next batch would show
+                # this gap, and the gap would be reported as a loss of Redis.
                 if spooled != self._spooled_at_damage:
                     self._on_drained(spooled)
                 if self._sink_accepts and self._is_redis_away():
@@ -133,7 +135,11 @@ class Drain:
                 await asyncio.sleep(PAUSE_SECONDS)  # so that the next segment holds more than one group
 
     def _next_segments(self) -> list[Segment]:
-        """Returns the segments to drain. While Redis is away, the growing segment is drained last."""
+        """Returns the segments to drain.
+
+        Seals the growing segment, so that it can be drained too. While Redis is away, it is sealed only if no
+        other segment is left.
+        """
         segments = self._spool.drainable_segments()
         if not segments or not self._is_redis_away():
             self._spool.seal()
@@ -171,22 +177,24 @@ class Drain:
     async def _note_gap(self, segment: Segment, batch: Batch, seen: int) -> int:
         """Reports batches that Redis has lost, except batches lost to damage of the spool.
 
-        Returns `seen` if Redis has lost batches, otherwise the number before this batch, as if Redis had seen
-        the batches lost to damage.
+        seen: the last sequence number that Redis had seen before this batch. Returns `seen` if Redis has lost
+        batches. Otherwise returns this batch's sequence number minus 1, so that batches lost to damage do not
+        look like a loss of Redis.
         """
         key = batch.producer, batch.shard
         previous = batch.sequence - 1
         if seen < previous and await self._in_thread(lambda: self._spool.has_damage(segment.writer)):
-            previous = min(previous, self._drained.get(key, 0))
+            previous = min(previous, self._last_drained.get(key, 0))
         self._on_lost(report_gap(batch, seen, previous))
-        self._drained[key] = max(batch.sequence, self._drained.get(key, 0))
+        self._last_drained[key] = max(batch.sequence, self._last_drained.get(key, 0))
         return batch.sequence - 1 if seen >= previous else seen
 
 
 def _runs(batches: Sequence[Batch]) -> list[list[Batch]]:
     """Cuts batches into runs, within the bounds RUN_BYTES and RUN_BATCHES.
 
-    `after` of a batch is the number of the batch before it in its run, of the same producer and shard, or 0.
+    Sets `after` of each batch to the sequence number of the previous batch in the run that has the same
+    producer and shard. Sets it to 0 if the run has no such batch.
     """
     runs: list[list[Batch]] = []
     last: dict[tuple[str, int], int] = {}
