@@ -52,7 +52,7 @@ def list_writer(
     *,
     mailed_at: float | None,
 ) -> StoreRows:
-    """Returns a function that stores rows on a campaign's list. Its first call begins the list.
+    """Returns a function that stores rows on a campaign's list, and calls `lists.begin` before the first row.
 
     keeps_names: whether the names are stored. who: name for the audit log. mailed_at: time (s) at which the
     mails went out, or None if they do not count as sent. The function raises what `lists.begin` and

@@ -1,10 +1,11 @@
-"""The web process as an ASGI app: one app answers pixels, and pages too if no other process does; the other
-app answers pages only.
+"""The ASGI apps of a web process.
+
+`create_app` makes the app that answers pixels. It also answers pages if no other process does. `create_pages`
+makes the app that answers pages only.
 
 `parts` makes the parts of a process, `lifespan` starts and ends them, and `routes` says which part answers
-which URL. `create_app` and `create_pages` make the two apps from these parts. `app`, `beside_pages`,
-`pixels_only` and `pages_only` take the settings from the environment; uvicorn calls one of these functions by
-name, for example `uvicorn --factory pixel_server.app:app`.
+which URL. `app`, `beside_pages`, `pixels_only` and `pages_only` take the settings from the environment;
+uvicorn calls one of these functions by name, for example `uvicorn --factory pixel_server.app:app`.
 """
 
 from __future__ import annotations

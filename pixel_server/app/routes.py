@@ -20,7 +20,8 @@ from pixel_server.app.lifespan import Lifespan
 from pixel_server.collect import handover
 from pixel_server.collect.endpoint import PixelEndpoint
 from pixel_server.collect.script import script
-from pixel_server.dashboard import busy, routes, static_files
+from pixel_server.dashboard import busy, static_files
+from pixel_server.dashboard import routes as dashboard_routes
 from pixel_server.privacy.endpoint import Privacy
 
 IsServedHere = Callable[[bytes, bytes, bytes], bool]
@@ -63,10 +64,10 @@ def make_starlette(
             0, Middleware(handover.Misdirected, prefix=prefix.encode(), is_served_here=is_served_here)
         )
     app = Starlette(
-        routes=[*_pixel_routes(prefix, pixel), *_page_routes(prefix, api, health)],
+        routes=[*_pixel_routes(prefix, pixel), *_other_routes(prefix, api, health)],
         lifespan=lifespan,
         middleware=middleware,
-        exception_handlers={HTTPException: routes.router_error(api)},
+        exception_handlers={HTTPException: dashboard_routes.router_error(api)},
     )
     app.router.redirect_slashes = False
     return app
@@ -85,17 +86,17 @@ def _pixel_routes(prefix: str, pixel: PixelEndpoint | None) -> list[Route]:
     return [Route(path, pixel) for path in paths]
 
 
-def _page_routes(prefix: str, api: Api, health: Health) -> list[BaseRoute]:
-    """Returns the other routes, with and without the prefix."""
-    pages: list[BaseRoute] = [
+def _other_routes(prefix: str, api: Api, health: Health) -> list[BaseRoute]:
+    """Returns the routes of the API, the dashboard and all else but pixels, with and without the prefix."""
+    others: list[BaseRoute] = [
         *routing.routes(api, CALLS),
         Route("/privacy", Privacy(api).answer, methods=["GET", "POST"]),
         Route("/p.js", script, methods=["GET", "OPTIONS"]),
         Route("/healthz", health.healthz),
         Route("/readyz", health.readyz),
         Route("/static/{name:path}", static_files.answer),
-        *routes.routes(api),
+        *dashboard_routes.routes(api),
     ]
     if not prefix:
-        return pages
-    return [Route(prefix, lambda _: RedirectResponse(f"{prefix}/")), Mount(prefix, routes=pages), *pages]
+        return others
+    return [Route(prefix, lambda _: RedirectResponse(f"{prefix}/")), Mount(prefix, routes=others), *others]

@@ -45,7 +45,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def shared_campaigns(scopes: Iterable[str]) -> list[str]:
-    """Returns the ids of campaigns whose shared figures the scopes show."""
+    """Returns the ids in scopes for one campaign: `spring` for the scope `read:spring`."""
     return [scope.removeprefix(CAMPAIGN_SCOPE) for scope in scopes if scope.startswith(CAMPAIGN_SCOPE)]
 
 

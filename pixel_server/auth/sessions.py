@@ -38,7 +38,7 @@ class Session:
 
     @property
     def shared_campaigns(self) -> list[str]:
-        """Returns the ids of campaigns whose shared figures the scopes show: `spring` for `read:spring`."""
+        """Returns the ids in scopes for one campaign: `spring` for the scope `read:spring`."""
         return api_keys.shared_campaigns(sorted(self.scopes))
 
 

@@ -68,10 +68,11 @@ class CampaignCache:
     `kinds` has an entry for each campaign. `rules` has an entry if the campaign's mode or GPC setting differs
     from the server's. `web` has an entry for a web campaign with an identity, origins or a base URL.
 
-    The cache learns of changes made elsewhere within REFRESH_SECONDS. While Redis does not answer, or holds
-    another store (`mark`), the cache does not change. `unreadable` holds the ids of campaigns whose record
-    this version cannot read. Such a campaign keeps the fields that the cache last held, or else the fields in
-    the file that `save` wrote. If neither has the campaign, nothing is recorded for it (mode `off`).
+    The cache learns of changes made elsewhere within REFRESH_SECONDS. The cache does not change while Redis
+    does not answer, or while `mark` shows that Redis was emptied or replaced. `unreadable` holds the ids of
+    campaigns whose record this version cannot read. Such a campaign keeps the fields that the cache last
+    held, or else the fields in the file that `save` wrote. If neither has the campaign, nothing is recorded
+    for it (mode `off`).
     """
 
     def __init__(self, store: AsyncRedis, consent: Consent, mark: StoreMark | None = None) -> None:
@@ -139,7 +140,7 @@ class CampaignCache:
     async def load(self) -> None:
         """Reads all campaigns.
 
-        Raises StoreEmptiedError, and changes nothing, if Redis holds another store.
+        Raises StoreEmptiedError, and changes nothing, if Redis was emptied or replaced.
         """
         version = await change_log.read_version(self._store)
         deleted = {campaign.decode(errors="replace") for campaign in await self._store.smembers(keys.GONE)}
@@ -163,7 +164,7 @@ class CampaignCache:
     async def refresh(self) -> None:
         """Reads the changes since the last call, or all campaigns if the log has dropped some changes.
 
-        Raises StoreEmptiedError, and changes nothing, if Redis holds another store.
+        Raises StoreEmptiedError, and changes nothing, if Redis was emptied or replaced.
         """
         if not self.has_loaded:
             return await self.load()

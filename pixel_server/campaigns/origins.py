@@ -31,9 +31,9 @@ def normalise(text: str) -> str:
     """Returns an origin as browsers send it: `"https://xn--bcher-kva.example"` for
     `"HTTPS://Bücher.example:443/"`.
 
-    `https://*.example.org` stands for the subdomains of `example.org`, and `*.example.org` for their pages
-    over HTTP too. `*.example.org:443` becomes `https://*.example.org`, because browsers leave out a default
-    port. Raises ValueError if the text is not an origin.
+    `https://*.example.org` matches all subdomains of `example.org` over HTTPS. `*.example.org` matches them
+    over HTTP and HTTPS. `*.example.org:443` becomes `https://*.example.org`, because browsers leave out a
+    default port. Raises ValueError if the text is not an origin.
     """
     match = _match_origin(_remove_ignored("", text).strip())
     if match is None:

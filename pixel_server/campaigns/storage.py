@@ -134,13 +134,13 @@ return out
 )
 
 
-def _seal_call(last_links: Mapping[str, int | None], now: float, settings: Settings) -> ScriptCall:
+def _seal_call(link_times: Mapping[str, int | None], now: float, settings: Settings) -> ScriptCall:
     """Returns the call of `seal`."""
     arguments: list[Value] = [int(now)]
-    for campaign, last_link in last_links.items():
-        record = b"" if last_link is None else encode(_made_by_hit(campaign, now, settings))
-        arguments += [campaign, record, min(last_link or 0, int(now))]
-    script_keys = (keys.CAMPAIGNS, keys.GONE, keys.CHANGES, *map(keys.campaign, last_links))
+    for campaign, link_time in link_times.items():
+        record = b"" if link_time is None else encode(_made_by_hit(campaign, now, settings))
+        arguments += [campaign, record, min(link_time or 0, int(now))]
+    script_keys = (keys.CAMPAIGNS, keys.GONE, keys.CHANGES, *map(keys.campaign, link_times))
     return script_call(_SEAL, keys=script_keys, arguments=arguments)
 
 
@@ -347,25 +347,25 @@ async def note_upload(store: AsyncRedis, campaign: str, now: float) -> None:
 
 
 def seal(
-    pipe: Pipeline, last_links: dict[str, int | None], now: float, settings: Settings
+    pipe: Pipeline, link_times: dict[str, int | None], now: float, settings: Settings
 ) -> Reader[dict[str, Campaign]]:
     """Marks campaigns as having hits, which makes some of their fields final. Returns the campaigns by id.
 
-    last_links: maps each id to the time (s) at which the newest opened link was created, or to None if no
-    valid link was opened. A valid link creates a missing campaign. The result lacks campaigns that were
-    deleted or are unknown.
+    link_times: maps each id to a time (s), or to None if the hits opened no valid link. Of the links that the
+    hits opened, the newest was created at this time. A valid link creates a missing campaign. The result
+    lacks campaigns that were deleted or are unknown.
     """
-    if not last_links:
+    if not link_times:
         return {}
-    pipe.eval(*_seal_call(last_links, now, settings))
+    pipe.eval(*_seal_call(link_times, now, settings))
     (records,) = yield
     campaigns = {}
-    for campaign, record in zip(last_links, records, strict=True):
+    for campaign, record in zip(link_times, records, strict=True):
         try:
             if record:
                 campaigns[campaign] = decode(record, campaign)
         except UnreadableCampaign as error:
             report_unreadable(error)
-            kind: Kind = "web" if last_links[campaign] is None else "email"
+            kind: Kind = "web" if link_times[campaign] is None else "email"
             campaigns[campaign] = decode_readable_fields(record, campaign, kind)
     return campaigns

@@ -44,8 +44,9 @@ _Row = tuple[str, Family, Range]
 class PublishedList:
     """A list that the owner of its networks publishes.
 
-    source: the origin to show to people. urls: addresses whose contents together make the list. parse:
-    yields the networks of a response. min_rows, max_rows: bounds of a plausible number of rows.
+    source: text that tells people where the list comes from. urls: addresses whose contents
+    together make the list. parse: yields the networks of a response. min_rows, max_rows: bounds of a
+    plausible number of rows.
     """
 
     source: str
@@ -136,13 +137,13 @@ def refresh(
     published = PUBLISHED[name]
     list_date = today or datetime.now(UTC).date()
     rows: list[_Row] = []
-    for origin in files or published.urls:
-        if isinstance(origin, Path):
-            data, file_date = _read_file(origin)
+    for url_or_file in files or published.urls:
+        if isinstance(url_or_file, Path):
+            data, file_date = _read_file(url_or_file)
             list_date = min(list_date, file_date)
         else:
-            data = fetch(origin)
-        rows += _parse_rows(str(origin), published, data)
+            data = fetch(url_or_file)
+        rows += _parse_rows(str(url_or_file), published, data)
     if not published.min_rows <= len(rows) <= published.max_rows:
         expected = f"{published.min_rows:,} to {published.max_rows:,}"
         raise NetworksError(f"{name}: {len(rows):,} rows, where {expected} are expected")
@@ -221,8 +222,8 @@ def _read_file(path: Path) -> tuple[bytes, date]:
     return data, datetime.fromtimestamp(changed_at, UTC).date()
 
 
-def _parse_rows(origin: str, published: PublishedList, data: bytes) -> list[_Row]:
-    """Returns the networks of a response or file. origin: the URL or file, for errors.
+def _parse_rows(url_or_file: str, published: PublishedList, data: bytes) -> list[_Row]:
+    """Returns the networks of a response or file. url_or_file: named in errors.
 
     Raises NetworksError if there are no networks or too many, or if a network cannot be read or is too wide.
     """
@@ -237,9 +238,9 @@ def _parse_rows(origin: str, published: PublishedList, data: bytes) -> list[_Row
             if len(rows) > published.max_rows:
                 raise ValueError(f"more than {published.max_rows:,} rows")
     except ValueError as error:
-        raise NetworksError(f"{origin}: {place}{error}") from None
+        raise NetworksError(f"{url_or_file}: {place}{error}") from None
     if not rows:
-        raise NetworksError(f"{origin}: no rows")
+        raise NetworksError(f"{url_or_file}: no rows")
     return rows
 
 

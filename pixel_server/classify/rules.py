@@ -32,10 +32,10 @@ class Verdict(msgspec.Struct, frozen=True, eq=False):
     """The verdict on a hit.
 
     rule: the id of the rule. hides_reading: whether the recipient's client loads all images by itself, and so
-    hides whether the mail is read. trace: the kind of trace (`burst_window`) that the hit leaves for the
-    search for bursts, or None if it leaves no trace. labels: the labels (`counters.labels`) under which an
-    open by a person or proxy is counted. A proxy's open has no device label, because the device is not the
-    reader's.
+    hides whether the mail is read. trace: the kind of trace that the hit leaves, or None if the hit leaves
+    no trace. `burst_window` explains traces and their kinds. labels: the labels (`counters.labels`) under
+    which an open by a person or proxy is counted. A proxy's open has no device label, because the device is
+    not the reader's.
 
     Equal verdicts are the same object, so that the roll-up can count hits by the identity of their verdict,
     which is fast.
@@ -225,7 +225,7 @@ def _test(rule: Rule) -> Callable[[Evidence], bool]:
 
 
 def _has_word(words: Sequence[str]) -> Callable[[Evidence], bool]:
-    """Returns a function that tests whether an agent has one of these words, in any case."""
+    """Returns a function that tests whether an agent has one of these words, in upper or lower case."""
     pattern = "|".join(re.escape(word) for word in words)
     search = re.compile(rf"(?<![A-Za-z0-9])(?:{pattern})(?![A-Za-z])", re.I).search
     return lambda evidence: search(evidence.agent) is not None

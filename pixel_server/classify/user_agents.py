@@ -42,7 +42,7 @@ _bare_webkit = re.compile(
     r"Mozilla/5\.0 \([^()]*\) AppleWebKit/[\d.]+ \(KHTML, like Gecko\)(?: Mobile/\w+)?"
 ).fullmatch
 _MISTAKEN_BROWSERS = re.compile(r"\bWebAppManager\b|\bSogou(?:MSE|MobileBrowser|Search/(?:Android|iOS))")
-"""Names of browsers that isbot's patterns take for bots: LG's televisions, and Sogou's on phones."""
+"""Names of browsers that isbot's patterns take for bots: the browsers of LG televisions and of Sogou."""
 _is_bot = Bots().is_bot
 
 
