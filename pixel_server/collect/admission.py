@@ -121,7 +121,7 @@ class Admission:
             return _other_method(method)
         if campaign in self._campaigns.gone:
             return responses.GONE
-        if self._campaigns.is_web(campaign):
+        if self._campaigns.kinds.get(campaign) == "web":
             return responses.WRONG_KIND
         now = self._clock()
         if token_time + self._token_seconds < now:

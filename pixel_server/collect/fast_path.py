@@ -106,7 +106,13 @@ class PixelProtocol(HandoverProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Answers a read that is exactly one plain GET of a pixel. Passes other reads on."""
-        if self._is_between_requests and data.startswith(self._pixel_starts) and self._is_free():
+        cycle = self.cycle
+        if (
+            self._is_between_requests
+            and (cycle is None or cycle.response_complete)
+            and not self.flow.write_paused
+            and data.startswith(self._pixel_starts)
+        ):
             line = data.find(b"\r\n")
             rest = data[line:]
             head = self._head_cache.heads.get(rest) or self._head_cache.read(rest)
