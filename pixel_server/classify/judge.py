@@ -18,7 +18,7 @@ log = logging.getLogger("pixel_server.classify.judge")
 
 
 class Judge:
-    """Returns the verdict on a hit when called.
+    """Decides what a hit was: a call with the hit returns its verdict.
 
     delivery_seconds: PIXEL_DELIVERY_SECONDS. ruleset: version of the rules. burst_rule_id: id of the rule
     about bursts, or "" if there is no such rule.

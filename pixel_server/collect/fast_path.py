@@ -107,7 +107,7 @@ class PixelProtocol(HandoverProtocol):
     def data_received(self, data: bytes) -> None:
         """Answers a read that is exactly one plain GET of a pixel. Passes other reads on."""
         cycle = self.cycle
-        if (
+        if (  # `_is_free` is written out, to save a call for each hit
             self._is_between_requests
             and (cycle is None or cycle.response_complete)
             and not self.flow.write_paused

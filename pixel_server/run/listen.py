@@ -54,7 +54,8 @@ def bind(host: str, port: int, timeout_seconds: float = 0.0) -> socket.socket:
 def raise_file_limit() -> None:
     """Raises this process's limit of open files to MAX_FILES, or as near as the system allows.
 
-    Clients may use all but RESERVED_FILES of these files; further connections are closed unanswered.
+    Clients may use all but RESERVED_FILES of these files, and at least a quarter of them. Further connections
+    are closed unanswered.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     target = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)

@@ -16,7 +16,6 @@ from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.client import connect_async
 from pixel_server.tokens import Mode
-from tests.conftest import API_KEY
 from workers import retention, retention_campaign
 from workers.removals import no_removals
 
@@ -24,12 +23,9 @@ LIST = {"Content-Type": "application/x-ndjson"}
 
 
 @pytest.fixture
-def settings(redis_url: str, tmp_path) -> Settings:
-    return Settings(
-        redis_url=redis_url,
-        data=tmp_path,
-        base_url="http://pixel.test",
-        api_key=API_KEY,
+def settings(settings: Settings) -> Settings:
+    return replace(
+        settings,
         keep_buckets=3,
         keep_days=30,
         keep_recipients=20,

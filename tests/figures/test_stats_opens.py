@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_network
 
@@ -11,7 +12,6 @@ from pixel_server.counters import histogram
 from pixel_server.mail.links import Minter
 from pixel_server.settings import Settings
 from pixel_server.tokens import Mode, Part
-from tests.conftest import API_KEY
 from tests.stack import READER
 
 GMAIL = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
@@ -26,16 +26,8 @@ MINTED = datetime(2026, 2, 28, tzinfo=UTC).timestamp()
 
 
 @pytest.fixture
-def settings(redis_url: str, tmp_path) -> Settings:
-    return Settings(
-        redis_url=redis_url,
-        data=tmp_path,
-        base_url="http://pixel.test",
-        api_key=API_KEY,
-        trusted_proxies=(ip_network("203.0.113.7/32"),),
-        keep_buckets=36_500,
-        keep_days=36_500,
-    )
+def settings(settings: Settings) -> Settings:
+    return replace(settings, trusted_proxies=(ip_network("203.0.113.7/32"),))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 from ipaddress import ip_network
 
@@ -13,7 +14,6 @@ from pixel_server.classify.networks import Networks
 from pixel_server.mail.links import Minter
 from pixel_server.settings import Settings
 from pixel_server.tokens import Mode
-from tests.conftest import API_KEY
 from tests.stack import READER
 
 SENT = 3000
@@ -31,15 +31,8 @@ HOME, GATEWAY = "198.51.100.9", "207.211.30.1"
 
 
 @pytest.fixture
-def settings(redis_url: str, tmp_path) -> Settings:
-    return Settings(
-        redis_url=redis_url,
-        data=tmp_path,
-        base_url="http://pixel.test",
-        api_key=API_KEY,
-        trusted_proxies=(ip_network("203.0.113.7/32"),),
-        keep_buckets=3650,
-    )
+def settings(settings: Settings) -> Settings:
+    return replace(settings, trusted_proxies=(ip_network("203.0.113.7/32"),))
 
 
 def story(draw):
