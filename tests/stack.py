@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -21,9 +22,15 @@ PROGRAM = str(Path(sys.executable).with_name("pixel-server"))
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
+    """Returns a port that nothing listens on, below those that the system gives to outgoing connections.
+
+    Such a connection could otherwise take the port before the program under test listens on it.
+    """
+    below = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(min(10_000, below // 2), below)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def until(condition: Callable[[], Any], within: float = 20.0, every: float = 0.05) -> Any:

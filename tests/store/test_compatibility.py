@@ -23,7 +23,7 @@ from pixel_server.settings import Settings
 from pixel_server.store import aof_rewrite, compatibility
 from pixel_server.store import client as store
 from tests.redis_states import full, read_only
-from tests.stack import until
+from tests.stack import free_port, until
 
 
 def check(settings: Settings, secrets: Secrets) -> None:
@@ -123,9 +123,8 @@ def test_rewriter_managed_redis_rewrites_nothing(managed, caplog):
 
 
 def test_check_store_node_of_a_cluster_is_refused(tmp_path, settings, secrets):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    words = ["--port", str(port), "--cluster-enabled", "yes", "--cluster-port", str(port + 1)]
+    port, bus_port = free_port(), free_port()
+    words = ["--port", str(port), "--cluster-enabled", "yes", "--cluster-port", str(bus_port)]
     with subprocess.Popen([str(valkey.binary()), *words], stdout=subprocess.DEVNULL, cwd=tmp_path) as node:
         url = f"redis://127.0.0.1:{port}"
         try:
