@@ -11,9 +11,10 @@ from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal, get_args
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
+from pixel_server import store_url
 from pixel_server.tokens import MODES
 
 GpcEffect = Literal["ignore", "count", "drop"]
@@ -42,27 +43,8 @@ def _header(value: str) -> str:
     return value
 
 
-_REDIS_OPTIONS = {
-    *("db", "username", "password"),
-    *("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile"),
-}
-"""Options that a Redis URL may have. Not every part of this server supports redis-py's other options."""
-
-
 def _redis_url(value: str) -> str:
-    try:
-        is_usable = urlsplit(value).scheme in ("redis", "rediss", "unix") and urlsplit(value).port != 0
-    except ValueError:
-        is_usable = False
-    if not is_usable or "://" not in value:
-        raise ValueError("must be an address that begins with redis://, rediss:// or unix://")
-    parts = urlsplit(value)
-    if parts.scheme == "unix" and not parts.path:
-        raise ValueError("must have the path of a socket after unix://")
-    if parts.scheme != "unix" and not re.fullmatch("/?[0-9]*", parts.path):
-        raise ValueError("must end in the number of a database, such as /0, or have no path")
-    if parse_qs(parts.query, keep_blank_values=True).keys() - _REDIS_OPTIONS:
-        raise ValueError(f"can have only these options after a ?: {', '.join(sorted(_REDIS_OPTIONS))}")
+    store_url.check_files(store_url.parse(value))
     return value
 
 
@@ -153,11 +135,15 @@ class Settings:
     redis_url: str = _setting(
         "REDIS_URL",
         "redis://127.0.0.1:6379/0",
-        "Redis that stores hits and counters. `up` starts its own if this is not set.",
+        "Redis, cluster or sentinels of the Redis that stores hits and counters. `up` starts its own Redis "
+        "if this is not set.",
         _redis_url,
     )
     queue_url: str | None = _setting(
-        "PIXEL_QUEUE_URL", None, "Redis of the job queue. Default: `REDIS_URL`.", _redis_url
+        "PIXEL_QUEUE_URL",
+        None,
+        "Redis of the job queue. Default: `REDIS_URL`. Must be set if `REDIS_URL` names a cluster.",
+        _redis_url,
     )
     data: Path = _setting(
         "PIXEL_DATA_DIR",
@@ -356,7 +342,15 @@ RESERVED_PATHS = frozenset(_SHARED_PATHS + _DASHBOARD_PATHS)
 
 
 def _check(settings: Settings) -> None:
-    """Raises SettingsError if the base URL's path begins like a path of this server, or a key is short."""
+    """Raises SettingsError if settings do not fit together, or a value cannot be used with this server."""
+    if settings.queue_url is not None and store_url.parse(settings.queue_url).kind == "cluster":
+        raise SettingsError(
+            "PIXEL_QUEUE_URL: must not name a cluster, because the job queue runs on one Redis"
+        )
+    if settings.queue_url is None and store_url.parse(settings.redis_url).kind == "cluster":
+        raise SettingsError(
+            "PIXEL_QUEUE_URL: must name a Redis for the job queue, because REDIS_URL names a cluster"
+        )
     path = urlsplit(settings.base_url or "").path
     if set(path) & set("%;") or not RESERVED_PATHS.isdisjoint(path.split("/")[1:2]):
         raise SettingsError(
@@ -402,9 +396,7 @@ def shown_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    parts = urlsplit(value) if "URL" in name else None
-    has_password = parts is not None and (parts.password is not None or "password" in parse_qs(parts.query))
-    return "SECRET" in name or "KEY" in name or has_password
+    return "SECRET" in name or "KEY" in name or ("URL" in name and store_url.has_password(value))
 
 
 def table() -> list[tuple[str, str, str]]:

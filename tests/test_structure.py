@@ -23,7 +23,7 @@ FLOORS = (
         "signed_cookie",
         "problems",
     }
-    | {"times", "files", "addresses", "tasks", "logs"},
+    | {"times", "files", "addresses", "tasks", "logs", "store_url"},
     {"store", "mail"},
     {"counters"},
     {"classify", "campaigns"},

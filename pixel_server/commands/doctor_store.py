@@ -19,9 +19,10 @@ from pixel_server.commands.support import base_url_of_up, is_redis_url_set, stor
 from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings
 from pixel_server.store import compatibility, keys
-from pixel_server.store.client import StoreEmptiedError, StoreError, connect_async, without_password
+from pixel_server.store.client import StoreEmptiedError, StoreError, connect_async
 from pixel_server.store.clock import WARN_DIFFERENCE_SECONDS, Clock
 from pixel_server.store.store_mark import EMPTIED_TEXT, StoreMark
+from pixel_server.store_url import without_password
 
 
 def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:

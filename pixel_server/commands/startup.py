@@ -10,9 +10,10 @@ from pixel_server.classify import rules
 from pixel_server.classify.networks import Networks
 from pixel_server.commands.support import with_store_at
 from pixel_server.settings import Settings, unknown_name_warnings
-from pixel_server.store.client import StoreAwayError, without_password
+from pixel_server.store.client import StoreAwayError
 from pixel_server.store.compatibility import secrets_for
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store_url import without_password
 
 log = logging.getLogger("pixel_server.commands.startup")
 

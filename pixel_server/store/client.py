@@ -6,7 +6,6 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import redis
 from redis import asyncio as aioredis
@@ -14,6 +13,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from pixel_server import store_url
 from pixel_server.store.protocols import AsyncRedis, Redis
 
 KEEPALIVE_IDLE_SECONDS = 5
@@ -45,27 +45,25 @@ def connect(url: str, *, timeout: float = 5.0) -> Redis:
 
 def connect_queue(url: str, *, timeout: float) -> redis.Redis:
     """Returns a client like that of `connect`, with the type `redis.Redis` that RQ needs."""
-    return redis.Redis.from_url(
-        url,
+    return redis.Redis(
+        **_options(url),
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
         retry=Retry(NoBackoff(), 0),
         protocol=2,
         driver_info=None,  # saves two round trips of each new connection
-        **_keepalive(url),
     )
 
 
 def connect_async(url: str, *, timeout: float = 2.0) -> AsyncRedis:
     """Returns a client like that of `connect`, for asyncio."""
-    client = aioredis.Redis.from_url(
-        url,
+    client = aioredis.Redis(
+        **_options(url),
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
         retry=AsyncRetry(NoBackoff(), 0),
         protocol=2,
         driver_info=None,  # saves two round trips of each new connection
-        **_keepalive(url),
     )
     pool = client.connection_pool
     pool.connection_class = type("ConvertsCloseError", (_ConvertsCloseError, pool.connection_class), {})
@@ -89,14 +87,6 @@ def keep_alive(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in keepalive_options().items():
         connection.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def without_password(url: str) -> str:
-    """Returns the address of a Redis URL for a log line: `"127.0.0.1:6379"` or `"unix:///run/redis.sock"`."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return f"unix://{parts.path}"
-    return f"{parts.hostname or '127.0.0.1'}:{parts.port or 6379}"
 
 
 class _ConvertsCloseError:
@@ -123,7 +113,12 @@ def _as_connection_error() -> Iterator[None]:
         raise redis.ConnectionError(str(error)) from error
 
 
-def _keepalive(url: str) -> dict[str, Any]:
-    if urlsplit(url).scheme == "unix":
-        return {}
-    return {"socket_keepalive": True, "socket_keepalive_options": keepalive_options()}
+def _options(url: str) -> dict[str, Any]:
+    """Returns the arguments of redis.Redis for the address of one Redis."""
+    parts = store_url.parse(url)
+    options = parts.client_options()
+    if parts.socket_path:
+        return {**options, "unix_socket_path": parts.socket_path}
+    host, port = parts.addresses[0]
+    keepalive = {"socket_keepalive": True, "socket_keepalive_options": keepalive_options()}
+    return {**options, "host": host, "port": port, **keepalive}

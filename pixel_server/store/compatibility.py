@@ -16,10 +16,10 @@ from pixel_server.store.client import (
     StoreEmptiedError,
     StoreError,
     connect,
-    without_password,
 )
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
+from pixel_server.store_url import without_password
 
 log = logging.getLogger("pixel_server.store.compatibility")
 
