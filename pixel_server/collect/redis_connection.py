@@ -19,20 +19,25 @@ _LATE_SECONDS = 0.005
 
 
 class _Request(NamedTuple):
-    """A request that waits for `reply_count` replies. sent, deadline: times of the event loop (s)."""
+    """A request that waits for `reply_count` replies. sent, deadline: times of the event loop (s).
+
+    accepts_errors: whether a reply may be an error.
+    """
 
     reply_count: int
     sent: float
     deadline: float
     future: asyncio.Future[list[Any]]
+    accepts_errors: bool
 
 
 class RedisConnection(asyncio.Protocol):
     """One connection. Redis replies in order. If a request fails, all later requests fail.
 
     trips: number of answered requests. good_trips: number of answered requests since a round trip last took
-    too long (`RoundTrips.add`). last_reply_at: time of the event loop (s) of the last reply, at first the
-    time at which the connection began.
+    too long (`RoundTrips.add`).
+    node: differs for two Redis servers, and for a Redis before and after it may have lost data. tells_node:
+    whether `node` is also equal for two connections to one Redis. tells_role: whether Redis answers ROLE.
     """
 
     def __init__(self, round_trips: RoundTrips) -> None:
@@ -46,25 +51,25 @@ class RedisConnection(asyncio.Protocol):
         self._overdue: _Request | None = None
         self.is_closed = False
         self.ended = asyncio.Event()
-        self.last_reply_at = self._loop.time()
         self.trips = self.good_trips = 0
+        self.node = ""
+        self.tells_node = self.tells_role = False
 
-    @property
-    def is_busy(self) -> bool:
-        return bool(self._requests)
-
-    def send(self, data: bytes, reply_count: int, timeout_seconds: float) -> asyncio.Future[list[Any]]:
+    def send(
+        self, data: bytes, reply_count: int, timeout_seconds: float, accepts_errors: bool = False
+    ) -> asyncio.Future[list[Any]]:
         """Sends commands. Returns a future of their replies.
 
         data: the encoded commands. reply_count: number of the commands. If a reply is an error or comes too
-        late, the future raises that error or TimeoutError, and the connection ends.
+        late, the future raises that error or TimeoutError, and the connection ends. accepts_errors: whether a
+        reply that is an error is returned instead.
         """
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         if self.is_closed or self._transport is None:
             future.set_exception(ConnectionError("connection closed"))
             return future
         now = self._loop.time()
-        self._requests.append(_Request(reply_count, now, now + timeout_seconds, future))
+        self._requests.append(_Request(reply_count, now, now + timeout_seconds, future, accepts_errors))
         if self._timer is None:
             self._timer = self._loop.call_later(timeout_seconds, self._check_deadlines)
         elif self._timer.when() > now + timeout_seconds:
@@ -107,10 +112,10 @@ class RedisConnection(asyncio.Protocol):
     def _finish_first(self, requests: deque[_Request], replies: list[Any]) -> list[Any]:
         """Gives the first request its replies. Returns a list for the next request's replies."""
         for reply in replies:
-            if isinstance(reply, hiredis.ReplyError):
+            if isinstance(reply, hiredis.ReplyError) and not requests[0].accepts_errors:
                 raise reply
         request = requests.popleft()
-        self.last_reply_at = now = self._loop.time()
+        now = self._loop.time()
         self.trips += 1
         is_good = self._round_trips.add(now - request.sent)
         self.good_trips = self.good_trips + 1 if is_good else 0

@@ -10,21 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha1
-from typing import Any
 
 import hiredis
-from redis.asyncio.connection import parse_url
 
 from pixel_server import hit
 from pixel_server.collect.batch import Batch
+from pixel_server.collect.connector import CONNECT_TIMEOUT_SECONDS, NOT_A_PRIMARY, ROLE, Connector
 from pixel_server.collect.descriptor_reserve import DescriptorReserve
 from pixel_server.collect.redis_connection import RedisConnection, encode_command, encode_word
 from pixel_server.collect.round_trips import RoundTrips
 from pixel_server.store import keys, producer
-from pixel_server.store.client import keep_alive
+from pixel_server.store.role import parse_role
 
 log = logging.getLogger("pixel_server.redis_sink")
 
@@ -32,12 +30,10 @@ MIN_TIMEOUT_SECONDS = 0.12
 """Minimum timeout of a group in seconds, however near Redis is."""
 MAX_TIMEOUT_SECONDS = 0.2
 """Maximum timeout of a group in seconds. The rest of `recorder.ANSWER_TIMEOUT_SECONDS` is for the spool."""
-CONNECT_TIMEOUT_SECONDS = 3.0
-"""Seconds that connecting may take, TLS and sign-in included."""
 PING_TIMEOUT_SECONDS = 2.0
-"""Seconds that Redis may take to answer a ping. Then the connection counts as dead."""
-IDLE_SECONDS = 1.0
-"""Seconds without a group after which Redis is pinged."""
+"""Seconds that Redis may take to answer a ping or a check. Then the connection counts as dead."""
+CHECK_SECONDS = 1.0
+"""Seconds between two checks that Redis answers, and is a primary."""
 RETRY_SECONDS = 0.2
 """Seconds between two tries to connect."""
 GOOD_TRIPS = 3
@@ -69,10 +65,9 @@ class RedisSink:
         mark: Callable[[], bytes] = bytes,
         reserve: DescriptorReserve | None = None,
     ) -> None:
-        self._reserve = reserve or DescriptorReserve()
         self._mark = mark
-        self._options: dict[str, Any] = dict(parse_url(url))
         self._round_trips = RoundTrips(timeout_seconds, max(timeout_seconds, max_timeout_seconds))
+        self._connector = Connector(url, self._round_trips, reserve or DescriptorReserve())
         self._connection: RedisConnection | None = None
         self._connecting: asyncio.Task[RedisConnection] | None = None
         self._command_heads: dict[tuple[int, str], bytes] = {}
@@ -95,14 +90,13 @@ class RedisSink:
         return await connection.send(data, reply_count, timeout_seconds)
 
     async def keep_connected(self) -> None:
-        """Keeps a connection ready until cancelled: connects, and pings an idle connection."""
+        """Keeps a connection to a primary ready until cancelled: connects, and checks the connection."""
         is_failing = is_far = False
         while True:
             try:
                 await self.warm_up()
                 is_failing = False
-                await self._wait_until_idle()
-                await self._ping()
+                await self._check_later()
                 is_far = self._report_far(is_far)
             except (OSError, hiredis.HiredisError) as error:
                 if not is_failing:
@@ -139,16 +133,27 @@ class RedisSink:
         connection = await asyncio.shield(self._connect())
         await connection.send(_PING, 1, PING_TIMEOUT_SECONDS)
 
-    async def _wait_until_idle(self) -> None:
-        """Returns once the connection has been idle for IDLE_SECONDS, or has ended."""
-        loop = asyncio.get_running_loop()
-        while (connection := self._connection) is not None and not connection.is_closed:
-            left_seconds = connection.last_reply_at + IDLE_SECONDS - loop.time()
-            if left_seconds <= 0 and not connection.is_busy:
+    async def _check_later(self) -> None:
+        """Checks the connection after CHECK_SECONDS. Returns at once when it ends.
+
+        A primary that was replaced by a replica may become a replica itself, and answer on.
+        """
+        connection = self._connection
+        if connection is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CHECK_SECONDS):
+                await connection.ended.wait()
                 return
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(left_seconds, 0.1)):
-                    await connection.ended.wait()
+        if not connection.tells_role:
+            await connection.send(_PING, 1, PING_TIMEOUT_SECONDS)
+            return
+        (reply,) = await connection.send(ROLE, 1, PING_TIMEOUT_SECONDS)
+        role = parse_role(reply)
+        if role is None or not role.is_primary:
+            error = ConnectionError(NOT_A_PRIMARY)
+            connection.abort(error)
+            raise error
 
     def _report_far(self, was_far: bool) -> bool:
         """Returns whether Redis is too far away. Logs an error once Redis becomes too far away."""
@@ -196,56 +201,11 @@ class RedisSink:
         return self._connecting
 
     async def _open(self) -> RedisConnection:
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-                self._connection = await self._open_connection()
-                return self._connection
-        except TimeoutError:
-            raise TimeoutError(f"no connection within {CONNECT_TIMEOUT_SECONDS} s") from None
-
-    async def _open_connection(self) -> RedisConnection:
-        """Opens a connection, signs in, and loads the script that appends batches."""
-        options = self._options
-        loop = asyncio.get_running_loop()
-        make = lambda: RedisConnection(self._round_trips)  # noqa: E731
-        if "path" in options:
-            path = options["path"]
-            _, connection = await self._reserve.run_async(lambda: loop.create_unix_connection(make, path))
-        else:
-            host, port = options.get("host", "localhost"), options.get("port", 6379)
-            tls = _tls_context(options)
-            transport, connection = await self._reserve.run_async(
-                lambda: loop.create_connection(make, host, port, ssl=tls)
-            )
-            keep_alive(transport.get_extra_info("socket"))
-        commands = [encode_command(b"SCRIPT", b"LOAD", producer.APPEND.encode())]
-        if options.get("db"):
-            commands.insert(0, encode_command(b"SELECT", str(options["db"]).encode()))
-        if options.get("password"):
-            user = (options["username"].encode(),) if options.get("username") else ()
-            commands.insert(0, encode_command(b"AUTH", *user, options["password"].encode()))
-        try:
-            await connection.send(b"".join(commands), len(commands), CONNECT_TIMEOUT_SECONDS)
-        except BaseException:
-            connection.abort(ConnectionError("closed"))
-            raise
-        return connection
+        self._connection = await self._connector.open()
+        return self._connection
 
 
 def _retrieve_exception(task: asyncio.Task[RedisConnection]) -> None:
     """Keeps asyncio from logging a failure that no caller waited for."""
     if not task.cancelled():
         task.exception()
-
-
-def _tls_context(options: dict[str, Any]) -> ssl.SSLContext | None:
-    """Returns the TLS settings of a `rediss://` URL, as redis-py reads them. Returns None for other URLs."""
-    if "SSL" not in getattr(options.get("connection_class"), "__name__", ""):
-        return None
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    if options.get("ssl_cert_reqs") == "none":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if options.get("ssl_certfile"):
-        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
-    return context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,17 @@ import pytest
 from pixel_server.collect.batch import Batch
 from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.collect.spool.drain import AWAY_ERRORS
+from pixel_server.store import keys
+from tests.redis_states import read_only
+
+BATCH = Batch(0, "0" * 28, 1, b"\x90")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits until a condition is true, for at most 20 s."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - the condition has no event
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +41,7 @@ def test_redis_sink_useless_connection_is_closed(tmp_path: Path, says: bytes):
             listening.setblocking(False)
             loop = asyncio.get_running_loop()
             sink = RedisSink(f"unix://{path}", timeout_seconds=0.2)
-            trying = asyncio.create_task(sink.append([Batch(0, "0" * 28, 1, b"\x90")]))
+            trying = asyncio.create_task(sink.append([BATCH]))
             connection, _ = await loop.sock_accept(listening)
             with connection:
                 received = await loop.sock_recv(connection, 1 << 16)
@@ -40,3 +52,42 @@ def test_redis_sink_useless_connection_is_closed(tmp_path: Path, says: bytes):
                 return await asyncio.wait_for(loop.sock_recv(connection, 1), 5)
 
     assert asyncio.run(story()) == b""
+
+
+def test_redis_sink_idle_primary_becomes_replica_gives_it_up_until_it_is_primary_again(redis_url, client):
+    """An old primary that became a replica answers on."""
+
+    async def story() -> None:
+        sink = RedisSink(redis_url, timeout_seconds=10.0)
+        keeping = asyncio.create_task(sink.keep_connected())
+        await until(lambda: sink.is_ready)
+        with read_only(client):
+            await until(lambda: not sink.is_ready)
+            with pytest.raises(ConnectionError, match="it is a replica"):
+                await sink.append([BATCH])
+        await until(lambda: sink.is_ready)
+        assert await sink.append([BATCH]) == [0]
+        keeping.cancel()
+        sink.close()
+
+    asyncio.run(story())
+
+
+def test_redis_sink_user_without_role_and_info_stores(redis_url, client):
+    client.acl_setuser(
+        "pixels", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all", "-role", "-info"]
+    )
+
+    async def story() -> None:
+        sink = RedisSink(f"{redis_url}&username=pixels&password=secret", timeout_seconds=10.0)
+        keeping = asyncio.create_task(sink.keep_connected())
+        await until(lambda: sink.is_ready)
+        assert await sink.append([BATCH]) == [0]
+        keeping.cancel()
+        sink.close()
+
+    try:
+        asyncio.run(story())
+    finally:
+        client.acl_deluser("pixels")
+    assert client.xlen(keys.hits(0)) == 1
