@@ -14,7 +14,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from pixel_server import store_url
+from pixel_server.store import sentinel_client
 from pixel_server.store.protocols import AsyncRedis, Redis
+from pixel_server.store_url import StoreUrl
 
 KEEPALIVE_IDLE_SECONDS = 5
 """Seconds of silence after which the kernel probes a TCP connection."""
@@ -45,26 +47,17 @@ def connect(url: str, *, timeout: float = 5.0) -> Redis:
 
 def connect_queue(url: str, *, timeout: float) -> redis.Redis:
     """Returns a client like that of `connect`, with the type `redis.Redis` that RQ needs."""
-    return redis.Redis(
-        **_options(url),
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-        driver_info=None,  # saves two round trips of each new connection
-    )
+    parts = store_url.parse(url)
+    options = _options(parts, timeout) | {"retry": Retry(NoBackoff(), 0)}
+    return sentinel_client.client(parts, **options) if parts.kind == "sentinel" else redis.Redis(**options)
 
 
 def connect_async(url: str, *, timeout: float = 2.0) -> AsyncRedis:
     """Returns a client like that of `connect`, for asyncio."""
-    client = aioredis.Redis(
-        **_options(url),
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=AsyncRetry(NoBackoff(), 0),
-        protocol=2,
-        driver_info=None,  # saves two round trips of each new connection
-    )
+    parts = store_url.parse(url)
+    options = _options(parts, timeout) | {"retry": AsyncRetry(NoBackoff(), 0)}
+    is_sentinel = parts.kind == "sentinel"
+    client = sentinel_client.async_client(parts, **options) if is_sentinel else aioredis.Redis(**options)
     pool = client.connection_pool
     pool.connection_class = type("ConvertsCloseError", (_ConvertsCloseError, pool.connection_class), {})
     return cast(AsyncRedis, client)
@@ -113,12 +106,18 @@ def _as_connection_error() -> Iterator[None]:
         raise redis.ConnectionError(str(error)) from error
 
 
-def _options(url: str) -> dict[str, Any]:
-    """Returns the arguments of redis.Redis for the address of one Redis."""
-    parts = store_url.parse(url)
-    options = parts.client_options()
+def _options(parts: StoreUrl, timeout: float) -> dict[str, Any]:
+    """Returns the arguments of redis.Redis and redis.asyncio.Redis."""
+    options = {
+        **parts.client_options(),
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "protocol": 2,
+        "driver_info": None,  # saves two round trips of each new connection
+    }
     if parts.socket_path:
         return {**options, "unix_socket_path": parts.socket_path}
-    host, port = parts.addresses[0]
-    keepalive = {"socket_keepalive": True, "socket_keepalive_options": keepalive_options()}
-    return {**options, "host": host, "port": port, **keepalive}
+    options |= {"socket_keepalive": True, "socket_keepalive_options": keepalive_options()}
+    if parts.kind == "single":
+        options["host"], options["port"] = parts.addresses[0]
+    return options

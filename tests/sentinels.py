@@ -1,0 +1,134 @@
+"""A real Valkey primary, its replica and three sentinels that watch them, on ports of 127.0.0.1."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import redis
+
+from pixel_server.run.valkey import binary
+from tests.stack import free_port, until
+
+NAME = "main"
+DOWN_AFTER_MS = 400
+"""ms without an answer after which a sentinel holds a server for dead."""
+
+
+class Program:
+    """A Valkey process that listens on a port. arguments: of the binary, after the port and the directory."""
+
+    def __init__(self, home: Path, *arguments: str, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.home = home / str(self.port)
+        self.home.mkdir()
+        self._arguments = arguments
+        self.address = ("127.0.0.1", self.port)
+        self.start()
+
+    def start(self) -> None:
+        config = self.home / "valkey.conf"
+        if not config.exists():  # a sentinel and a failover change it
+            lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {self.home}", *self._arguments]
+            config.write_text("\n".join(lines) + "\n")
+        with (self.home / "log").open("ab") as log:
+            is_sentinel = any(line.startswith("sentinel ") for line in self._arguments)
+            options = ["--sentinel"] if is_sentinel else []
+            self.process = subprocess.Popen([str(binary()), str(config), *options], stdout=log, stderr=log)
+        until(self._answers)
+
+    def client(self, timeout: float = 2.0) -> redis.Redis:
+        return redis.Redis(port=self.port, socket_timeout=timeout, protocol=2)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def pause(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(redis.RedisError), self.client() as client:
+            return bool(client.ping())
+        return False
+
+
+class Watched:
+    """Two Valkeys, the first of which is the primary, and three sentinels that know each other."""
+
+    def __init__(self) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="px-"))
+        store = ("appendonly yes", "appendfsync always", "repl-diskless-sync-delay 0", 'save ""')
+        self.primary = Program(self.home, *store)
+        self.replica = Program(self.home, *store, f"replicaof 127.0.0.1 {self.primary.port}")
+        ports = [free_port() for _ in range(3)]
+        self.sentinels = [Program(self.home, *self._watch(port, ports), port=port) for port in ports]
+        until(self._is_complete)
+
+    def _watch(self, port: int, ports: list[int]) -> list[str]:
+        """Returns the configuration of a sentinel. It names the others, which saves the time to find them."""
+        others = [
+            f"sentinel known-sentinel {NAME} 127.0.0.1 {other} {other:040}"
+            for other in ports
+            if other != port
+        ]
+        return [
+            f"sentinel myid {port:040}",
+            f"sentinel monitor {NAME} 127.0.0.1 {self.primary.port} 2",
+            f"sentinel down-after-milliseconds {NAME} {DOWN_AFTER_MS}",
+            f"sentinel failover-timeout {NAME} 3000",
+            f"sentinel known-replica {NAME} 127.0.0.1 {self.replica.port}",
+            *others,
+        ]
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        return f"redis+sentinel://{hosts}/{NAME}"
+
+    @property
+    def programs(self) -> list[Program]:
+        return [self.primary, self.replica, *self.sentinels]
+
+    def fail_over(self) -> None:
+        """Makes the replica the primary, and returns when all sentinels name the new primary."""
+        self.ask(0, "FAILOVER", NAME)
+        self.wait_for_failover()
+
+    def wait_for_failover(self) -> None:
+        """Returns when all sentinels name the replica. It is `primary` then, and the primary is `replica`."""
+        new = self.replica.port
+        until(lambda: all(self.named_port(number) == new for number in range(len(self.sentinels))))
+        self.primary, self.replica = self.replica, self.primary
+
+    def ask(self, sentinel: int, *words: str) -> object:
+        with self.sentinels[sentinel].client() as client:
+            return client.execute_command("SENTINEL", *words)
+
+    def named_port(self, sentinel: int) -> int:
+        """Returns the port of the primary that a sentinel names."""
+        with self.sentinels[sentinel].client() as client:
+            address = client.sentinel_get_master_addr_by_name(NAME)
+        return int(address[1])
+
+    def remove(self) -> None:
+        for program in self.programs:
+            program.process.kill()
+            program.process.wait()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def _is_complete(self) -> bool:
+        """Returns whether each sentinel knows the two others and the replica."""
+        for sentinel in self.sentinels:
+            with sentinel.client() as client:
+                state = client.execute_command("SENTINEL MASTER", NAME)
+            if state["num-other-sentinels"] != 2 or state["num-slaves"] != 1:
+                return False
+        return True
