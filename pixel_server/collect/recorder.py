@@ -6,6 +6,9 @@ next group departs anyway. Up to MAX_IN_FLIGHT groups are in flight. Redis accep
 only if it has accepted the group before (`Batch.after`). When a group fails, no other group departs until all
 groups in flight have ended. Then the failed groups are retried, in order and one at a time.
 
+With more than MANY_SHARDS shards, groups depart at least LINGER_SECONDS apart. Otherwise a group would be so
+small that nearly each of its hits would make a batch of its own.
+
 A group is kept and retried, unchanged, until it is stored. A request waits at most ANSWER_TIMEOUT_SECONDS,
 then it is answered 503. Its hit may still be stored: only a 2xx is a promise. Memory is bounded: hits are
 refused while the waiting hits take `max_pending_bytes`, counted as encoded bytes plus OVERHEAD_BYTES a hit.
@@ -48,6 +51,9 @@ GROUP_BYTES = 640 << 10
 FLIGHT_GAP_SECONDS = 0.02
 """Seconds that a group waits at most for the reply to the group before. If a round trip takes 150 ms, a hit
 cannot wait for two round trips."""
+LINGER_SECONDS, MANY_SHARDS = 0.008, 32
+"""Seconds between two departures if there are more shards than MANY_SHARDS. A hit after a pause departs at
+once."""
 MAX_IN_FLIGHT = 12
 """Maximum number of groups in flight: one each FLIGHT_GAP_SECONDS within the longest timeout of a group."""
 _RETRY_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -97,7 +103,7 @@ class Recorder:
         """Time of the event loop (s) at which the last group departed."""
         self._departures = 0
         self._gap_timer: asyncio.TimerHandle | None = None
-        """Calls `_depart` FLIGHT_GAP_SECONDS after the last departure."""
+        """Calls `_depart` some time after the last departure."""
         self._is_closed = False
         self._single_event = asyncio.Event()
         self._idle_event = asyncio.Event()
@@ -175,7 +181,8 @@ class Recorder:
         if not self._in_flight:
             loop.call_soon(self._depart)  # after all hits that arrive in this turn of the event loop
         elif self._gap_timer is None:
-            wait_seconds = self._departed_at + FLIGHT_GAP_SECONDS - loop.time()
+            gap_seconds = LINGER_SECONDS if self._shards > MANY_SHARDS else FLIGHT_GAP_SECONDS
+            wait_seconds = self._departed_at + gap_seconds - loop.time()
             self._gap_timer = loop.call_later(max(0.0, wait_seconds), self._end_gap)
         return group
 
@@ -195,9 +202,10 @@ class Recorder:
                 if not self._in_flight:
                     self._single_event.set()
                 return
-            if self._in_flight:
+            if self._in_flight or self._shards > MANY_SHARDS:
                 loop = asyncio.get_running_loop()
-                wait_seconds = self._departed_at + FLIGHT_GAP_SECONDS - loop.time()
+                gap_seconds = FLIGHT_GAP_SECONDS if self._in_flight else LINGER_SECONDS
+                wait_seconds = self._departed_at + gap_seconds - loop.time()
                 if wait_seconds > 0 and self._gap_timer is None:
                     self._gap_timer = loop.call_later(wait_seconds, self._end_gap)
                 if wait_seconds > 0 or len(self._in_flight) >= MAX_IN_FLIGHT:
