@@ -14,7 +14,7 @@ from pixel_server.classify.judge import load_judge
 from pixel_server.counters import web_names
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store import checkpoint, keys
+from pixel_server.store import checkpoint, jobs, keys, producer
 from pixel_server.store.checkpoint import read_checkpoint
 from pixel_server.store.client import StoreEmptiedError
 from pixel_server.store.clock import Clock
@@ -28,8 +28,8 @@ JOB_SECONDS = 2.0
 """Largest number of seconds for which a job drains, because other shards wait for the same worker."""
 ALIVE_SECONDS = 10.0
 """Seconds after its last heartbeat for which a worker counts as alive."""
-MAX_SHARDS = 4
-"""Largest number of shards that one job drains, each in a thread."""
+MAX_THREADS = 4
+"""Largest number of shards that one job drains at once, each in a thread."""
 THREAD_SWITCH_SECONDS = 0.0003
 """Seconds until Python switches threads. Short, so that a thread goes on soon after its reply from Redis."""
 LONG_PASS_SECONDS = 0.25
@@ -43,12 +43,13 @@ quarter of the entries of the last try."""
 
 
 def drain(shard: int) -> int:
-    """Runs the job: drains a shard. Returns the number of hits counted.
+    """Runs the job: drains a shard, or with many shards several. Returns the number of hits counted.
 
     Hits that arrive meanwhile are left to the next job, so that a shard with a steady flow does not keep the
-    worker. Only after a long pass (LONG_PASS_SECONDS) does the job count these hits too. If there are fewer
-    workers than shards, the job also drains other shards: while one thread waits for Redis, another computes.
-    If two workers drain a shard at the same time, one of them cannot commit, and leaves the shard.
+    worker. Only after a long pass (LONG_PASS_SECONDS) does the job count these hits too. If each shard has a
+    roll-up of its own, and there are fewer workers than shards, the job also drains other shards: while one
+    thread waits for Redis, another computes. If two workers drain a shard at the same time, one of them
+    cannot commit, and leaves the shard.
     """
     store, settings, secrets = context()
     clock = Clock()
@@ -56,7 +57,10 @@ def drain(shard: int) -> int:
         workers = _count_workers(store, clock)
     except StoreEmptiedError:
         return 0
-    shards = shards_of_job(shard, settings.shards, workers)
+    if settings.shards > jobs.MAX_ROLLUPS:
+        shards = _waiting_first(store, jobs.shards_of_rollup(shard, settings.shards))
+    else:
+        shards = shards_of_job(shard, settings.shards, workers)
     return drain_shards(store, settings, secrets, shards, time.monotonic() + JOB_SECONDS, clock)
 
 
@@ -82,7 +86,19 @@ def shards_of_job(shard: int, shards: int, workers: int) -> list[int]:
 
     If `workers` jobs run at once, for shards with consecutive numbers, no two of them drain the same shard.
     """
-    return [(shard + i) % shards for i in range(0, max(1, shards - workers + 1), workers)][:MAX_SHARDS]
+    return [(shard + i) % shards for i in range(0, max(1, shards - workers + 1), workers)][:MAX_THREADS]
+
+
+def _waiting_first(store: Redis, shards: Sequence[int]) -> list[int]:
+    """Returns those of these shards that have hits, the shard whose hits have waited longest first.
+
+    So no shard is left out again and again when the job's time is too short for all of them.
+    """
+    pipe = store.pipeline(transaction=False)
+    for shard in shards:
+        producer.queue_oldest_entry(pipe, shard)
+    oldest = {shard: entry for shard, entry in zip(shards, pipe.execute(), strict=True) if entry}
+    return sorted(oldest, key=lambda shard: tuple(map(int, oldest[shard].split(b"-"))))
 
 
 def drain_shards(
@@ -93,16 +109,17 @@ def drain_shards(
     deadline: float,
     clock: Callable[[], float],
 ) -> int:
-    """Drains shards, each in a thread, until they are empty or the deadline has passed. Returns the number
-    of hits.
+    """Drains shards in threads until they are empty or the deadline has passed. Returns the number of hits.
 
     deadline: seconds of the monotonic clock. clock: returns Redis's time, s.
     """
+    if not shards:
+        return 0
     load_judge(settings).refresh()  # here: msgspec crashes if two threads prepare the same type at once
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     gc.disable()  # a pass makes no cycles, and the search for them takes a tenth of its time
     try:
-        with ThreadPoolExecutor(len(shards)) as threads:
+        with ThreadPoolExecutor(min(len(shards), MAX_THREADS)) as threads:
             rollups = [Rollup(store, settings, secrets, shard) for shard in shards]
             return sum(threads.map(functools.partial(_drain, deadline=deadline, clock=clock), rollups))
     finally:

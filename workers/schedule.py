@@ -92,7 +92,7 @@ class Schedule:
             if self._periods_done.get(name) != now // seconds
         ]
         try:
-            jobs.request_rollups(self._queue, waiting, now)
+            jobs.request_rollups(self._queue, waiting, now, self._settings.shards)
             for name in due_jobs:
                 jobs.request(self._queue, name, now)
             if self._queue_fails:

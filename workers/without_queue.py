@@ -76,8 +76,5 @@ class JobThreads:
             clock = Clock()
             clock.measure(store)
             deadline = time.monotonic() + rollup.JOB_SECONDS
-            for i in range(0, len(shards), rollup.MAX_SHARDS):
-                rollup.drain_shards(
-                    store, settings, secrets, shards[i : i + rollup.MAX_SHARDS], deadline, clock
-                )
+            rollup.drain_shards(store, settings, secrets, shards, deadline, clock)
             beat(store, clock())

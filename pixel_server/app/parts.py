@@ -112,7 +112,7 @@ def make_pixels(common: CommonParts, queue: Queue) -> PixelParts:
     admission = Admission(
         settings, common.secrets, common.campaign_cache, common.consent, common.withdrawn, clock
     )
-    rollup_trigger = RollupTrigger(queue, clock)
+    rollup_trigger = RollupTrigger(queue, settings.shards, clock)
     memory = MemoryWatch(common.redis, settings.memory_reserve)
     reserve = DescriptorReserve()
     loss_watch = LossWatch(common.redis, settings.data, settings.shards, common.mark, reserve, clock)

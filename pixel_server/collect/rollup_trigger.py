@@ -1,4 +1,4 @@
-"""Enqueues roll-ups of the shards that have new hits, at most once each PAUSE_SECONDS."""
+"""Enqueues roll-ups of the shards that have new hits, once in a while."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from pixel_server.store import jobs
 
 log = logging.getLogger("pixel_server.rollup_trigger")
 
-PAUSE_SECONDS = 0.25
-"""Minimum number of seconds between two requests to the queue."""
+PAUSE_SECONDS, LONG_PAUSE_SECONDS = 0.25, 1.0
+"""Minimum number of seconds between two requests to the queue, and the same with more than MANY_SHARDS
+shards. A pass over a shard costs about the same for one hit as for fifty, so more hits are awaited."""
+MANY_SHARDS = 64
 
 
 class RollupTrigger:
@@ -24,10 +26,14 @@ class RollupTrigger:
 
     The task uses a thread, as RQ's client blocks. A shard whose roll-up is already in the queue is requested
     again, because the running roll-up may have read the shard's stream before the new hits.
+
+    shard_count: number of all shards.
     """
 
-    def __init__(self, queue: Queue, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, queue: Queue, shard_count: int, clock: Callable[[], float] = time.time) -> None:
         self._queue = queue
+        self._shard_count = shard_count
+        self._pause_seconds = LONG_PAUSE_SECONDS if shard_count > MANY_SHARDS else PAUSE_SECONDS
         self._clock = clock
         self._shards: set[int] = set()
         self._wake = asyncio.Event()
@@ -42,13 +48,15 @@ class RollupTrigger:
 
         If the queue's Redis fails, hits are still counted: the workers' schedule looks for hits each second.
         """
-        await tasks.repeat(self._enqueue, PAUSE_SECONDS, _report_failure)
+        await tasks.repeat(self._enqueue, self._pause_seconds, _report_failure)
 
     async def _enqueue(self) -> None:
         await self._wake.wait()
         self._wake.clear()
         shards, self._shards = self._shards, set()
-        already_queued = await asyncio.to_thread(jobs.request_rollups, self._queue, shards, self._clock())
+        already_queued = await asyncio.to_thread(
+            jobs.request_rollups, self._queue, shards, self._clock(), self._shard_count
+        )
         if already_queued:
             self.request(already_queued)
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 import redis
 from rq import Queue
 from rq.exceptions import DuplicateJobError
+from rq.job import Job
 
 QUEUE = "pixel-rollup"
 
@@ -25,6 +26,9 @@ SLICE_SECONDS = 5
 RQ lists a job for minutes after its worker was killed; a shard waits only this long for such a job. Two
 roll-ups of a shard at once do no harm: the roll-up whose commit fails ends.
 """
+MAX_ROLLUPS = 16
+"""Largest number of roll-ups in the queue. With more shards than that, a roll-up drains several shards:
+otherwise hits in many shards would cost more in jobs than in counting."""
 _MAX_WAIT_SECONDS = {ROLLUP: 60, CHORES: 600, RETENTION: 600}
 """Seconds after which a job that no worker took leaves the queue."""
 
@@ -34,14 +38,34 @@ def queue(connection: redis.Redis) -> Queue:
     return Queue(QUEUE, connection=connection)
 
 
-def request_rollups(jobs: Queue, shards: Iterable[int], now: float) -> list[int]:
-    """Queues a roll-up of each shard. Returns the shards for which a roll-up was queued already. now: s."""
-    already_queued = []
+def shards_of_rollup(shard: int, shard_count: int) -> list[int]:
+    """Returns the shards that a shard's roll-up drains. `shards_of_rollup(3, 64)` is `[3, 19, 35, 51]`."""
+    rollups = min(shard_count, MAX_ROLLUPS)
+    return list(range(shard % rollups, shard_count, rollups))
+
+
+def request_rollups(jobs: Queue, shards: Iterable[int], now: float, shard_count: int) -> list[int]:
+    """Queues the roll-ups of these shards. Returns the shards whose roll-up was queued already.
+
+    now: s. shard_count: number of all shards. First asks in one round trip which roll-ups are queued: to
+    enqueue a job takes several round trips.
+    """
+    shards_by_job: dict[str, list[int]] = {}
     for shard in shards:
+        job_id = f"rollup-{shard % min(shard_count, MAX_ROLLUPS)}-{int(now) // SLICE_SECONDS}"
+        shards_by_job.setdefault(job_id, []).append(shard)
+    pipe = jobs.connection.pipeline(transaction=False)
+    for job_id in shards_by_job:
+        pipe.exists(Job.key_for(job_id))
+    already_queued = []
+    for (job_id, waiting), is_queued in zip(shards_by_job.items(), pipe.execute(), strict=True):
         try:
-            _enqueue(jobs, ROLLUP, f"rollup-{shard}-{int(now) // SLICE_SECONDS}", shard)
+            if not is_queued:
+                _enqueue(jobs, ROLLUP, job_id, waiting[0] % min(shard_count, MAX_ROLLUPS))
+                continue
         except DuplicateJobError:
-            already_queued.append(shard)
+            pass  # another process has queued the roll-up since
+        already_queued += waiting
     return already_queued
 
 

@@ -8,8 +8,11 @@ import pytest
 
 from pixel_server import hit
 from pixel_server.hit import Hit
+from pixel_server.secret import Secrets
 from pixel_server.store import checkpoint, keys
-from workers.rollup import MAX_SHARDS, drain_shards, shards_of_job
+from workers import rollup
+from workers.context import context
+from workers.rollup import MAX_THREADS, drain, drain_shards, shards_of_job
 from workers.rollup_pass import Outcome, Rollup
 
 
@@ -20,16 +23,46 @@ def test_shards_of_job_jobs_at_once_share_no_shard(shards, workers):
         jobs = [shards_of_job((first + i) % shards, shards, workers) for i in range(min(workers, shards))]
         drained = [shard for job in jobs for shard in job]
         assert len(set(drained)) == len(drained)
-        assert all(job[0] == (first + i) % shards and len(job) <= MAX_SHARDS for i, job in enumerate(jobs))
+        assert all(job[0] == (first + i) % shards and len(job) <= MAX_THREADS for i, job in enumerate(jobs))
 
 
 def test_shards_of_job_one_worker_drains_all_shards():
     assert sorted(shards_of_job(2, 4, 1)) == [0, 1, 2, 3]
 
 
-def store_hit(client) -> None:
+def store_hit(client, shard: int = 0, entry: str = "*") -> None:
     """Stores one hit as one stream entry."""
-    client.xadd(keys.hits(0), {"1": hit.encode_batch([hit.encode(Hit(0, "none", hit.EMAIL, "GET"))])})
+    client.xadd(
+        keys.hits(shard), {"1": hit.encode_batch([hit.encode(Hit(0, "none", hit.EMAIL, "GET"))])}, id=entry
+    )
+
+
+@pytest.fixture
+def of_64_shards(settings, monkeypatch):
+    """Makes the jobs of this process use a store of 64 shards."""
+    Secrets.load_or_create(settings.data)
+    for name, value in {"REDIS_URL": settings.redis_url, "PIXEL_DATA_DIR": settings.data}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("PIXEL_SHARDS", "64")
+    context.cache_clear()
+    yield
+    context.cache_clear()
+
+
+def test_drain_many_shards_drains_the_shards_of_its_rollup(client, of_64_shards):
+    for shard in (3, 19, 51, 4):
+        store_hit(client, shard)
+    assert drain(3) == 3
+    assert [client.xlen(keys.hits(shard)) for shard in (3, 19, 51, 4)] == [0, 0, 0, 1]
+
+
+def test_drain_many_shards_begins_with_the_longest_wait(client, of_64_shards, monkeypatch):
+    for shard, entry in {3: "9-1", 19: "10-2", 35: "10-1"}.items():
+        store_hit(client, shard, entry)
+    order = []
+    monkeypatch.setattr(rollup, "drain_shards", lambda *arguments: order.extend(arguments[3]) or 0)
+    drain(3)
+    assert order == [3, 35, 19]
 
 
 @pytest.mark.parametrize("raises", [1, 2, 5])
