@@ -35,7 +35,13 @@ ANY_YEAR = 10**14
 MAX_TEST_SECONDS, MAX_TEARDOWN_SECONDS = 240, 20
 """Seconds after which a test fails, and then after which each step of its teardown fails."""
 
-pytest_plugins = ("tests.command_check", "tests.openapi_check", "tests.site_fixtures", "tests.privacy_form")
+pytest_plugins = (
+    "tests.command_check",
+    "tests.openapi_check",
+    "tests.sentinels",
+    "tests.site_fixtures",
+    "tests.privacy_form",
+)
 
 hypothesis.settings.register_profile("project", deadline=None)  # no test is timed
 hypothesis.settings.load_profile("project")

@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
+import socketserver
 import subprocess
 import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import redis
 
 from pixel_server.run.valkey import binary
+from pixel_server.store_url import shown_address
 from tests.stack import free_port, until
 
 NAME = "main"
@@ -132,3 +137,64 @@ class Watched:
             if state["num-other-sentinels"] != 2 or state["num-slaves"] != 1:
                 return False
         return True
+
+
+UNKNOWN_NAME = b"*-1\r\n"
+
+
+def names(port: int) -> bytes:
+    """Returns a sentinel's reply that names a primary."""
+    return b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%d\r\n" % (len(str(port)), port)
+
+
+class FakeSentinel(socketserver.ThreadingTCPServer):
+    """Gives one reply to each request, or hangs if the reply is empty."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, reply: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), None)  # type: ignore[arg-type]
+        self.reply = reply
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def finish_request(self, request: object, client_address: object) -> None:
+        while request.recv(4096):  # type: ignore[attr-defined]
+            request.sendall(self.reply)  # type: ignore[attr-defined]
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass
+
+
+class Fakes:
+    """Starts fake sentinels."""
+
+    def __init__(self) -> None:
+        self.servers: list[FakeSentinel] = []
+
+    def __call__(self, *replies: bytes) -> str:
+        """Returns the URL of sentinels that give these replies."""
+        self.servers += [FakeSentinel(reply) for reply in replies]
+        hosts = ",".join(shown_address(server.server_address) for server in self.servers)
+        return f"redis+sentinel://{hosts}/main"
+
+    def reply(self, reply: bytes) -> None:
+        """Makes each sentinel give this reply from now on, or hang if the reply is empty."""
+        for server in self.servers:
+            server.reply = reply
+
+
+@pytest.fixture
+def fakes() -> Iterator[Fakes]:
+    fakes = Fakes()
+    yield fakes
+    for server in fakes.servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def watched() -> Iterator[Watched]:
+    watched = Watched()
+    yield watched
+    watched.remove()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import ssl
-from typing import Any
 
-from redis.asyncio.connection import parse_url
+import hiredis
+import redis
 
+from pixel_server import store_url
 from pixel_server.collect.descriptor_reserve import DescriptorReserve
 from pixel_server.collect.redis_connection import RedisConnection, encode_command
 from pixel_server.collect.round_trips import RoundTrips
 from pixel_server.store import producer
 from pixel_server.store.client import keep_alive
 from pixel_server.store.role import parse_identity, parse_role
+from pixel_server.store.sentinel import AgreedPrimary
+from pixel_server.store.tls import tls_context
+from pixel_server.store_url import Address
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 """Seconds that connecting may take, TLS and sign-in included."""
@@ -26,10 +29,14 @@ _numbers = itertools.count(1)
 
 
 class Connector:
-    """Opens connections to the Redis of a URL. reserve: has a descriptor if no other is free."""
+    """Opens connections to the Redis of a URL, or to the primary that the sentinels of a URL name.
+
+    reserve: has a descriptor if no other is free.
+    """
 
     def __init__(self, url: str, round_trips: RoundTrips, reserve: DescriptorReserve) -> None:
-        self._options: dict[str, Any] = dict(parse_url(url))
+        self._url = store_url.parse(url)
+        self._primary = AgreedPrimary(self._url) if self._url.kind == "sentinel" else None
         self._round_trips = round_trips
         self._reserve = reserve
 
@@ -47,33 +54,57 @@ class Connector:
                     connection.abort(ConnectionError("closed"))
                     raise
                 return connection
-        except TimeoutError:
-            raise TimeoutError(f"no connection within {CONNECT_TIMEOUT_SECONDS} s") from None
+        except (OSError, hiredis.HiredisError) as error:
+            if self._primary is not None:
+                self._primary.forget()
+            if isinstance(error, TimeoutError):
+                raise TimeoutError(f"no connection within {CONNECT_TIMEOUT_SECONDS} s") from None
+            raise
+
+    async def check_address(self, connection: RedisConnection) -> None:
+        """Ends a connection and raises ConnectionError if the sentinels name another primary by now.
+
+        Does the same if they have not agreed for `sentinel.TRUST_SECONDS`.
+        """
+        try:
+            if self._primary is not None and await self._address() != connection.address:
+                raise ConnectionError("the sentinels name another primary by now")
+        except ConnectionError as error:
+            connection.abort(error)
+            raise
+
+    async def _address(self) -> Address:
+        """Returns host and port of Redis. Raises ConnectionError if the sentinels do not agree on them."""
+        if self._primary is None:
+            return self._url.addresses[0]
+        try:
+            return await self._primary.refresh()
+        except redis.ConnectionError as error:
+            raise ConnectionError(str(error)) from None
 
     async def _connect(self) -> RedisConnection:
-        options = self._options
         loop = asyncio.get_running_loop()
         make = lambda: RedisConnection(self._round_trips)  # noqa: E731
-        if "path" in options:
-            path = options["path"]
+        if path := self._url.socket_path:
             _, connection = await self._reserve.run_async(lambda: loop.create_unix_connection(make, path))
             return connection
-        host, port = options.get("host", "localhost"), options.get("port", 6379)
-        tls = _tls_context(options)
+        host, port = address = await self._address()
+        tls = tls_context(self._url)
         transport, connection = await self._reserve.run_async(
             lambda: loop.create_connection(make, host, port, ssl=tls)
         )
         keep_alive(transport.get_extra_info("socket"))
+        connection.address = address
         return connection
 
     async def _prepare(self, connection: RedisConnection) -> None:
-        options = self._options
         commands = [encode_command(b"SCRIPT", b"LOAD", producer.APPEND.encode())]
-        if options.get("db"):
-            commands.insert(0, encode_command(b"SELECT", str(options["db"]).encode()))
-        if options.get("password"):
-            user = (options["username"].encode(),) if options.get("username") else ()
-            commands.insert(0, encode_command(b"AUTH", *user, options["password"].encode()))
+        if self._url.db:
+            commands.insert(0, encode_command(b"SELECT", str(self._url.db).encode()))
+        sign_in = self._url.sign_in
+        if sign_in.password:
+            user = (sign_in.username.encode(),) if sign_in.username else ()
+            commands.insert(0, encode_command(b"AUTH", *user, sign_in.password.encode()))
         prepared = connection.send(b"".join(commands), len(commands), CONNECT_TIMEOUT_SECONDS)
         asked = connection.send(ROLE + _INFO, 2, CONNECT_TIMEOUT_SECONDS, accepts_errors=True)
         await prepared
@@ -85,16 +116,3 @@ class Connector:
         identity = parse_identity(info)
         connection.tells_node = bool(identity)
         connection.node = identity or f"connection {next(_numbers)}"
-
-
-def _tls_context(options: dict[str, Any]) -> ssl.SSLContext | None:
-    """Returns the TLS settings of a `rediss://` URL, as redis-py reads them. Returns None for other URLs."""
-    if "SSL" not in getattr(options.get("connection_class"), "__name__", ""):
-        return None
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    if options.get("ssl_cert_reqs") == "none":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if options.get("ssl_certfile"):
-        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
-    return context

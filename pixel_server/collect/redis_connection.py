@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 import hiredis
 
 from pixel_server.collect.round_trips import RoundTrips
+from pixel_server.store_url import Address
 
 _LATE_SECONDS = 0.005
 """Seconds that a reply gets beyond its timeout, because this process may be late, not Redis."""
@@ -35,7 +36,7 @@ class RedisConnection(asyncio.Protocol):
     """One connection. Redis replies in order. If a request fails, all later requests fail.
 
     trips: number of answered requests. good_trips: number of answered requests since a round trip last took
-    too long (`RoundTrips.add`).
+    too long (`RoundTrips.add`). address: host and port of Redis, or None for a unix socket.
     node: differs for two Redis servers, and for a Redis before and after it may have lost data. tells_node:
     whether `node` is also equal for two connections to one Redis. tells_role: whether Redis answers ROLE.
     """
@@ -52,6 +53,7 @@ class RedisConnection(asyncio.Protocol):
         self.is_closed = False
         self.ended = asyncio.Event()
         self.trips = self.good_trips = 0
+        self.address: Address | None = None
         self.node = ""
         self.tells_node = self.tells_role = False
 

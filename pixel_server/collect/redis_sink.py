@@ -145,6 +145,7 @@ class RedisSink:
             async with asyncio.timeout(CHECK_SECONDS):
                 await connection.ended.wait()
                 return
+        await self._connector.check_address(connection)
         if not connection.tells_role:
             await connection.send(_PING, 1, PING_TIMEOUT_SECONDS)
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,9 @@ import pytest
 from pixel_server.collect.batch import Batch
 from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.collect.spool.drain import AWAY_ERRORS
-from pixel_server.store import keys
+from pixel_server.store import keys, sentinel
 from tests.redis_states import read_only
+from tests.sentinels import Fakes, Program, names
 
 BATCH = Batch(0, "0" * 28, 1, b"\x90")
 
@@ -91,3 +92,54 @@ def test_redis_sink_user_without_role_and_info_stores(redis_url, client):
     finally:
         client.acl_deluser("pixels")
     assert client.xlen(keys.hits(0)) == 1
+
+
+@pytest.fixture
+def old_and_new(tmp_path: Path) -> Iterator[tuple[Program, Program]]:
+    """Returns two primaries."""
+    programs = Program(tmp_path), Program(tmp_path)
+    yield programs
+    for program in programs:
+        program.kill()
+
+
+def test_redis_sink_sentinels_name_another_primary_leaves_the_old_primary(
+    old_and_new: tuple[Program, Program], fakes: Fakes
+):
+    """The old primary answers on: it does not know that it was replaced."""
+    old, new = old_and_new
+
+    async def story() -> None:
+        sink = RedisSink(fakes(*[names(old.port)] * 3), timeout_seconds=10.0)
+        keeping = asyncio.create_task(sink.keep_connected())
+        await until(lambda: sink.is_ready)
+        assert await sink.append([BATCH]) == [0]
+        fakes.reply(names(new.port))
+        await until(lambda: new.client().info("clients")["connected_clients"] > 1)
+        await until(lambda: sink.is_ready)
+        assert await sink.append([BATCH._replace(sequence=2)]) == [0]
+        keeping.cancel()
+        sink.close()
+
+    asyncio.run(story())
+    assert [program.client().xlen(keys.hits(0)) for program in (old, new)] == [1, 1]
+
+
+def test_redis_sink_sentinels_do_not_agree_for_long_gives_the_primary_up(
+    old_and_new: tuple[Program, Program], fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+):
+    """The primary may have been replaced by sentinels that this host does not reach."""
+    monkeypatch.setattr(sentinel, "TRUST_SECONDS", 1.5)
+
+    async def story() -> None:
+        sink = RedisSink(fakes(*[names(old_and_new[0].port)] * 3), timeout_seconds=10.0)
+        keeping = asyncio.create_task(sink.keep_connected())
+        await until(lambda: sink.is_ready)
+        fakes.reply(b"-ERR away\r\n")
+        await until(lambda: not sink.is_ready)
+        with pytest.raises(ConnectionError, match="2 of 3 sentinels must agree"):
+            await sink.append([BATCH])
+        keeping.cancel()
+        sink.close()
+
+    asyncio.run(story())

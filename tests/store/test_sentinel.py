@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socketserver
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,64 +12,9 @@ import redis
 from pixel_server.store import sentinel
 from pixel_server.store.client import connect, connect_async
 from pixel_server.store.sentinel import AgreedPrimary, NoPrimaryError, ask_sync
-from pixel_server.store_url import parse, shown_address
-from tests.sentinels import Program, Watched
+from pixel_server.store_url import parse
+from tests.sentinels import UNKNOWN_NAME, Fakes, Program, Watched, names
 from tests.stack import until
-
-UNKNOWN_NAME = b"*-1\r\n"
-
-
-def names(port: int) -> bytes:
-    """Returns a sentinel's reply that names a primary."""
-    return b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%d\r\n" % (len(str(port)), port)
-
-
-class FakeSentinel(socketserver.ThreadingTCPServer):
-    """Gives one reply to each request, or hangs if the reply is empty."""
-
-    daemon_threads = True
-    allow_reuse_address = True
-
-    def __init__(self, reply: bytes) -> None:
-        super().__init__(("127.0.0.1", 0), None)  # type: ignore[arg-type]
-        self.reply = reply
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-
-    def finish_request(self, request: object, client_address: object) -> None:
-        while request.recv(4096):  # type: ignore[attr-defined]
-            request.sendall(self.reply)  # type: ignore[attr-defined]
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        pass
-
-
-class Fakes:
-    """Starts fake sentinels."""
-
-    def __init__(self) -> None:
-        self.servers: list[FakeSentinel] = []
-
-    def __call__(self, *replies: bytes) -> str:
-        """Returns the URL of sentinels that give these replies."""
-        self.servers += [FakeSentinel(reply) for reply in replies]
-        hosts = ",".join(shown_address(server.server_address) for server in self.servers)
-        return f"redis+sentinel://{hosts}/main"
-
-
-@pytest.fixture
-def fakes() -> Iterator[Fakes]:
-    fakes = Fakes()
-    yield fakes
-    for server in fakes.servers:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture(scope="module")
-def watched() -> Iterator[Watched]:
-    watched = Watched()
-    yield watched
-    watched.remove()
 
 
 @pytest.mark.parametrize(
@@ -184,8 +127,7 @@ def test_client_old_primary_answers_on_is_left(tmp_path: Path, fakes: Fakes):
     url = fakes(*[names(programs[0].port)] * 3)
     with connect(url) as client:
         client.set("old", "x")
-        for fake in fakes.servers:
-            fake.reply = names(programs[1].port)
+        fakes.reply(names(programs[1].port))
         until(lambda: client.set("new", "x") and programs[1].client().exists("new"))
     for program in programs:
         program.kill()
