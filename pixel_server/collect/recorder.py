@@ -312,10 +312,11 @@ class Recorder:
         """Returns whether the last hits could be stored, in Redis or in the spool."""
         return not self.is_redis_away or (self._spool is not None and not self._spool_failing)
 
-    def resume(self) -> None:
+    def resume(self, shards: Iterable[int] = ()) -> None:
         """Sends the next group to Redis, unless Redis failed too recently.
 
-        Call it when Redis accepts batches.
+        Call it when Redis accepts batches. shards: the shards of these batches. A recorder has one node, so
+        it does not matter which shards they are.
         """
         if (
             self.is_redis_away

@@ -1,4 +1,10 @@
-"""The drain: moves batches from the spool to Redis as soon as Redis accepts them."""
+"""The drain: moves batches from the spool to Redis as soon as Redis accepts them.
+
+If the store has several nodes and some are away, the drain passes over the batches of their shards, and moves
+the others. A segment stays until all of its batches have moved. Each pass begins at the oldest segment. Once
+a pass has left out a batch of a shard, it leaves out all later batches of that shard: so the batches of a
+producer and shard move in order, also if the shard gets another node during the pass.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +12,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import hiredis
@@ -15,7 +22,9 @@ import hiredis
 from pixel_server import tasks
 from pixel_server.collect.batch import Batch, Sink, report_gap
 from pixel_server.collect.losses import RemovedFile
+from pixel_server.collect.nodes import Nodes, OneNode
 from pixel_server.collect.spool.format import NewerFormat, Segment
+from pixel_server.collect.spool.runs import cut
 from pixel_server.collect.spool.spool import Spool
 
 log = logging.getLogger("pixel_server.drain")
@@ -26,17 +35,18 @@ ASIDE_SECONDS = 3600.0
 """Seconds between two looks at the files that were set aside."""
 AWAY_ERRORS = (OSError, TimeoutError, hiredis.HiredisError)
 """Errors that mean that Redis, or the disk, cannot be used now."""
-RUN_BYTES, RUN_BATCHES = 256 << 10, 256
-"""Maximum bytes and batches of a run. The batches of a run are sent to the sink in one call."""
+MAX_LAST_DRAINED = 10_000
+"""Maximum number of producers and shards whose last drained number is kept. The oldest are forgotten."""
 
 T = TypeVar("T")
 
 
 class Drain:
-    """Moves the batches of a spool to a sink, the batches of each producer in order.
+    """Moves the batches of a spool to a sink, the batches of each producer and shard in order.
 
-    is_redis_away: returns whether new hits go to the spool now.
-    on_accepted: called each time that the sink has accepted batches.
+    nodes: the nodes of the sink's store.
+    is_redis_away: returns whether new hits of any shard go to the spool now.
+    on_accepted: called with the shards whose batches the sink accepts.
     on_lost: called with the number of earlier batches that the sink has lost.
     on_removed: called with the files that somebody removed from the spool.
     spooled_groups: returns the number of groups that the recorder has sent to the spool so far.
@@ -51,8 +61,9 @@ class Drain:
         spool: Spool,
         sink: Sink,
         *,
+        nodes: Nodes | None = None,
         is_redis_away: Callable[[], bool] = lambda: False,
-        on_accepted: Callable[[], None] = lambda: None,
+        on_accepted: Callable[[Iterable[int]], None] = lambda shards: None,
         on_lost: Callable[[int], None] = lambda batches: None,
         on_removed: Callable[[list[RemovedFile]], None] = lambda removed: None,
         spooled_groups: Callable[[], int] = lambda: 0,
@@ -66,7 +77,11 @@ class Drain:
         """Highest drained sequence number, by producer and shard."""
         self._spooled_at_damage = -1
         """Number of groups sent to the spool when damage was last found."""
-        self._sink_accepts = False
+        self._accepting: set[int] = set()
+        """Shards whose last batch the sink accepted."""
+        self._waiting: dict[Segment, set[int]] = {}
+        """Shards whose batches were left out, by segment. The segment's other batches are in the sink."""
+        self._nodes = nodes or OneNode()
         self._on_acknowledged = on_acknowledged
         self._spool = spool
         self._max_aside_days = max_aside_days
@@ -105,69 +120,147 @@ class Drain:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def drain(self) -> int:
-        """Drains the spool until it is empty.
+        """Drains the spool until no batch is left that a node accepts.
 
-        Returns how many batches the sink accepted. Raises one of AWAY_ERRORS if batches must wait longer.
+        Returns how many batches the sink accepted. Raises the error, one of AWAY_ERRORS, of a node that was
+        tried and did not accept its batches, once all other nodes have theirs.
         """
         count = 0
+        failures: dict[Hashable, Exception] = {}
         while True:
             spooled = self._spooled_groups()
-            segments = await self._in_thread(self._next_segments)
+            planned = await self._in_thread(partial(self._plan_pass, failures))
             if removed := self._spool.take_removed():
                 self._on_removed(removed)
-            if not segments:
-                self._last_drained.clear()
-                # Does not call `on_drained` after damage, so that the recorder takes a new producer id. Redis
-                # has not seen the numbers of the damaged batches. Under the old id, the next batch would show
-                # this gap, and the gap would be reported as a loss of Redis.
-                if spooled != self._spooled_at_damage:
-                    self._on_drained(spooled)
-                if self._sink_accepts and self._is_redis_away():
-                    self._on_accepted()
-                return count
-            damaged_before = self._spool.counts["damaged"]
-            for segment in segments:
-                with contextlib.suppress(NewerFormat):  # also raised for all later segments of this writer
-                    count += await self._drain_segment(segment)
-            if self._spool.counts["damaged"] != damaged_before:
-                self._spooled_at_damage = self._spooled_groups()
+            if not planned.segments:
+                break
+            count += await self._make_pass(planned)
+            failures |= planned.failures
+            if not planned.nodes:
+                break
             if self._is_redis_away():
                 await asyncio.sleep(PAUSE_SECONDS)  # so that the next segment holds more than one group
+        if planned.is_spool_empty:
+            self._last_drained.clear()
+            # Does not call `on_drained` after damage, so that the recorder takes a new producer id. Redis has
+            # not seen the numbers of the damaged batches. Under the old id, the next batch would show this
+            # gap, and the gap would be reported as a loss of Redis.
+            if spooled != self._spooled_at_damage:
+                self._on_drained(spooled)
+        if self._accepting and self._is_redis_away():
+            self._on_accepted(self._accepting)
+        for error in failures.values():
+            raise error
+        return count
 
-    def _next_segments(self) -> list[Segment]:
-        """Returns the segments to drain.
+    def _plan_pass(self, failed: Container[Hashable]) -> _Pass:
+        """Plans the next pass. failed: nodes to leave out.
 
-        Seals the growing segment, so that it can be drained too. While Redis is away, it is sealed only if no
-        other segment is left.
+        Seals the growing segment if it has a batch for another node that is present. While Redis is away, it
+        is sealed only if no other segment can be drained.
         """
-        segments = self._spool.drainable_segments()
-        if not segments or not self._is_redis_away():
-            self._spool.seal()
-            segments = self._spool.drainable_segments()
-        return segments
+        planned = self._plan_for_sealed(failed)
+        if not planned.segments or not self._is_redis_away():
+            growing = self._spool.growing_shards() - planned.held
+            if any(self._nodes.node_of(shard) in planned.nodes for shard in growing):
+                self._spool.seal()
+                planned = self._plan_for_sealed(failed)
+        if self._spool.growing_shards():
+            planned.is_spool_empty = False
+        return planned
 
-    async def _drain_segment(self, segment: Segment) -> int:
-        """Drains and deletes a segment. Returns how many batches the sink accepted."""
-        batches = await self._in_thread(lambda: list(self._spool.read(segment)))
+    def _plan_for_sealed(self, failed: Container[Hashable]) -> _Pass:
+        """Plans a pass over the sealed segments, without segments whose batches must all wait."""
+        drainable = self._spool.drainable_segments()
+        self._waiting = {segment: self._waiting[segment] for segment in drainable if segment in self._waiting}
+        planned = _Pass({node for node in self._nodes.present() if node not in failed})
+        planned.is_spool_empty = not drainable
+        for segment in drainable:
+            shards = self._waiting.get(segment)
+            if shards is None:
+                has_work = bool(planned.nodes)
+            else:
+                has_work = any(self._nodes.node_of(shard) in planned.nodes for shard in shards - planned.held)
+            if has_work:
+                planned.segments.append(segment)
+            elif shards is not None:
+                planned.held |= shards
+        return planned
+
+    async def _make_pass(self, current: _Pass) -> int:
+        """Makes a pass. Returns how many batches the sink accepted."""
         count = 0
-        for run in _runs(batches):
-            self._sink_accepts = False
-            seen = await self._sink.append(run)
-            self._sink_accepts = True
-            self._on_accepted()
-            acknowledged: list[int] = []
-            for batch, last_seen in zip(run, seen, strict=True):
-                if last_seen < 0:
-                    await self._set_aside(batch)
-                    acknowledged.append(last_seen)
-                elif last_seen < batch.after:
-                    raise ConnectionError(f"shard {batch.shard} did not accept the batch before")
-                else:
-                    count += 1
-                    acknowledged.append(await self._note_gap(segment, batch, last_seen))
-            self._on_acknowledged(run, acknowledged)
-            self._on_stored({batch.shard for batch in run})
-        await self._in_thread(lambda: self._spool.delete(segment))
+        damaged_before = self._spool.counts["damaged"]
+        for segment in current.segments:
+            with contextlib.suppress(NewerFormat):  # also raised for all later segments of this writer
+                count += await self._drain_segment(segment, current)
+            if not current.nodes:
+                break
+        if self._spool.counts["damaged"] != damaged_before:
+            self._spooled_at_damage = self._spooled_groups()
+        return count
+
+    async def _drain_segment(self, segment: Segment, current: _Pass) -> int:
+        """Drains a segment. Deletes it if no batch must wait. Returns how many batches the sink accepted."""
+        batches = await self._in_thread(lambda: list(self._spool.read(segment)))
+        unsent = self._waiting.get(segment)
+        if unsent is not None:
+            batches = [batch for batch in batches if batch.shard in unsent]
+        parts: dict[Hashable, list[Batch]] = {}
+        for batch in batches:
+            node = self._nodes.node_of(batch.shard)
+            if batch.shard not in current.held and node in current.nodes:
+                parts.setdefault(node, []).append(batch)
+            else:
+                current.held.add(batch.shard)
+        count = sum(
+            await asyncio.gather(*(self._send(segment, node, part, current) for node, part in parts.items()))
+        )
+        if waiting := {batch.shard for batch in batches} & current.held:
+            self._waiting[segment] = waiting
+        else:
+            await self._in_thread(lambda: self._spool.delete(segment))
+            self._waiting.pop(segment, None)
+        return count
+
+    async def _send(self, segment: Segment, node: Hashable, batches: Sequence[Batch], current: _Pass) -> int:
+        """Sends batches of a segment to their node. Returns how many the sink accepted.
+
+        After a failure the pass leaves out the node, and the shards of all batches that are not sent.
+        """
+        count = 0
+        runs = cut(batches)
+        for index, run in enumerate(runs):
+            try:
+                count += await self._send_run(segment, run)
+            except Exception as error:
+                current.nodes.discard(node)
+                current.held.update(batch.shard for rest in runs[index:] for batch in rest)
+                current.failures[node] = error
+                self._accepting = {s for s in self._accepting if self._nodes.node_of(s) != node}
+                break
+        return count
+
+    async def _send_run(self, segment: Segment, run: Sequence[Batch]) -> int:
+        """Sends a run. Returns how many of its batches the sink accepted."""
+        shards = {batch.shard for batch in run}
+        self._accepting -= shards
+        seen = await self._sink.append(run)
+        self._accepting |= shards
+        self._on_accepted(shards)
+        count = 0
+        acknowledged: list[int] = []
+        for batch, last_seen in zip(run, seen, strict=True):
+            if last_seen < 0:
+                await self._set_aside(batch)
+                acknowledged.append(last_seen)
+            elif last_seen < batch.after:
+                raise ConnectionError(f"shard {batch.shard} did not accept the batch before")
+            else:
+                count += 1
+                acknowledged.append(await self._note_gap(segment, batch, last_seen))
+        self._on_acknowledged(run, acknowledged)
+        self._on_stored(shards)
         return count
 
     async def _set_aside(self, batch: Batch) -> None:
@@ -187,29 +280,25 @@ class Drain:
             previous = min(previous, self._last_drained.get(key, 0))
         self._on_lost(report_gap(batch, seen, previous))
         self._last_drained[key] = max(batch.sequence, self._last_drained.get(key, 0))
+        if len(self._last_drained) > MAX_LAST_DRAINED:
+            del self._last_drained[next(iter(self._last_drained))]
         return batch.sequence - 1 if seen >= previous else seen
 
 
-def _runs(batches: Sequence[Batch]) -> list[list[Batch]]:
-    """Cuts batches into runs, within the bounds RUN_BYTES and RUN_BATCHES.
+class _Pass:
+    """One pass over the spool.
 
-    Sets `after` of each batch to the sequence number of the previous batch in the run that has the same
-    producer and shard. Sets it to 0 if the run has no such batch.
+    segments: the segments to drain, in order. nodes: the nodes that are worth a try. held: shards with a
+    batch that is left out, so that all their later batches are left out too. failures: the error of each
+    node that was tried and failed. is_spool_empty: whether the spool held no batch when the pass was planned.
     """
-    runs: list[list[Batch]] = []
-    last: dict[tuple[str, int], int] = {}
-    size = 0
-    for batch in batches:
-        size += len(batch.data)
-        if not runs or size > RUN_BYTES or len(runs[-1]) >= RUN_BATCHES:
-            runs.append([])
-            last.clear()
-            size = len(batch.data)
-        key = batch.producer, batch.shard
-        after = last.get(key, 0)
-        runs[-1].append(batch._replace(after=after))
-        last[key] = max(after, batch.sequence)
-    return runs
+
+    def __init__(self, nodes: set[Hashable]) -> None:
+        self.segments: list[Segment] = []
+        self.nodes = nodes
+        self.held: set[int] = set()
+        self.failures: dict[Hashable, Exception] = {}
+        self.is_spool_empty = False
 
 
 def _report_failure(error: Exception) -> None:

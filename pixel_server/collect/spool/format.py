@@ -82,6 +82,12 @@ def unpack_payload(payload: bytes) -> Batch:
     return Batch(shard, payload[PAYLOAD.size : data].decode(), sequence, payload[data:])
 
 
+def shard_of(payload: bytes) -> int:
+    """Returns the shard of a payload."""
+    shard: int = PAYLOAD.unpack_from(payload)[1]
+    return shard
+
+
 def count_hits(payload: bytes) -> int:
     """Returns the number of hits that the head of a payload states."""
     hits: int = PAYLOAD.unpack_from(payload)[2]

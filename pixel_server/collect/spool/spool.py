@@ -30,6 +30,7 @@ from pixel_server.collect.spool.format import (
     pack_payload,
     pack_record,
     pieces,
+    shard_of,
     survey,
     unpack_payload,
 )
@@ -84,6 +85,7 @@ class Spool:
         self._writer = ""
         self._number = 0
         self._current: Segment | None = None
+        self._current_shards: set[int] = set()
         self._file = -1
         self._length = 0
         self._uncut: Segment | None = None
@@ -135,6 +137,11 @@ class Spool:
         with self._mutex:
             if self._length:
                 self._end_segment()
+
+    def growing_shards(self) -> set[int]:
+        """Returns the shards that have batches in the current segment."""
+        with self._mutex:
+            return set(self._current_shards) if self._length else set()
 
     def close(self) -> None:
         """Seals the current segment and releases every lock. Further batches are refused.
@@ -282,6 +289,7 @@ class Spool:
                 self._cut_back()
             raise
         self._length += len(data)
+        self._current_shards.update(map(shard_of, payloads))
         hits = sum(map(count_hits, payloads))
         self._acknowledged_hits[current] = self._acknowledged_hits.get(current, 0) + hits
 
@@ -323,7 +331,7 @@ class Spool:
         segment = Segment(self._writer, self._number)
         path, flags = self._directory / segment.name, os.O_RDWR | os.O_CREAT | os.O_EXCL
         self._file = self._reserve.run(lambda: os.open(path, flags, 0o600))
-        self._current, self._length = segment, 0
+        self._current, self._length, self._current_shards = segment, 0, set()
         return segment
 
     def _end_segment(self) -> None:
