@@ -261,6 +261,26 @@ class Settings:
         "503.",
         _number(0, 1 << 40),
     )
+    tail_seconds: int = _setting(
+        "PIXEL_TAIL_SECONDS",
+        30,
+        "Seconds for which a web process keeps stored hits in memory, if Redis has replicas. When a replica "
+        "is promoted that lacks some of them, they are sent to it again. 0 turns this off.",
+        _number(0, 3600),
+    )
+    tail_bytes: int = _setting(
+        "PIXEL_TAIL_BYTES",
+        32 << 20,
+        "Bytes of memory in a web process for the hits that it keeps for a promoted replica.",
+        _number(1 << 16, 1 << 32),
+    )
+    replicas: int = _setting(
+        "PIXEL_REPLICAS",
+        0,
+        "Number of replicas that must have a hit before it is answered as recorded. If fewer have it in "
+        "time, the hit goes to the spool.",
+        _number(0, 10),
+    )
     memory_reserve: int = _setting(
         "PIXEL_MEMORY_RESERVE",
         16 << 20,

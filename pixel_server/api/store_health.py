@@ -18,9 +18,10 @@ WORKER_SEEN_SECONDS = 10
 MAX_WAIT_SECONDS = 60
 """Largest number of seconds that a hit may wait to be counted before a warning is shown."""
 ASYNCHRONOUS = (
-    "asynchronous: a replica that is promoted may lack the last hits that were answered as recorded"
+    "asynchronous: a replica that is promoted may lack the last hits; web processes keep them for a while, "
+    "and send them to it again"
 )
-"""Text about the hits that are lost if a replica is promoted."""
+"""Text about the hits that a replica lacks if it is promoted."""
 
 UNKNOWN_EVICTION = (
     "this user of Redis can use neither CONFIG nor INFO: make sure that maxmemory-policy is noeviction, and "

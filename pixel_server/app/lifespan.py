@@ -89,6 +89,7 @@ def _pixel_tasks(common: CommonParts, pixels: PixelParts) -> list[Coroutine[Any,
     """Returns the background tasks of a process that answers pixels."""
     return [
         pixels.redis_sink.keep_connected(),
+        pixels.drain_sink.keep_connected(),
         pixels.rollup_trigger.run(),
         pixels.drain.run(),
         pixels.memory.follow(),

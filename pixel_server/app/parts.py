@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 from rq import Queue
 from starlette.requests import Request
 
+from pixel_server import store_url
 from pixel_server.api.context import Api
 from pixel_server.api.health import Health, ProcessState, RecorderHealth
 from pixel_server.auth.throttle import Throttle
 from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
 from pixel_server.collect.admission import Admission
-from pixel_server.collect.batch import Sink
+from pixel_server.collect.batch import Batch, Sink, report_gap
 from pixel_server.collect.client_address import ClientAddress
 from pixel_server.collect.descriptor_reserve import DescriptorReserve
 from pixel_server.collect.loss_watch import LossWatch
@@ -28,6 +29,7 @@ from pixel_server.collect.spool.drain import Drain
 from pixel_server.collect.spool.sink import SpoolSink
 from pixel_server.collect.spool.spool import Spool
 from pixel_server.collect.spool.status import find_trouble, read_status, waiting_since_ms
+from pixel_server.collect.tail import Tail
 from pixel_server.consent import Consent
 from pixel_server.figures.inventory_cache import InventoryCache
 from pixel_server.recipients.withdrawals_file import WithdrawalsFile
@@ -115,14 +117,30 @@ def make_pixels(common: CommonParts, queue: Queue) -> PixelParts:
     rollup_trigger = RollupTrigger(queue, settings.shards, clock)
     memory = MemoryWatch(common.redis, settings.memory_reserve)
     reserve = DescriptorReserve()
-    loss_watch = LossWatch(common.redis, settings.data, settings.shards, common.mark, reserve, clock)
-    redis_sink = RedisSink(settings.redis_url, mark=common.mark.current, reserve=reserve)
+
+    def report_lost(batch: Batch, seen: int) -> None:
+        recorder.count_lost(report_gap(batch, seen))
+        loss_watch.note_gap(batch, seen)
+
+    tail = Tail(settings.shards, settings.tail_seconds, settings.tail_bytes, report_lost)
+    if settings.replicas or store_url.parse(settings.redis_url).kind != "single":
+        tail.begin()
+    loss_watch = LossWatch(common.redis, settings.data, settings.shards, common.mark, reserve, tail, clock)
+    redis_sink = RedisSink(
+        settings.redis_url,
+        mark=common.mark.current,
+        reserve=reserve,
+        tail=tail,
+        replicas=settings.replicas,
+    )
     drain_sink = RedisSink(
         settings.redis_url,
         timeout_seconds=1.0,
         max_timeout_seconds=5.0,
         mark=common.mark.current,
         reserve=reserve,
+        tail=tail,
+        replicas=settings.replicas,
     )
     spool = Spool(common.spool_directory, settings.spool_bytes, clock=clock, reserve=reserve)
     recorder = Recorder(

@@ -112,7 +112,7 @@ class Connector:
         role = parse_role(role_reply)
         if role is not None and not role.is_primary:
             raise ConnectionError(NOT_A_PRIMARY)
-        connection.tells_role = role is not None
+        connection.role = role
         identity = parse_identity(info)
         connection.tells_node = bool(identity)
         connection.node = identity or f"connection {next(_numbers)}"

@@ -23,6 +23,7 @@ from pixel_server.collect.acknowledged import AcknowledgedFiles, MissingBatches
 from pixel_server.collect.batch import Batch
 from pixel_server.collect.descriptor_reserve import DescriptorReserve
 from pixel_server.collect.losses import LossReport, RemovedFile, StoredLosses
+from pixel_server.collect.tail import Tail
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
@@ -56,12 +57,14 @@ class LossWatch:
         shards: int,
         mark: StoreMark,
         reserve: DescriptorReserve,
+        tail: Tail,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._data = data
         self._mark = mark
         self._reserve = reserve
+        self._tail = tail
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, "losses")
         self._thread.submit(int)  # starts the thread now: later there may be no memory for it
@@ -85,7 +88,11 @@ class LossWatch:
             if last_seen >= 0 and len(noted) < MAX_NOTED:
                 noted.append((batch.producer, batch.shard, batch.sequence, batch.hits))
                 if batch.sequence - 1 > last_seen:
-                    self._gaps.append((batch, last_seen))
+                    self.note_gap(batch, last_seen)
+
+    def note_gap(self, batch: Batch, last_seen: int) -> None:
+        """Remembers that Redis has lost the batches between `last_seen` and this batch."""
+        self._gaps.append((batch, last_seen))
 
     def note_removed(self, removed: Sequence[RemovedFile]) -> None:
         """Remembers that these files were removed from the spool with hits that Redis does not have."""
@@ -180,7 +187,8 @@ class LossWatch:
         floors = [(floor or b"").decode(errors="replace") for floor in shard_replies[1::2]]
         for ((producer, shard), last), reply in zip(newest.items(), producer_replies, strict=True):
             seen = int(reply.partition(b" ")[0]) if reply else 0  # b"400 1790000000000": last number, time
-            if seen < last and (reply or producer >= floors[shard]):  # otherwise the producer was pruned
+            is_known = reply or producer >= floors[shard]  # otherwise the producer was pruned
+            if seen < last and is_known and not self._tail.keeps_after(producer, shard, seen):
                 arguments = producer, shard, seen, last
                 self._add_missing(await self._in_thread(partial(self._files.find_missing, *arguments)))
         self._compare_generations([int(generation or 0) for generation in shard_replies[::2]])

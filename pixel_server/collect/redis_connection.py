@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 import hiredis
 
 from pixel_server.collect.round_trips import RoundTrips
+from pixel_server.store.role import Role
 from pixel_server.store_url import Address
 
 _LATE_SECONDS = 0.005
@@ -38,7 +39,8 @@ class RedisConnection(asyncio.Protocol):
     trips: number of answered requests. good_trips: number of answered requests since a round trip last took
     too long (`RoundTrips.add`). address: host and port of Redis, or None for a unix socket.
     node: differs for two Redis servers, and for a Redis before and after it may have lost data. tells_node:
-    whether `node` is also equal for two connections to one Redis. tells_role: whether Redis answers ROLE.
+    whether `node` is also equal for two connections to one Redis. role: the role of Redis when the connection
+    was made, None if Redis does not tell it.
     """
 
     def __init__(self, round_trips: RoundTrips) -> None:
@@ -55,7 +57,8 @@ class RedisConnection(asyncio.Protocol):
         self.trips = self.good_trips = 0
         self.address: Address | None = None
         self.node = ""
-        self.tells_node = self.tells_role = False
+        self.tells_node = False
+        self.role: Role | None = None
 
     def send(
         self, data: bytes, reply_count: int, timeout_seconds: float, accepts_errors: bool = False

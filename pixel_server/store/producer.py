@@ -38,8 +38,8 @@ spool may be set aside."""
 APPEND = """
 -- KEYS: stream, producers. ARGV: producer id; sequence number; name of the field; batch; `after`, the number
 -- that must have been seen, or 0; the mark of the store as the producer knows it, or '' or nothing for any
--- store. Fails with NOTOURS if the store has another mark: it was emptied or replaced, and nothing was
--- appended.
+-- store; any word if WAIT follows. Fails with NOTOURS if the store has another mark: it was emptied or
+-- replaced, and nothing was appended.
 -- Returns the last sequence number seen from that producer before this batch, 0 for a new producer. Returns a
 -- number below 0 if the producer is unknown and older than the floor (see `floor`). Appends the batch only if
 -- its sequence number is above the last number seen, and the last number seen is not below `after`.
@@ -53,7 +53,12 @@ if not known then
   if floor and ARGV[1] < floor then return -1 - tonumber(string.sub(floor, 1, 12), 16) end
 end
 local seen = known and tonumber(string.match(known, '^%d+')) or 0
-if tonumber(ARGV[2]) <= seen or seen < tonumber(ARGV[5]) then return seen end
+if tonumber(ARGV[2]) <= seen then
+  -- WAIT waits for the last write of its own connection only, so a repeat must write too.
+  if ARGV[7] then redis.call('HSET', KEYS[2], ARGV[1], known) end
+  return seen
+end
+if seen < tonumber(ARGV[5]) then return seen end
 redis.call('XADD', KEYS[1], '*', ARGV[3], ARGV[4])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. redis.call('TIME')[1] .. '000')
 return seen

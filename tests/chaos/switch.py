@@ -32,12 +32,15 @@ class Switch:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def turn_to(self, target: Path | None) -> None:
-        """Ends every connection. New connections go to this socket, or are closed at once if it is None."""
+    def turn_to(self, target: Path | None, *, ends_connections: bool = True) -> None:
+        """Passes new connections to this socket, or closes them at once if it is None.
+
+        ends_connections: whether connections to the former server end.
+        """
 
         def turn() -> None:
             self._target = target
-            for writer in list(self._writers):
+            for writer in list(self._writers) if ends_connections else ():
                 writer.transport.abort()
 
         self._loop.call_soon_threadsafe(turn)

@@ -19,6 +19,7 @@ from pixel_server.collect.loss_watch import LossWatch
 from pixel_server.collect.losses import RemovedFile
 from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.collect.spool.spool import Spool
+from pixel_server.collect.tail import Tail
 from pixel_server.settings import Settings
 from pixel_server.store.client import connect_async
 from pixel_server.store.store_mark import StoreMark
@@ -80,7 +81,7 @@ def test_loss_watch_without_free_descriptors_stores_a_loss(
     settings: Settings, client: redis.Redis, reserve: DescriptorReserve
 ):
     store = connect_async(settings.redis_url)
-    watch = LossWatch(store, settings.data, settings.shards, StoreMark(settings.data), reserve)
+    watch = LossWatch(store, settings.data, settings.shards, StoreMark(settings.data), reserve, Tail())
     with no_free_descriptor():
         watch.note([batch(1)], [0])
         watch.note_removed([RemovedFile("a.seg", 3)])
