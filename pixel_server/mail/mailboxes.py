@@ -15,6 +15,7 @@ Mailbox = str | tuple[str | None, str]
 """A mailbox as text, or as name and address."""
 
 _encoded_word = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=")
+_is_whole = re.compile(r".+@.+", re.S).fullmatch
 _has_lost_characters = re.compile("[\ud800-\udfff\ufffd]").search
 
 
@@ -31,8 +32,8 @@ def addresses(mailboxes: Iterable[Mailbox]) -> list[str]:
     """Returns the addresses of mailboxes, each once. A text may hold several mailboxes, or a group."""
     all_addresses = []
     for mailbox in mailboxes:
-        pairs = getaddresses([mailbox]) if isinstance(mailbox, str) else [mailbox]
-        all_addresses += [_decode_words(address.strip()) for _, address in pairs if address]
+        text = mailbox if isinstance(mailbox, str) else mailbox[1] or ""
+        all_addresses += [_decode_words(address) for _, address in getaddresses([text]) if address]
     return list(dict.fromkeys(all_addresses))
 
 
@@ -44,12 +45,15 @@ def only_address(mailboxes: Iterable[Mailbox]) -> str:
 def sole(mail_addresses: list[str]) -> str:
     """Returns the only address of a mail.
 
-    Raises EmbedError if the mail has no address or several addresses, or if the address is garbled.
+    Raises EmbedError if the mail has no address or several addresses, or if the address is garbled or is not
+    a whole address.
     """
     if len(mail_addresses) != 1:
         raise EmbedError(f"it has {len(mail_addresses)} recipients: name the recipient of the pixel")
     if _has_lost_characters(mail_addresses[0]):
         raise EmbedError("its recipient is not written in UTF-8: name the recipient of the pixel")
+    if not _is_whole(mail_addresses[0]):
+        raise EmbedError(f"{mail_addresses[0]!r} is not an address: name the recipient of the pixel")
     return mail_addresses[0]
 
 

@@ -20,6 +20,9 @@ continues a field, so that HTML is found even if no blank line stands before it.
 _blank_line = re.compile(rb"\r?\n").match
 _add_semicolons = re.compile(r"""(/[\w.+-]+|=\s*(?:"[^"]*"|[^\s;",]+))[\s,]+(?=[\w-]+\s*=)""").sub
 """Adds a semicolon where none stands before a parameter: `text/html charset=utf-8`."""
+_quoted_or_comment = re.compile(r"""("(?:[^"\\]|\\.)*")|(?:^|\s)\((?:[^()\\]|\\.)*\)""")
+_blank_before_colon = re.compile(rb"^([!-9;-~]+)[ \t]+:", re.M)
+"""Matches the name of a field with blanks before its colon (RFC 5322, 4.5), which Python does not read."""
 
 
 @dataclass(slots=True)
@@ -38,9 +41,9 @@ class MimePart:
 
     @property
     def content_headers(self) -> Message:
-        """Returns the headers that describe the content. Adds missing semicolons."""
+        """Returns the headers that describe the content. Adds missing semicolons, and drops comments."""
         written = str(self.headers.get("content-type", ""))
-        mended = _add_semicolons(r"\1; ", written)
+        mended = _add_semicolons(r"\1; ", _without_comments(written))
         if mended == written:
             return self.headers
         content = Message()
@@ -65,8 +68,8 @@ class MimePart:
 
     @property
     def transfer_encoding(self) -> str:
-        """Returns the transfer encoding as written, such as `Base64`, or ""."""
-        return str(self.headers.get("content-transfer-encoding", ""))
+        """Returns the transfer encoding, such as `Base64`, or "". Drops comments, quotes and semicolons."""
+        return _without_comments(str(self.headers.get("content-transfer-encoding", ""))).strip(' \t\r\n;"')
 
     @property
     def is_text(self) -> bool:
@@ -82,8 +85,9 @@ class MimePart:
         if self.kind == "multipart/alternative":
             return self.parts[::-1]
         if self.kind == "multipart/related" and (start := self.content_headers.get_param("start")):
+            root = _content_id(str(start))
             return sorted(
-                self.parts, key=lambda part: part.headers.get("content-id", "").strip() != str(start).strip()
+                self.parts, key=lambda part: _content_id(str(part.headers.get("content-id", ""))) != root
             )
         return self.parts
 
@@ -92,6 +96,16 @@ class MimePart:
         yield self
         for part in self.parts:
             yield from part.walk()
+
+
+def _without_comments(text: str) -> str:
+    """Returns the text of a header field without comments: `text/html` for `text/html (mail)`."""
+    return _quoted_or_comment.sub(lambda found: found[1] or "", text)
+
+
+def _content_id(text: str) -> str:
+    """Returns the id in a field: `a@x` for `<a@x>`, also with a comment or without brackets."""
+    return _without_comments(text).strip().removeprefix("<").removesuffix(">")
 
 
 def from_message(message: Message) -> MimePart:
@@ -110,7 +124,8 @@ def from_bytes(raw: bytes, start: int = 0, end: int | None = None, depth: int = 
     header_end = header.end() if header else start
     blank = _blank_line(raw, header_end, end)
     body_start = blank.end() if blank else header_end
-    part = MimePart(BytesHeaderParser().parsebytes(raw[start:body_start]), body_start, end)
+    fields = _blank_before_colon.sub(rb"\1:", raw[start:body_start])
+    part = MimePart(BytesHeaderParser().parsebytes(fields), body_start, end)
     boundary = part.content_headers.get_boundary()
     if not part.kind.startswith("multipart/") or not boundary or depth == _MAX_DEPTH:
         return part

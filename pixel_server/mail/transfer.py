@@ -35,6 +35,9 @@ def decode(body: bytes, encoding: str) -> bytes:
     if encoding == "quoted-printable":
         return _QuotedPrintable(body).decoded
     if encoding == "base64":
+        padding = body.find(b"=")
+        if padding >= 0 and body[padding:].strip(b"= \t\r\n"):  # `a2b_base64` drops it
+            raise EmbedError("its base64 has text behind its end")
         try:
             return a2b_base64(body)
         except Error:

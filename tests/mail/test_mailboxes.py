@@ -89,6 +89,7 @@ def test_add_pixel_address_not_in_utf8_gets_no_pixel(who: bytes):
         ("Ada", "ada@example.org"),
         (None, "ada@example.org"),
         ("Byron, Ada", " ada@example.org"),
+        ("Ada", "<ada@example.org>"),
     ],
 )
 def test_only_address_any_form_of_a_mailbox_is_the_address(mailbox):
@@ -97,8 +98,12 @@ def test_only_address_any_form_of_a_mailbox_is_the_address(mailbox):
 
 @pytest.mark.parametrize(
     "mailboxes",
-    [[], [""], ["ada@example.org", ("Bob", "bob@example.org")], ["Ada <ada@example.org>, bob@example.org"]],
+    [
+        *([], [""], ["ada@example.org", ("Bob", "bob@example.org")]),
+        *(["Ada <ada@example.org>, bob@example.org"], [("", "ada@example.org, bob@example.org")]),
+        *(["ada@example.org bob@example.org"], ["not an address"], ["Ada"]),
+    ],
 )
-def test_only_address_several_or_none_is_refused(mailboxes):
+def test_only_address_several_or_not_one_whole_address_is_refused(mailboxes):
     with pytest.raises(EmbedError, match="name the recipient"):
         only_address(mailboxes)

@@ -227,6 +227,16 @@ SHOWN = {
         part(b"Content-Type: text/html\nContent-ID: <a@x>", b"<p>frame</p>"),
         part(b"Content-Type: text/html\nContent-ID: <b@x>"),
     ),
+    "the part that start names without brackets": mail(
+        b'related; start="b@x"',
+        part(b"Content-Type: text/html\nContent-ID: <a@x>", b"<p>frame</p>"),
+        part(b"Content-Type: text/html\nContent-ID:\n <b@x> (root)"),
+    ),
+    "a comment in the type": mail(
+        b"mixed (of two)", part(b"Content-Type: text/html (a body); charset=utf-8")
+    ),
+    "a comment in the encoding": b"To : ada@example.org\nContent-Type: text/html\n"
+    b'Content-Transfer-Encoding: (as it is) "8bit";\n\n<p>Hi</p>',
     "no semicolon": b"To: ada@example.org\nContent-Type: text/html charset=utf-8\n\n<p>Hi</p>",
     "a comma for the semicolon": b"To: ada@example.org\nContent-Type: text/html, charset=utf-8\n\n<p>Hi</p>",
     "no semicolon before the boundary": mail(b"alternative", PLAIN, part(b"Content-Type: text/html")).replace(
@@ -261,7 +271,9 @@ SHOWN = {
         part(b"Content-Type: application/pkcs7-mime; name=a.p7m", b"x"),
     ),
 }
-NO_SUCH_IN_PYTHON = ("no semicolon before the boundary", "no blank line, and a style")
+NO_SUCH_IN_PYTHON = (
+    *("no semicolon before the boundary", "no blank line, and a style", "a comment in the encoding"),
+)
 """Mails that Python's own parser reads in another way."""
 
 

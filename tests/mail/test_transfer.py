@@ -108,3 +108,7 @@ def test_decode_bad_body_is_refused():
         decode(b"begin 644", "x-uuencode")
     with pytest.raises(EmbedError, match="base64"):
         decode(b"abcde", "base64")
+    assert decode(b"PHA+SG8=\r\n \r\n", "base64") == b"<p>Ho"
+    for behind in (b"PHA+SG8=\n", b"\n-- \nof the list"):
+        with pytest.raises(EmbedError, match="behind its end"):
+            decode(b"PHA+SG8=\n" + behind, "base64")
