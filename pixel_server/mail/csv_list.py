@@ -68,6 +68,8 @@ class CsvList:
         self._name_position = name_position if self.has_names and columns.with_names else None
         # Line number of the last broken row, and of the last line that may be part of its field.
         self._broken_line = self._doubtful_until = 0
+        # Number of the line below the last row that was left out.
+        self._below_skipped_line = 0
         self._line_checked_for_lf = -1
         # Whether the last doubtful line has a quote at the edge of a field. It may end the broken field.
         self._has_quote_in_doubt = False
@@ -166,7 +168,10 @@ class CsvList:
             raw = self._fit(row, raw)
             recipient = row.values[self._recipient_position].decode(codec).strip()
             check_recipient_column(recipient, self._column)
-            self._refuse_prose(line, row, recipient)
+            stray_quotes = _stray_quotes(row, raw)
+            if stray_quotes[self._recipient_position]:
+                raise ValueError(f"{self._column} has a quote that is not CSV")
+            self._refuse_prose(line, row, recipient, any(stray_quotes))
             if recipient == self._column_in_header and raw.strip() == self.header.strip():
                 raise ValueError("is the header once more")
         except ValueError as error:
@@ -192,6 +197,7 @@ class CsvList:
         line: number of the row's first line. raw: bytes of the row.
         """
         is_in_doubt, below = line <= self._doubtful_until, self._unread.line + 1
+        self._below_skipped_line = below
         if below <= self._doubtful_until or not (is_in_doubt or b'"' in raw):
             return
         if not is_in_doubt:
@@ -213,8 +219,11 @@ class CsvList:
             raise ValueError(f"has {field_count} fields, not {self._width}")
         return raw + self.dialect.delimiter * (self._width - field_count)
 
-    def _refuse_prose(self, line: int, row: Row, recipient: str) -> None:
-        """Raises ValueError if a row seems to be text from a field of another row."""
+    def _refuse_prose(self, line: int, row: Row, recipient: str, has_stray_quote: bool) -> None:
+        """Raises ValueError if a row seems to be text from a field of another row.
+
+        has_stray_quote: whether a field of the row has a quote, and is not in quotes.
+        """
         if self._is_plausible(recipient):
             if line <= self._doubtful_until and len(row.values) < self._width:
                 raise ValueError(self._fragment_error)
@@ -226,7 +235,11 @@ class CsvList:
         elif len(row.values) < self._width:
             if not is_possible_id:
                 raise ValueError(f"has {len(row.values)} fields, not {self._width}")
-        elif self._address_count > self._other_count and "@" not in recipient and len(recipient.split()) > 1:
+        elif (
+            self._address_count > self._other_count
+            and "@" not in recipient
+            and (has_stray_quote or line == self._below_skipped_line or len(recipient.split()) > 1)
+        ):
             raise ValueError(
                 f"{self._column} is text and not an address, but most recipients above are addresses"
             )
@@ -269,6 +282,15 @@ def read_header(unread: Unread, columns: Columns, charset: CharsetGuess, warn: W
         raise ListError("its first line is not CSV: its quotes are broken")
     shown_names = ", ".join(next((names for names in name_lists if len(names) > 1), name_lists[0]))
     raise ListError(f"its first line has no column {columns.recipient!r}; it names {shown_names[:200]}")
+
+
+def _stray_quotes(row: Row, raw: bytes) -> list[bool]:
+    """Returns for each field whether it has a quote, and is not in quotes: `ada@exam"ple.org`."""
+    if b'"' not in raw:
+        return [False] * len(row.ends)
+    starts = [0, *(end + 1 for end in row.ends)]
+    cells = (raw[start:end].strip() for start, end in zip(starts, row.ends, strict=False))
+    return [b'"' in cell and not cell.startswith(b'"') for cell in cells]
 
 
 def _end(match: re.Match[bytes] | None) -> int:

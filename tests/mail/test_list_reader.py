@@ -122,9 +122,21 @@ def test_list_reader_prose_in_a_list_of_numbers_is_left_out():
 
 
 def test_list_reader_prose_in_a_list_of_addresses_is_left_out_and_a_word_told():
-    content = f"recipient,note,more\n{A},x,y\n{B},x\nbefore noon, on Friday, thanks\nnoon,x,y\n{C},x,y\n"
-    assert taken(content) == ([A, B, "noon", C], [4])
-    assert read(content)[1] == [(5, "the recipient is not an address, but most recipients above are")]
+    content = f"recipient,note,more\n{A},x,y\nnoon,x,y\n{B},x\n{C},x,y\n"
+    assert taken(content) == ([A, "noon", B, C], [])
+    assert read(content)[1] == [(3, "the recipient is not an address, but most recipients above are")]
+    content = f"recipient,note,more\n{A},x,y\nbefore noon, on Friday, thanks\nnoon,x,y\n{B},x,y\n"
+    assert taken(content) == ([A, B], [3, 4])
+    assert taken(f'recipient,note,more\n{A},x,y\nnoon,say "so",y\n{B},19" rack,y\n') == ([A, B], [3])
+
+
+@pytest.mark.parametrize("stray", ['{}"', '"{}', 'ana@exam"ple.org', '"{}" x'])
+def test_list_reader_recipient_with_a_stray_quote_is_left_out(stray):
+    content = f"note,recipient\nx,{stray.format(A)}\nx,{B}\n"
+    assert taken(content) == ([B], [2])
+    assert taken('recipient\nid1"\nid2\n') == (["id2"], [2])
+    quoted = '"ana lee"@example.org'
+    assert taken(f'recipient,note\n"{quoted.replace(chr(34), 2 * chr(34))}",x\n') == ([quoted], [])
 
 
 def test_list_reader_row_like_lines_in_quotes_are_told():
