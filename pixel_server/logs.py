@@ -16,9 +16,9 @@ REFILL_SECONDS = 60.0
 
 def configure() -> None:
     """Configures the log of this process: INFO and above, but for uvicorn and RQ only WARNING and above."""
-    logging.basicConfig(level=logging.INFO, format=FORMAT, stream=sys.stderr)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(RateLimit())
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(RateLimit())
+    logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=[handler])
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     logging.getLogger("rq").setLevel(logging.WARNING)
 

@@ -108,6 +108,10 @@ class Secrets:
         """
         return blake2b(digest_size=4, key=self.evidence)
 
+    def setting_fingerprint(self, value: bytes) -> str:
+        """Returns a keyed hash of the value of a setting, by which hosts compare it."""
+        return blake2b(value, digest_size=8, key=self.recipient, person=b"px-setting").hexdigest()
+
     def fingerprints(self) -> tuple[str, list[str]]:
         """Returns the fingerprint of the key that hashes recipients, and that of each signing key.
 

@@ -10,12 +10,13 @@ import time
 
 import redis
 
+from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store import keys
+from pixel_server.store import hosts, keys
 from pixel_server.store.client import connect
 from pixel_server.store.clock import Clock, ClockReport
 from pixel_server.store.protocols import Redis
-from pixel_server.store.script import even_if_full_call
+from pixel_server.store.script import ScriptCall, even_if_full_call
 
 BEAT_SECONDS = 2.0
 """Seconds between two heartbeats. /readyz counts a worker for 10 s after its last heartbeat."""
@@ -45,8 +46,9 @@ def beat(store: Redis, now: float) -> None:
 class Progress:
     """Sends heartbeats from a thread, as long as `note` was called in the last STALLED_SECONDS."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, secrets: Secrets) -> None:
         self._url = settings.redis_url
+        self._settings = hosts.fingerprints(settings, secrets, "worker")
         self._noted_at = time.monotonic()
         self._clock = Clock()
         self._report = ClockReport(self._clock, "worker")
@@ -71,8 +73,16 @@ class Progress:
             self._clock.measure(store)
             if not self.is_stalled:
                 beat(store, self._clock())
+                store.eval(*self._host_beat())
             if command := self._report.command():
                 store.execute_command(*command)
+
+    def _host_beat(self) -> ScriptCall:
+        """Returns the call that tells the hosts of this worker's settings."""
+        host = hosts.encode_beat(
+            at=self._clock(), name=socket.gethostname(), kind="worker", settings=self._settings
+        )
+        return hosts.beat_call(host=name(), beat=host)
 
     def _run(self) -> None:
         store = connect(self._url, timeout=BEAT_SECONDS)

@@ -96,7 +96,7 @@ def run_worker(settings: Settings) -> None:
     """
     logging.getLogger("rq.worker").addFilter(_is_unexpected)
     secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
-    progress = Progress(settings)
+    progress = Progress(settings, secrets)
     progress.start()
     is_failing = False
     while True:

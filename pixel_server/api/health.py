@@ -99,7 +99,15 @@ class Health:
         self._process = process
 
     async def healthz(self, request: Request) -> Response:
-        """Answers 200: an answer shows that the process is alive."""
+        """Answers 200: an answer shows that the process is alive.
+
+        With `?stores`, for a load balancer, answers 503 while this process can store hits neither in Redis
+        nor in the spool. Asks neither.
+        """
+        if "stores" in request.query_params and not self._recorder.can_store:
+            return reply(
+                {"status": "failing", "error": f"hits are not stored: {self._recorder.last_error}"}, 503
+            )
         return reply({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:

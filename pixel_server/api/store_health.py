@@ -8,7 +8,7 @@ from typing import Any
 import redis
 
 from pixel_server.campaigns import retention
-from pixel_server.store import clock, keys, producer
+from pixel_server.store import clock, hosts, keys, producer
 from pixel_server.store.compatibility import durability
 from pixel_server.store.memory_reserve import ADVICE, MemoryUse
 from pixel_server.store.protocols import AsyncRedis
@@ -37,6 +37,7 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
     """
     pipe = store.pipeline(transaction=False)
     pipe.hgetall(keys.CLOCKS)
+    pipe.hgetall(keys.HOSTS)
     pipe.hget(keys.SWEEP, "waits")
     pipe.zcount(keys.WORKERS, now - WORKER_SEEN_SECONDS, now + keys.MAX_BEAT_SKEW_SECONDS)
     for shard in range(shards):
@@ -45,7 +46,7 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
         pipe.xlen(keys.dead(shard))
         pipe.hgetall(keys.drops(shard))
         pipe.get(keys.stop(shard))
-    clocks, waiting_kinds, workers, *answers = await pipe.execute()
+    clocks, beats, waiting_kinds, workers, *answers = await pipe.execute()
     lengths, oldest_entries, dead, drops, stops = (answers[i::5] for i in range(5))
     dropped: Counter[str] = Counter()
     for counts in drops:
@@ -67,12 +68,31 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
         },
         "workers": workers,
         "wrong_clocks": dict(clock.parse_wrong_clocks(clocks, now)),
+        **_hosts_json(hosts.parse(beats), now),
         "retention_waits": retention.unpack_waiting(waiting_kinds),
         "oldest_uncounted_seconds": round(max(0.0, *ages), 3) if ages else None,
         "stream_entries": sum(lengths),
         "dead_letters": sum(dead),
         "drops": dict(dropped),
         "stopped": {str(shard): why.decode() for shard, why in enumerate(stops) if why},
+    }
+
+
+def _hosts_json(found: list[hosts.Host], now: float) -> dict[str, Any]:
+    """Returns {hosts, host_warnings}. hosts: those with a spool. now: Redis's time, s."""
+    return {
+        "hosts": [
+            {
+                "id": host.id,
+                "name": host.name,
+                "is_away": host.is_away(now),
+                "seen_seconds_ago": round(max(0.0, now - host.at), 1),
+                "spool_hits": host.spool_hits,
+            }
+            for host in found
+            if host.has_spool
+        ],
+        "host_warnings": hosts.describe_spools(found, now) + hosts.describe_settings(found, now),
     }
 
 
@@ -110,9 +130,9 @@ async def replicas(store: AsyncRedis) -> dict[str, Any]:
 def warnings(health: dict[str, Any]) -> list[tuple[str, str]]:
     """Returns the warnings for the operator, as (part, text). health: from `read`.
 
-    A part is `redis`, `workers`, `clocks` or `retention`.
+    A part is `redis`, `workers`, `hosts`, `clocks` or `retention`.
     """
-    texts = []
+    texts = [("hosts", text) for text in health["host_warnings"]]
     if health["workers"] == 0:
         text = f"no worker has been seen for {WORKER_SEEN_SECONDS} s: hits are stored but not counted"
         texts.append(("workers", text))

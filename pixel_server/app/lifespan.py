@@ -19,7 +19,7 @@ from redis import RedisError, ResponseError
 from starlette.applications import Starlette
 
 from pixel_server import tasks
-from pixel_server.app.parts import CommonParts, PixelParts
+from pixel_server.app.parts import CommonParts, PixelParts, make_host_beat
 from pixel_server.auth import api_keys
 from pixel_server.collect import dropped_counts
 from pixel_server.settings import Settings
@@ -66,7 +66,8 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
         )
         pixels.reserve.open()
         pixels.recorder.start()  # after `begin`, which measures the time of Redis
-        running = tasks.start([*_pixel_tasks(common, pixels), *retries])
+        beat = make_host_beat(common, has_spool=settings.spool_bytes > 0)
+        running = tasks.start([*_pixel_tasks(common, pixels), beat.run(), *retries])
         gc.freeze()  # the garbage collector then skips the objects made so far
         try:
             # uvicorn passes this dict to its protocol class. `collect.fast_path.PixelProtocol` uses it to
@@ -80,6 +81,7 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
             await pixels.recorder.close()
             await tasks.end(running)
             _close(pixels)
+            await beat.send_last()
             await common.redis.aclose()
 
     return lifespan
@@ -132,14 +134,15 @@ def pages_lifespan(common: CommonParts) -> Lifespan:
             may_start_without_redis=True,
             consequence="pages are answered 503 until Redis answers",
         )
-        running = tasks.start(
-            [common.campaign_cache.follow(), clocks.follow(common.redis_clock, common.redis), *retries]
-        )
+        beat = make_host_beat(common, has_spool=False)
+        measured = clocks.follow(common.redis_clock, common.redis)
+        running = tasks.start([common.campaign_cache.follow(), measured, beat.run(), *retries])
         gc.freeze()
         try:
             yield {"prefix": common.prefix.encode()}
         finally:
             await tasks.end(running)
+            await beat.send_last()
             await common.redis.aclose()
 
     return lifespan

@@ -19,6 +19,7 @@ from pixel_server.collect.admission import Admission
 from pixel_server.collect.batch import Batch, Sink, report_gap
 from pixel_server.collect.client_address import ClientAddress
 from pixel_server.collect.descriptor_reserve import DescriptorReserve
+from pixel_server.collect.host_beat import HostBeat
 from pixel_server.collect.loss_watch import LossWatch
 from pixel_server.collect.losses import LossReport, RemovedFile
 from pixel_server.collect.memory_reserve_sink import MemoryReserveSink
@@ -36,6 +37,7 @@ from pixel_server.recipients.withdrawals_file import WithdrawalsFile
 from pixel_server.recipients.withdrawn_set import WithdrawnSet
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
+from pixel_server.store import hosts
 from pixel_server.store.clock import Clock
 from pixel_server.store.memory_reserve import MemoryWatch
 from pixel_server.store.protocols import AsyncRedis
@@ -196,6 +198,16 @@ def _make_drain(
         on_stored=rollup_trigger.request,
         on_acknowledged=loss_watch.note,
         max_aside_days=settings.keep_dead_letters,
+    )
+
+
+def make_host_beat(common: CommonParts, *, has_spool: bool) -> HostBeat:
+    """Makes the beats by which the other hosts know of this process. Raises OSError."""
+    return HostBeat(
+        common.redis,
+        hosts.fingerprints(common.settings, common.secrets, "web"),
+        common.spool_directory if has_spool else None,
+        common.clock,
     )
 
 

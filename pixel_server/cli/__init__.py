@@ -21,6 +21,10 @@ COMMANDS = {
         f"{_COMMANDS}.healthcheck:healthcheck",
         "Check `up`, `serve` or `work` from inside its container.",
     ),
+    "hosts": (
+        f"{_COMMANDS}.hosts:hosts",
+        "List the hosts that share this store, and forget a host whose spool is lost.",
+    ),
     "key": (f"{_COMMANDS}.key:key", "Create, list and revoke API keys."),
     "link": (f"{_COMMANDS}.link:link", "Make pixel links for recipients."),
     "losses": (f"{_COMMANDS}.losses:losses", "List hits that were recorded and then lost."),

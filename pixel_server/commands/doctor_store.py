@@ -41,6 +41,7 @@ def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
         "redis": f"{without_password(url)}, durability: {report['redis']['durability']}",
         "workers": f"{counted(report['workers'], 'worker')}; "
         f"{counted(report['stream_entries'], 'batch')} of hits to be counted",
+        "hosts": counted(len(report["hosts"]), "host") + " with a spool; all settings agree",
         "clocks": "all agree with Redis's clock",
         "retention": "removes expired data by itself",
     }

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
+import time
+from pathlib import Path
 
 import click
 
+from pixel_server.collect.host_beat import read_host_id
 from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.collect.spool.drain import AWAY_ERRORS, Drain
+from pixel_server.collect.spool.segments import list_segments
 from pixel_server.collect.spool.spool import Spool
 from pixel_server.collect.spool.status import read_status
 from pixel_server.commands.failures import Failure
+from pixel_server.commands.findings import counted
 from pixel_server.commands.support import as_json, store_url, with_store
 from pixel_server.settings import Settings
+from pixel_server.store import hosts, keys
+from pixel_server.store.clock import read_time
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 from pixel_server.times import iso_ms
+
+WAIT_SECONDS = 0.2
+"""Seconds between two looks of `spool wait` at the spool."""
 
 
 @click.group()
@@ -42,18 +52,52 @@ def spool_status(as_json: bool) -> None:
         click.echo(f"{name.replace('_', ' '):<14} {'-' if value is None else value}")
 
 
+@spool.command("wait")
+@click.option(
+    "--timeout",
+    "timeout_seconds",
+    type=click.FloatRange(min=0),
+    default=600.0,
+    show_default=True,
+    help="Seconds to wait at most.",
+)
+def spool_wait(timeout_seconds: float) -> None:
+    """Wait until the spool is empty, so that its host can be removed. Needs no Redis.
+
+    First take the host out of the load balancer. The exit code is 1 if hits are left when the time is up.
+    """
+    directory = Settings.from_env().data / "spool"
+    deadline = time.monotonic() + timeout_seconds
+    while (status := read_status(directory)).segments:
+        if time.monotonic() >= deadline:
+            raise Failure(
+                f"the spool is not empty after {timeout_seconds:g} s: {counted(status.hits, 'hit')} left"
+            )
+        time.sleep(WAIT_SECONDS)
+    click.echo("the spool is empty")
+
+
 @spool.command("drain")
+@click.argument("directory", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @as_json
-def spool_drain(as_json: bool) -> None:
-    """Send to Redis the hits that no running web process holds. A running web process drains its own hits."""
+def spool_drain(directory: Path | None, as_json: bool) -> None:
+    """Send to Redis the hits that no running web process holds. A running web process drains its own hits.
+
+    DIRECTORY: a copy of another host's spool. Default: the spool of this data directory. Redis takes each hit
+    once, also if the other host has sent it already.
+    """
 
     async def drain(store: AsyncRedis, settings: Settings) -> int:
-        own_spool = Spool(settings.data / "spool", settings.spool_bytes)
+        spool_directory = settings.data / "spool" if directory is None else _find_spool(directory)
+        own_spool = Spool(spool_directory, settings.spool_bytes)
         sink = RedisSink(
             store_url(settings), timeout_seconds=10.0, mark=StoreMark(settings.data).known.encode
         )
         try:
-            return await Drain(own_spool, sink).drain()
+            batches = await Drain(own_spool, sink).drain()
+            if directory is not None:
+                await _forget_drained(store, spool_directory)
+            return batches
         finally:
             sink.close()
             own_spool.close()
@@ -63,3 +107,21 @@ def spool_drain(as_json: bool) -> None:
     except AWAY_ERRORS as error:
         raise Failure(f"the hits stay in the spool: {str(error) or type(error).__name__}") from None
     click.echo(json.dumps({"batches": batches}) if as_json else f"drained {batches} batches")
+
+
+def _find_spool(directory: Path) -> Path:
+    """Returns the spool in a copied directory: the directory itself, or its folder `spool`."""
+    for spool_directory in (directory, directory / "spool"):
+        if read_host_id(spool_directory) or list_segments(spool_directory):
+            return spool_directory
+    raise Failure(f"there is no spool in {directory}")
+
+
+async def _forget_drained(store: AsyncRedis, spool_directory: Path) -> None:
+    """Forgets the host of a copied spool, if the spool is drained and the host is away."""
+    host_id = read_host_id(spool_directory)
+    if host_id is None or read_status(spool_directory).segments:
+        return
+    now = await read_time(store)
+    if any(host.id == host_id and host.is_away(now) for host in hosts.parse(await store.hgetall(keys.HOSTS))):
+        await store.eval(*hosts.forget_call(host_id))

@@ -85,6 +85,9 @@ NONE = Key("px:{all}:none", "string", "never made",
 CLOCKS = Key("px:{all}:clocks", "hash", "a minute",
     "processes with a wrong clock", writer="web, workers", reader="readyz, cli").name
 
+HOSTS = Key("px:{all}:hosts", "hash", "60 days an entry",
+    "last beat of each host: spool, hashes of settings", writer="web, workers", reader="readyz, cli").name
+
 # A key for each id, or each minute since 1970.
 campaign = GlobalKey("px:{all}:campaign:ID", "hash", "until the campaign is deleted",
     "record and times of use", writer="api, roll-up", reader="api, roll-up")

@@ -7,6 +7,8 @@ import socket
 from dataclasses import replace
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from pixel_server import hit
@@ -27,6 +29,17 @@ def warnings(web):
 def test_healthz_process_alive_is_ok(web):
     assert web.get("/healthz").json() == {"status": "ok"}
     assert web.head("/healthz").status_code == 200
+
+
+def test_healthz_of_stores_fails_while_hits_are_stored_nowhere():
+    recorder = health.NoRecorder()
+    part = health.Health(None, None, recorder, tuple, list, str)
+    with TestClient(Starlette(routes=[Route("/healthz", part.healthz)])) as process:
+        assert process.get("/healthz?stores").status_code == 200
+        recorder.can_store, recorder.last_error = False, "disk full"
+        answer = process.get("/healthz?stores")
+        assert (answer.status_code, answer.json()["error"]) == (503, "hits are not stored: disk full")
+        assert process.get("/healthz").status_code == 200, "the process itself is alive"
 
 
 def test_readyz_all_well_is_ok(site, client, clock):

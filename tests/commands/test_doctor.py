@@ -102,6 +102,7 @@ def test_doctor_redis_without_workers_is_a_problem(run, tmp_path, client, valkey
     assert redis.endswith(", durability: every hit: synced to disk before it is answered")
     assert workers == "ok       store workers: 1 worker; 1 batch of hits to be counted"
     assert others == [
+        "ok       store hosts: 0 hosts with a spool; all settings agree",
         "ok       store clocks: all agree with Redis's clock",
         "ok       store retention: removes expired data by itself",
     ]
@@ -112,7 +113,7 @@ def test_doctor_redis_without_workers_is_a_problem(run, tmp_path, client, valkey
     client.xadd(keys.dead(1), {"reason": "x", "data": b""})
     done = run("doctor", REDIS_URL=valkey_url)
     assert done.exit_code == 1
-    assert of_store(done)[1:-2] == [
+    assert of_store(done)[1:-3] == [
         "problem  store workers: no worker has been seen for 10 s: hits are stored but not counted",
         "problem  store workers: shard 2 stands still: dead letters are full (1)",
         "problem  store workers: 1 dead letters: see `pixel-server dead-letters list`",

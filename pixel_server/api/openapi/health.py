@@ -17,7 +17,13 @@ PATHS = {
     "/healthz": _get(
         "healthz",
         "Whether this process is alive",
-        {"200": ok("The process is alive.", answer(status={"const": "ok"}))},
+        {
+            "200": ok("The process is alive.", answer(status={"const": "ok"})),
+            "503": ok(
+                "Only with `?stores`: this process can store hits neither in Redis nor in the spool.",
+                answer(status={"const": "failing"}, error=text("Why not.")),
+            ),
+        },
     ),
     "/readyz": _get(
         "readyz",
@@ -33,7 +39,7 @@ SCHEMAS = {
     "Readiness": answer(
         (
             *("workers", "wrong_clocks", "retention_waits", "oldest_uncounted_seconds", "stream_entries"),
-            *("dead_letters", "drops", "stopped", "store", "losses"),
+            *("dead_letters", "drops", "stopped", "store", "losses", "hosts", "host_warnings"),
         ),
         status=choice(
             ("ok", "degraded", "failing"), "`failing`: hits are not stored. `degraded`: see `warnings`."
@@ -108,6 +114,19 @@ SCHEMAS = {
             ),
         ),
         workers=count("Workers that sent a heartbeat within the last 10 s."),
+        hosts=array(
+            answer(
+                id=text("Id of the host's spool."),
+                name=text("Name of the host."),
+                is_away=flag("Whether the host has stopped, or was not seen for 20 s."),
+                seen_seconds_ago={"type": "number", "description": "Seconds since its last sign of life."},
+                spool_hits=or_null(
+                    {"type": "integer"}, "Hits that waited in its spool then; null if it could not be read."
+                ),
+            ),
+            description="Hosts of web processes with a spool.",
+        ),
+        host_warnings=array(text("A spool of a host that is away, or a setting that differs.")),
         wrong_clocks=mapping(
             {"type": "integer", "description": "Seconds ahead of Redis's clock; negative if behind."},
             "Processes with a wrong clock, by name.",
