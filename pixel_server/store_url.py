@@ -162,7 +162,7 @@ def without_password(url: str) -> str:
 
 def has_password(url: str) -> bool:
     """Returns whether an address contains a password. The address may be unusable."""
-    return _PASSWORD.search(url) is not None
+    return _PASSWORD.search(unquote(url)) is not None
 
 
 def shown_address(address: Address) -> str:

@@ -86,9 +86,9 @@ def test_lost_host_is_reported_until_its_copied_spool_is_drained(
 
 def test_lost_host_without_spool_is_forgotten_by_hand(lost_host, run, client, other_host):
     host = make_host_id(lost_host / "spool")
-    running = next(
-        item for item in json.loads(run("hosts", "list", "--json").stdout)["items"] if item["id"] != host
-    )
+    until(lambda: client.hlen(keys.HOSTS) == 2)
+    items = json.loads(run("hosts", "list", "--json").stdout)["items"]
+    running = next(item for item in items if item["id"] != host)
     refused = run("hosts", "forget", running["id"])
     assert (refused.exit_code, "is running" in refused.stderr) == (1, True)
     assert "there is no host 'x'" in run("hosts", "forget", "x").stderr
