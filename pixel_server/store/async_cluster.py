@@ -1,0 +1,225 @@
+"""A client of a cluster for asyncio. It has the methods of redis-py's plain client.
+
+Each node has a plain client of its own. A call is sent to all of its nodes at once, so it takes as long as
+the slowest node. See `cluster_calls` for what is sent where, and what is sent again.
+
+Every failure is a redis.ConnectionError or redis.TimeoutError that names the node. A call ends within its
+timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Self
+
+import redis
+from redis import asyncio as aioredis
+from redis.commands import AsyncCoreCommands
+from redis.exceptions import BusyLoadingError, ResponseError
+
+from pixel_server.store import cluster_calls
+from pixel_server.store.cluster_calls import Call, Command, Part, Request, Survey, Topology
+from pixel_server.store.slots import Address, SlotMap
+
+MakeAsyncNode = Callable[[Address, float | None, float], aioredis.Redis]
+"""Makes a plain client of a node. Takes its address, and the timeouts of a command and of connecting (s)."""
+
+
+class AsyncClusterRedis(AsyncCoreCommands):
+    """seeds: nodes to ask for the slot map first. timeout: seconds that a call may take."""
+
+    _event_dispatcher: Any = None  # the type of AsyncCoreCommands names it
+
+    def __init__(self, seeds: Sequence[Address], make_node: MakeAsyncNode, timeout: float) -> None:
+        self._make_node = make_node
+        self._timeout = timeout
+        self._topology = Topology(seeds)
+        self._nodes: dict[Address, aioredis.Redis] = {}
+        self._refreshing: asyncio.Task[None] | None = None
+        self.callbacks: Any = self._node(seeds[0]).response_callbacks
+
+    async def aclose(self) -> None:
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+        while self._nodes:
+            await self._nodes.popitem()[1].aclose()
+
+    async def execute_command(self, *words: Any, **options: Any) -> Any:
+        command = words, options
+        (reply,) = await self.run([cluster_calls.request(command)])
+        return cluster_calls.parse(reply, command, self.callbacks)
+
+    def pipeline(self, *, transaction: bool = True) -> AsyncClusterPipeline:
+        return AsyncClusterPipeline(self, transaction)
+
+    async def nodes(self, *, replicas: bool = False) -> list[aioredis.Redis]:
+        """Returns the plain client of each primary, and of each replica. Asks for the slot map first."""
+        slot_map = await self.refresh()
+        return [self._node(address) for address in slot_map.primaries + replicas * slot_map.all_replicas]
+
+    @property
+    def slot_map(self) -> SlotMap:
+        """Returns the map that is known now. It is empty until the first call."""
+        return self._topology.slot_map
+
+    async def refresh(self) -> SlotMap:
+        """Asks several nodes for the slot map. Callers at the same time share the answer.
+
+        Raises redis.ConnectionError if no node answers and there is no map yet.
+        """
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._ask())
+            self._refreshing.add_done_callback(_retrieve_exception)
+        await asyncio.shield(self._refreshing)
+        return self._topology.slot_map
+
+    async def run(self, requests: Sequence[Request]) -> list[Any]:
+        """Carries out requests. Returns their replies; an error reply is a value in the list.
+
+        Raises redis.ConnectionError or redis.TimeoutError if a node does not answer. Other nodes may have
+        carried out their part then.
+        """
+        call = Call(requests)
+        waiting: set[Address] = set()
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._run(call, waiting)
+        except TimeoutError:
+            for address in waiting:
+                self._topology.note_failed(address)
+            if call.refusal:
+                raise redis.ConnectionError(call.refusal) from None
+            nodes = " and ".join(map(str, sorted(waiting))) or "of the cluster"
+            raise redis.TimeoutError(f"node {nodes}: no answer within {self._timeout:g} s") from None
+        return call.replies
+
+    async def _run(self, call: Call, waiting: set[Address]) -> None:
+        """Carries out a call. Keeps in `waiting` the nodes that have not answered yet."""
+        has_retried = False  # with the map after a node that took no connection
+        while call.is_open:
+            if self._topology.is_due(time.monotonic()):
+                await self.refresh()
+            slot_map = self._topology.slot_map
+            parts = call.parts(slot_map)
+            waiting.clear()
+            waiting.update(part.address for part in parts)
+            if len(parts) == 1:
+                outcomes = [await self._exchange(parts[0], waiting)]
+            else:
+                outcomes = await asyncio.gather(*(self._exchange(part, waiting) for part in parts))
+            for part, outcome in zip(parts, outcomes, strict=True):
+                if outcome.error is None:
+                    if call.take(part, outcome.replies, slot_map):
+                        self._topology.note_outdated()
+                    continue
+                self._topology.note_failed(part.address)
+                if outcome.is_sent or has_retried:
+                    raise outcome.error
+                call.reopen(part)
+            has_retried = has_retried or any(outcome.error for outcome in outcomes)
+            if call.must_pause:
+                await asyncio.sleep(cluster_calls.PAUSE_SECONDS)
+
+    async def _exchange(self, part: Part, waiting: set[Address]) -> _Outcome:
+        """Sends a node its part of a call, and reads the replies."""
+        pool: Any = self._node(part.address).connection_pool
+        connection: Any = None
+        is_sent = False
+        replies: list[Any] = []
+        try:
+            connection = await pool.get_connection()
+            is_sent = True
+            words = [words for words, _ in part.commands]
+            await connection.send_packed_command(connection.pack_commands(words))
+            for _ in part.commands:
+                try:
+                    reply = await connection.read_response(disconnect_on_error=False)
+                except (ResponseError, BusyLoadingError) as refusal:
+                    reply = refusal
+                replies.append(reply)
+        except BaseException as error:
+            if connection is not None:
+                await connection.disconnect(nowait=True)
+            if not isinstance(error, redis.RedisError | OSError):
+                raise
+            waiting.discard(part.address)
+            return _Outcome(replies, is_sent, cluster_calls.named(part.address, error))
+        finally:
+            if connection is not None:
+                await pool.release(connection)
+        waiting.discard(part.address)
+        return _Outcome(replies, is_sent)
+
+    async def _ask(self) -> None:
+        """Asks several nodes for their view of the slots."""
+        survey = self._topology.survey()
+        while addresses := survey.next():
+            await asyncio.gather(*(self._ask_node(address, survey) for address in addresses))
+        self._topology.learn(survey, time.monotonic())
+
+    async def _ask_node(self, address: Address, survey: Survey) -> None:
+        node: Any = self._make_node(address, None, cluster_calls.VIEW_SECONDS)
+        try:
+            async with asyncio.timeout(cluster_calls.VIEW_SECONDS):
+                slots = await node.execute_command("CLUSTER", "SLOTS")
+                survey.add(address, slots, await node.execute_command("CLUSTER", "NODES"))
+        except (redis.RedisError, OSError) as error:  # TimeoutError is an OSError
+            survey.fail(address, error)
+        finally:
+            await node.aclose()
+
+    def _node(self, address: Address) -> aioredis.Redis:
+        node = self._nodes.get(address)
+        if node is None:
+            node = self._nodes[address] = self._make_node(address, None, self._timeout / 2)
+        return node
+
+
+class AsyncClusterPipeline(AsyncCoreCommands):
+    """A pipeline of a cluster. The keys of a transaction must have one tag."""
+
+    _event_dispatcher: Any = None
+
+    def __init__(self, client: AsyncClusterRedis, is_transaction: bool) -> None:
+        self._client = client
+        self._is_transaction = is_transaction
+        self._commands: list[Command] = []
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def execute_command(self, *words: Any, **options: Any) -> Self:
+        self._commands.append((words, options))
+        return self
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """Sends all commands at once. Returns their replies in order."""
+        commands, self._commands = self._commands, []
+        if not commands:
+            return []
+        if self._is_transaction:
+            (replies,) = await self._client.run([cluster_calls.transaction(commands)])
+            if isinstance(replies, Exception):
+                raise replies
+        else:
+            replies = await self._client.run([cluster_calls.request(command) for command in commands])
+        return cluster_calls.parse_all(replies, commands, self._client.callbacks, raise_on_error)
+
+
+class _Outcome(NamedTuple):
+    """What became of a part of a call. error: why it failed. is_sent: whether it left."""
+
+    replies: list[Any]
+    is_sent: bool
+    error: redis.RedisError | None = None
+
+
+def _retrieve_exception(task: asyncio.Task[None]) -> None:
+    """Keeps asyncio from logging a failure that no caller waited for."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,304 @@
+"""Decides which node of a cluster is sent which command of a call, and what its reply means.
+
+This module does no I/O. `cluster` and `async_cluster` send the commands, one client that blocks and one for
+asyncio. A node can reply that it does not have a slot (MOVED), that a key has just gone to another node
+(ASK), or that it cannot carry out the command now (TRYAGAIN, CLUSTERDOWN, LOADING). It has then changed
+nothing, so the command is sent again, to the node that the reply names or after a pause, until the call's
+deadline. All other replies are final. If a connection ends in between, nobody knows what was carried out: the
+call fails, and nothing is sent twice.
+
+A slot that moves key by key is on two nodes for a while. A command with one key follows ASK, and so does a
+command whose keys have all moved. If only some of its keys have moved, both nodes reply TRYAGAIN. The key
+`px:{s}:none`, which no node has, therefore holds up each script that declares it until the whole slot has
+moved; see `script.script_call`.
+
+Replies come in the order of the commands. Commands of one slot are carried out in their order too, unless the
+slot moves meanwhile. Commands of different slots have no order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import redis
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MovedError,
+    ResponseError,
+    TryAgainError,
+)
+
+from pixel_server.store.protocols import Value
+from pixel_server.store.slots import Address, SlotMap, SlotRange, parse_ranges, slot_of
+
+PAUSE_SECONDS = 0.02
+"""Seconds until a command is sent again that a node could not carry out."""
+REFRESH_SECONDS = 0.5
+"""Minimum number of seconds between two requests for the slot map."""
+VIEW_SECONDS = 0.5
+"""Seconds that a node may take to tell its view of the slots, connecting included."""
+VIEWS = 3
+"""Number of nodes whose views make a slot map."""
+MAX_MOVES = 5
+"""Times that a call follows MOVED and ASK without a pause. Two nodes can name each other for a moment."""
+
+_GLOBAL_SLOT = slot_of("{all}")
+_SCRIPTS = frozenset({"EVAL", "EVALSHA"})
+_ANY_NODE = frozenset({"PING", "TIME"})
+"""Commands without a key, which the node of `{all}` answers: its clock is the time of the store."""
+_EACH_NODE = frozenset(
+    {"ACL", "BGREWRITEAOF", "BGSAVE", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DBSIZE", "DEBUG", "FLUSHALL"}
+    | {"FLUSHDB", "HELLO", "INFO", "KEYS", "LATENCY", "RANDOMKEY", "ROLE", "SAVE", "SCAN", "SCRIPT", "SELECT"}
+    | {"SHUTDOWN", "SLOWLOG", "WAIT", "WAITAOF"}
+)
+"""Commands that concern one node, see `nodes`."""
+_CLIENT_OPTIONS = frozenset({"keys", "NEVER_DECODE", "EMPTY_RESPONSE"})
+"""Options of a command that are not meant for the function that parses its reply."""
+
+Command = tuple[tuple[Value, ...], Mapping[str, Any]]
+"""The words of a command, and the options by which redis-py parses its reply."""
+
+
+class Request(NamedTuple):
+    """Commands that one node carries out together: a single command, or all of a transaction."""
+
+    slot: int
+    commands: tuple[Command, ...]
+
+
+class Part(NamedTuple):
+    """What one node is sent. numbers: the positions of its requests in the call."""
+
+    address: Address
+    numbers: list[int]
+    commands: list[Command]
+
+
+def request(*commands: Command) -> Request:
+    """Returns the request of a single command."""
+    return Request(slot_of_command(commands[0][0]), commands)
+
+
+def transaction(commands: Sequence[Command]) -> Request:
+    """Returns the request of a transaction. Raises redis.DataError if its keys are in several slots."""
+    slots = {slot_of_command(words) for words, _ in commands}
+    if len(slots) != 1:
+        raise redis.DataError("the keys of a transaction must have one tag")
+    return Request(slots.pop(), ((("MULTI",), {}), *commands, (("EXEC",), {})))
+
+
+def slot_of_command(words: Sequence[Value]) -> int:
+    """Returns the slot of a command's first key. Raises redis.DataError if the command concerns one node."""
+    name = str(words[0])
+    if name in _SCRIPTS and int(words[2]):
+        return slot_of(words[3])  # type: ignore[arg-type]  # a key is text or bytes
+    if name in _ANY_NODE:
+        return _GLOBAL_SLOT
+    if name in _SCRIPTS or name.partition(" ")[0] in _EACH_NODE:
+        raise redis.DataError(f"{name} names no key: a cluster's nodes must be asked one by one")
+    return slot_of(words[1])  # type: ignore[arg-type]
+
+
+class Call:
+    """The requests of one call, until each has its reply."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self.replies: list[Any] = [None] * len(requests)
+        self._requests = requests
+        self._open = list(range(len(requests)))
+        self._asked: dict[int, Address] = {}
+        self._rounds = 0
+        self.refusal = ""
+        """Why the last request that must wait was refused: `"node 10.0.0.1:7000: Loading ..."`."""
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._open)
+
+    @property
+    def must_pause(self) -> bool:
+        """Returns whether to wait PAUSE_SECONDS before the next round."""
+        return bool(self._open) and (bool(self.refusal) or self._rounds > MAX_MOVES)
+
+    def parts(self, slot_map: SlotMap) -> list[Part]:
+        """Returns what to send to each node next."""
+        parts: dict[Address, Part] = {}
+        unserved, self._open, self.refusal = self._open, [], ""
+        self._rounds += 1
+        for number in unserved:
+            slot, commands = self._requests[number]
+            address = self._asked.get(number) or slot_map.primary(slot)
+            if address is None:
+                self._postpone(number, f"no node of the cluster has slot {slot}")
+                continue
+            part = parts.get(address)
+            if part is None:
+                part = parts[address] = Part(address, [], [])
+            part.numbers.append(number)
+            if number in self._asked:
+                part.commands.append((("ASKING",), {}))
+            part.commands.extend(commands)
+        return list(parts.values())
+
+    def take(self, part: Part, replies: Sequence[Any], slot_map: SlotMap) -> bool:
+        """Takes the replies of a node, errors as values. Notes MOVED in the map.
+
+        Returns whether the map is out of date.
+        """
+        is_outdated = False
+        position = 0
+        for number in part.numbers:
+            slot, commands = self._requests[number]
+            position += number in self._asked
+            own = replies[position : position + len(commands)]
+            position += len(commands)
+            self._asked.pop(number, None)
+            refusal = _refusal(own)
+            if refusal is None:
+                errors = (reply for reply in own if isinstance(reply, Exception))
+                self.replies[number] = next(errors, own[-1])
+            elif isinstance(refusal, MovedError):
+                slot_map.note_moved(slot, Address(refusal.host or part.address.host, refusal.port))
+                self._open.append(number)
+                is_outdated = True
+            elif isinstance(refusal, AskError) and len(commands) == 1:
+                self._asked[number] = Address(refusal.host or part.address.host, refusal.port)
+                self._open.append(number)
+            else:
+                self._postpone(number, f"node {part.address}: {refusal}")
+                is_outdated = is_outdated or isinstance(refusal, ClusterDownError)
+        return is_outdated
+
+    def reopen(self, part: Part) -> None:
+        """Opens the requests of a part again, none of which was sent."""
+        for number in part.numbers:
+            self._asked.pop(number, None)
+        self._open.extend(part.numbers)
+
+    def _postpone(self, number: int, reason: str) -> None:
+        self._open.append(number)
+        self.refusal = reason
+
+
+def _refusal(replies: Sequence[Any]) -> Exception | None:
+    """Returns the first reply by which a node refused a command and changed nothing."""
+    for reply in replies:
+        if isinstance(reply, AskError | TryAgainError | ClusterDownError | BusyLoadingError):
+            return reply
+    return None
+
+
+def parse(reply: Any, command: Command, callbacks: Mapping[str, Any]) -> Any:
+    """Returns a reply as redis-py's plain client would. Raises the reply if it is an error.
+
+    callbacks: redis-py's functions that parse replies, by command.
+    """
+    if isinstance(reply, Exception):
+        raise reply
+    words, options = command
+    callback = callbacks.get(str(words[0]))
+    if callback is None:
+        return reply
+    return callback(reply, **{name: value for name, value in options.items() if name not in _CLIENT_OPTIONS})
+
+
+def parse_all(
+    replies: Sequence[Any], commands: Sequence[Command], callbacks: Mapping[str, Any], raise_on_error: bool
+) -> list[Any]:
+    """Returns the replies of a pipeline. If `raise_on_error` is False, an error reply is a value."""
+    parsed = []
+    for number, (reply, command) in enumerate(zip(replies, commands, strict=True), 1):
+        if not isinstance(reply, Exception):
+            parsed.append(parse(reply, command, callbacks))
+        elif raise_on_error:
+            reply.args = (f"command {number} of the pipeline, {command[0][0]!s}: {reply}", *reply.args[1:])
+            raise reply
+        else:
+            parsed.append(reply)
+    return parsed
+
+
+def named(address: Address, error: Exception) -> redis.RedisError:
+    """Returns an error that says which node failed: `"node 10.0.0.1:7000: Connection refused"`."""
+    text = f"node {address}: {error}"
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        return type(error)(text)
+    return redis.ConnectionError(text)
+
+
+class Topology:
+    """What a client knows of the nodes. seeds: the nodes that its URL names."""
+
+    def __init__(self, seeds: Sequence[Address]) -> None:
+        self._seeds = tuple(seeds)
+        self._failed: set[Address] = set()
+        self._is_outdated = True
+        self._asked_at = -REFRESH_SECONDS
+        self.slot_map = SlotMap()
+
+    def note_outdated(self) -> None:
+        """Notes that slots have moved, so that the map is asked for again."""
+        self._is_outdated = True
+
+    def note_failed(self, address: Address) -> None:
+        """Notes that a node does not answer. The map is asked for again, from the other nodes first."""
+        self._is_outdated = True
+        self._failed.add(address)
+
+    def is_due(self, now: float) -> bool:
+        """Returns whether to ask for the map. now: monotonic, s."""
+        return self._is_outdated and (now - self._asked_at >= REFRESH_SECONDS or not self.slot_map.primaries)
+
+    def survey(self) -> Survey:
+        """Returns a survey that begins with the nodes that have not failed."""
+        known = dict.fromkeys((*self.slot_map.primaries, *self._seeds, *self.slot_map.all_replicas))
+        return Survey(sorted(known, key=lambda address: address in self._failed))
+
+    def learn(self, survey: Survey, now: float) -> None:
+        """Makes a new map of the views of a survey. Keeps the old map if no node has answered.
+
+        If there is no map yet, raises redis.ResponseError or redis.AuthenticationError if a node refuses to
+        tell its view, otherwise redis.ConnectionError.
+        """
+        self._asked_at = now
+        self._failed -= survey.views.keys()
+        if survey.views:
+            self.slot_map = SlotMap(slots for view in survey.views.values() for slots in view)
+            self._is_outdated = False
+        elif not self.slot_map.primaries:
+            for error in survey.errors:
+                if isinstance(error, ResponseError | AuthenticationError):
+                    raise error
+            reasons = "; ".join(str(error) for error in survey.errors)
+            raise redis.ConnectionError(f"no node of the cluster answers: {reasons:.300}")
+
+
+class Survey:
+    """Asks nodes for their views of the slots: up to VIEWS nodes, but no more than most of those known."""
+
+    def __init__(self, candidates: Sequence[Address]) -> None:
+        self._known = dict.fromkeys(candidates)
+        self._asked: set[Address] = set()
+        self.views: dict[Address, list[SlotRange]] = {}
+        self.errors: list[Exception] = []
+
+    def next(self) -> list[Address]:
+        """Returns the nodes to ask next. Returns [] if enough nodes have answered, or no node is left."""
+        missing = min(VIEWS, len(self._known) // 2 + 1) - len(self.views)
+        unasked = [address for address in self._known if address not in self._asked][: max(missing, 0)]
+        self._asked.update(unasked)
+        return unasked
+
+    def add(self, address: Address, slots: Sequence[Any], nodes: bytes) -> None:
+        """Adds the replies of a node to CLUSTER SLOTS and CLUSTER NODES."""
+        self.views[address] = view = parse_ranges(slots, nodes, address)
+        self._known.update(dict.fromkeys(part.primary for part in view))
+
+    def fail(self, address: Address, error: Exception) -> None:
+        """Notes that a node has not told its view."""
+        is_refusal = isinstance(error, ResponseError)
+        self.errors.append(error if is_refusal else named(address, error))

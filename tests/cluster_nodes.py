@@ -1,0 +1,141 @@
+"""A cluster of real Valkey nodes, of the bundled binary, for tests."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from pixel_server.run.valkey import binary
+from pixel_server.store.slots import SLOTS, Address
+from tests.stack import free_port, until
+
+SETTINGS = {
+    "cluster-enabled": "yes",
+    "cluster-node-timeout": "1000",
+    "save": "",
+    "appendonly": "yes",
+    "appendfsync": "always",
+    "maxmemory-policy": "noeviction",
+    "rdbcompression": "no",
+    "stream-node-max-entries": "1",
+    "repl-diskless-sync-delay": "0",
+}
+
+
+class ClusterNode:
+    """One node. Its address stays the same when it is started again."""
+
+    def __init__(self, number: int, directory: Path) -> None:
+        self.id = f"{number + 1:040x}"
+        self.address = Address("127.0.0.1", free_port())
+        self.bus_port = free_port()
+        self.directory = directory / f"node{number}"
+        self.directory.mkdir(parents=True)
+        self.process: subprocess.Popen[bytes] | None = None
+        self._client = redis.Redis(*self.address, protocol=2, socket_timeout=10, driver_info=None)
+        self._client.response_callbacks.clear()
+
+    def start(self) -> None:
+        settings = {
+            **SETTINGS,
+            "port": str(self.address.port),
+            "cluster-port": str(self.bus_port),
+            "bind": self.address.host,
+            "dir": str(self.directory),
+            "logfile": str(self.directory / "valkey.log"),
+        }
+        arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
+        self.process = subprocess.Popen(
+            [str(binary()), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def send_signal(self, number: int) -> None:
+        """Sends a signal. Waits until the process has ended if the signal is SIGKILL or SIGTERM."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            self.process.wait(20)
+
+    def ask(self, *words: Any) -> Any:
+        """Returns the reply to a command, as Valkey sends it."""
+        name, *rest = words
+        return self._client.execute_command(*str(name).split(), *rest)
+
+    def is_ready(self) -> bool:
+        """Returns whether the node takes commands for all slots."""
+        try:
+            return b"cluster_state:ok" in self.ask("CLUSTER INFO")
+        except redis.RedisError:
+            return False
+
+    def close(self) -> None:
+        self._client.close()
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(20)
+
+
+class Cluster:
+    """A cluster. `nodes` are first the primaries, which share the slots evenly, then their replicas.
+
+    The nodes find the whole cluster in their files, so that they need not meet. A primary takes writes two
+    seconds after its start; that pause is Valkey's own.
+    """
+
+    def __init__(self, directory: Path, primaries: int = 1, replicas: int = 0) -> None:
+        self.nodes = [ClusterNode(number, directory) for number in range(primaries * (1 + replicas))]
+        self.primaries = self.nodes[:primaries]
+        for node in self.nodes:
+            lines = [self._line(number, other, node) for number, other in enumerate(self.nodes)]
+            lines.append(f"vars currentEpoch {primaries} lastVoteEpoch 0\n")
+            (node.directory / "nodes.conf").write_text("".join(lines))
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(str(node.address) for node in self.nodes[:3])
+
+    def start(self) -> None:
+        for node in self.nodes:
+            node.start()
+
+    def wait_ready(self) -> None:
+        for node in self.nodes:
+            until(node.is_ready, 60)
+        for replica in self.nodes[len(self.primaries) :]:
+            until(lambda node=replica: b"master_link_status:up" in node.ask("INFO", "replication"), 60)
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
+
+    def _line(self, number: int, node: ClusterNode, myself: ClusterNode) -> str:
+        """Returns the line of a node in the file `nodes.conf` of another, or of itself."""
+        count = len(self.primaries)
+        own = number % count
+        first, last = own * SLOTS // count, (own + 1) * SLOTS // count - 1
+        is_primary = number < count
+        flags = ("myself," if node is myself else "") + ("master" if is_primary else "slave")
+        primary = "-" if is_primary else self.nodes[own].id
+        slots = f" {first}-{last}" if is_primary else ""
+        place = f"{node.address.host}:{node.address.port}@{node.bus_port}"
+        return f"{node.id} {place} {flags} {primary} 0 0 {own + 1} connected{slots}\n"
+
+
+def running_cluster(directory: Path, primaries: int = 1, replicas: int = 0) -> Iterator[Cluster]:
+    """Yields a cluster that takes commands, and ends it afterwards."""
+    cluster = Cluster(directory, primaries, replicas)
+    try:
+        cluster.start()
+        cluster.wait_ready()
+        yield cluster
+    finally:
+        cluster.close()
