@@ -11,7 +11,8 @@ from typing import Any
 import redis
 
 from pixel_server.run.valkey import binary
-from pixel_server.store.slots import SLOTS, Address
+from pixel_server.store.slots import SLOTS
+from pixel_server.store_url import shown_address
 from tests.stack import free_port, until
 
 SETTINGS = {
@@ -32,7 +33,7 @@ class ClusterNode:
 
     def __init__(self, number: int, directory: Path) -> None:
         self.id = f"{number + 1:040x}"
-        self.address = Address("127.0.0.1", free_port())
+        self.address = ("127.0.0.1", free_port())
         self.bus_port = free_port()
         self.directory = directory / f"node{number}"
         self.directory.mkdir(parents=True)
@@ -43,9 +44,9 @@ class ClusterNode:
     def start(self) -> None:
         settings = {
             **SETTINGS,
-            "port": str(self.address.port),
+            "port": str(self.address[1]),
             "cluster-port": str(self.bus_port),
-            "bind": self.address.host,
+            "bind": self.address[0],
             "dir": str(self.directory),
             "logfile": str(self.directory / "valkey.log"),
         }
@@ -101,7 +102,7 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        return "redis+cluster://" + ",".join(str(node.address) for node in self.nodes[:3])
+        return "redis+cluster://" + ",".join(shown_address(node.address) for node in self.nodes[:3])
 
     def start(self) -> None:
         for node in self.nodes:
@@ -126,7 +127,7 @@ class Cluster:
         flags = ("myself," if node is myself else "") + ("master" if is_primary else "slave")
         primary = "-" if is_primary else self.nodes[own].id
         slots = f" {first}-{last}" if is_primary else ""
-        place = f"{node.address.host}:{node.address.port}@{node.bus_port}"
+        place = f"{shown_address(node.address)}@{node.bus_port}"
         return f"{node.id} {place} {flags} {primary} 0 0 {own + 1} connected{slots}\n"
 
 

@@ -14,6 +14,9 @@ import pytest
 import redis.asyncio.client
 import redis.client
 
+from pixel_server.store.async_cluster import AsyncClusterPipeline, AsyncClusterRedis
+from pixel_server.store.cluster import ClusterPipeline, ClusterRedis
+
 _tag = re.compile(rb"px:\{(\w+)\}:").match
 
 CLIENTS = (
@@ -21,6 +24,10 @@ CLIENTS = (
     redis.client.Pipeline,
     redis.asyncio.client.Redis,
     redis.asyncio.client.Pipeline,
+    ClusterRedis,
+    ClusterPipeline,
+    AsyncClusterRedis,
+    AsyncClusterPipeline,
 )
 
 

@@ -19,9 +19,11 @@ from redis import asyncio as aioredis
 from redis.commands import AsyncCoreCommands
 from redis.exceptions import BusyLoadingError, ResponseError
 
-from pixel_server.store import cluster_calls
-from pixel_server.store.cluster_calls import Call, Command, Part, Request, Survey, Topology
-from pixel_server.store.slots import Address, SlotMap
+from pixel_server.store import cluster_calls, topology
+from pixel_server.store.cluster_calls import Call, Command, Part, Request
+from pixel_server.store.slots import SlotMap
+from pixel_server.store.topology import Survey, Topology
+from pixel_server.store_url import Address, shown_address
 
 MakeAsyncNode = Callable[[Address, float | None, float], aioredis.Redis]
 """Makes a plain client of a node. Takes its address, and the timeouts of a command and of connecting (s)."""
@@ -91,7 +93,7 @@ class AsyncClusterRedis(AsyncCoreCommands):
                 self._topology.note_failed(address)
             if call.refusal:
                 raise redis.ConnectionError(call.refusal) from None
-            nodes = " and ".join(map(str, sorted(waiting))) or "of the cluster"
+            nodes = " and ".join(map(shown_address, sorted(waiting))) or "of the cluster"
             raise redis.TimeoutError(f"node {nodes}: no answer within {self._timeout:g} s") from None
         return call.replies
 
@@ -145,7 +147,7 @@ class AsyncClusterRedis(AsyncCoreCommands):
             if not isinstance(error, redis.RedisError | OSError):
                 raise
             waiting.discard(part.address)
-            return _Outcome(replies, is_sent, cluster_calls.named(part.address, error))
+            return _Outcome(replies, is_sent, topology.named(part.address, error))
         finally:
             if connection is not None:
                 await pool.release(connection)
@@ -160,9 +162,10 @@ class AsyncClusterRedis(AsyncCoreCommands):
         self._topology.learn(survey, time.monotonic())
 
     async def _ask_node(self, address: Address, survey: Survey) -> None:
-        node: Any = self._make_node(address, None, cluster_calls.VIEW_SECONDS)
+        seconds = topology.view_seconds(self._timeout)
+        node: Any = self._make_node(address, None, seconds)
         try:
-            async with asyncio.timeout(cluster_calls.VIEW_SECONDS):
+            async with asyncio.timeout(seconds):
                 slots = await node.execute_command("CLUSTER", "SLOTS")
                 survey.add(address, slots, await node.execute_command("CLUSTER", "NODES"))
         except (redis.RedisError, OSError) as error:  # TimeoutError is an OSError

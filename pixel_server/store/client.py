@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, cast
 
 import redis
@@ -15,8 +16,10 @@ from redis.retry import Retry
 
 from pixel_server import store_url
 from pixel_server.store import sentinel_client
+from pixel_server.store.async_cluster import AsyncClusterRedis
+from pixel_server.store.cluster import ClusterRedis
 from pixel_server.store.protocols import AsyncRedis, Redis
-from pixel_server.store_url import StoreUrl
+from pixel_server.store_url import Address, StoreUrl
 
 KEEPALIVE_IDLE_SECONDS = 5
 """Seconds of silence after which the kernel probes a TCP connection."""
@@ -42,6 +45,9 @@ class StoreEmptiedError(StoreAwayError):
 
 def connect(url: str, *, timeout: float = 5.0) -> Redis:
     """Returns a client that waits `timeout` seconds and never sends a command twice."""
+    parts = store_url.parse(url)
+    if parts.kind == "cluster":
+        return cast(Redis, ClusterRedis(parts.addresses, partial(_node, parts), timeout))
     return cast(Redis, connect_queue(url, timeout=timeout))
 
 
@@ -55,12 +61,9 @@ def connect_queue(url: str, *, timeout: float) -> redis.Redis:
 def connect_async(url: str, *, timeout: float = 2.0) -> AsyncRedis:
     """Returns a client like that of `connect`, for asyncio."""
     parts = store_url.parse(url)
-    options = _options(parts, timeout) | {"retry": AsyncRetry(NoBackoff(), 0)}
-    is_sentinel = parts.kind == "sentinel"
-    client = sentinel_client.async_client(parts, **options) if is_sentinel else aioredis.Redis(**options)
-    pool = client.connection_pool
-    pool.connection_class = type("ConvertsCloseError", (_ConvertsCloseError, pool.connection_class), {})
-    return cast(AsyncRedis, client)
+    if parts.kind == "cluster":
+        return cast(AsyncRedis, AsyncClusterRedis(parts.addresses, partial(_async_node, parts), timeout))
+    return cast(AsyncRedis, _async_client(parts, **_options(parts, timeout)))
 
 
 def keepalive_options() -> dict[int, int]:
@@ -106,7 +109,35 @@ def _as_connection_error() -> Iterator[None]:
         raise redis.ConnectionError(str(error)) from error
 
 
-def _options(parts: StoreUrl, timeout: float) -> dict[str, Any]:
+def _async_client(parts: StoreUrl, **options: Any) -> aioredis.Redis:
+    options["retry"] = AsyncRetry(NoBackoff(), 0)
+    is_sentinel = parts.kind == "sentinel"
+    client = sentinel_client.async_client(parts, **options) if is_sentinel else aioredis.Redis(**options)
+    pool = client.connection_pool
+    pool.connection_class = type("ConvertsCloseError", (_ConvertsCloseError, pool.connection_class), {})
+    return client
+
+
+def _node(parts: StoreUrl, address: Address, timeout: float, connect_timeout: float) -> redis.Redis:
+    return redis.Redis(**_node_options(parts, address, timeout, connect_timeout), retry=Retry(NoBackoff(), 0))
+
+
+def _async_node(
+    parts: StoreUrl, address: Address, timeout: float | None, connect_timeout: float
+) -> aioredis.Redis:
+    return _async_client(parts, **_node_options(parts, address, timeout, connect_timeout))
+
+
+def _node_options(
+    parts: StoreUrl, address: Address, timeout: float | None, connect_timeout: float
+) -> dict[str, Any]:
+    """Returns the arguments of redis.Redis for a node of a cluster."""
+    host, port = address
+    options = _options(parts, timeout)
+    return options | {"host": host, "port": port, "socket_connect_timeout": connect_timeout}
+
+
+def _options(parts: StoreUrl, timeout: float | None) -> dict[str, Any]:
     """Returns the arguments of redis.Redis and redis.asyncio.Redis."""
     options = {
         **parts.client_options(),

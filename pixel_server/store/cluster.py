@@ -17,9 +17,11 @@ import redis
 from redis.commands import CoreCommands
 from redis.exceptions import BusyLoadingError, ResponseError
 
-from pixel_server.store import cluster_calls
-from pixel_server.store.cluster_calls import Call, Command, Part, Request, Topology
-from pixel_server.store.slots import Address, SlotMap
+from pixel_server.store import cluster_calls, topology
+from pixel_server.store.cluster_calls import Call, Command, Part, Request
+from pixel_server.store.slots import SlotMap
+from pixel_server.store.topology import Topology
+from pixel_server.store_url import Address
 
 MakeNode = Callable[[Address, float, float], redis.Redis]
 """Makes a plain client of a node. Takes its address, and the timeouts of a command and of connecting (s)."""
@@ -104,7 +106,7 @@ class ClusterRedis(CoreCommands):
         while addresses := survey.next():
             for address in addresses:
                 left_seconds = deadline - time.monotonic()
-                seconds = max(0.01, min(cluster_calls.VIEW_SECONDS, left_seconds))
+                seconds = max(0.01, min(topology.view_seconds(self._timeout), left_seconds))
                 try:
                     with self._make_node(address, seconds, seconds) as node:
                         slots = node.execute_command("CLUSTER", "SLOTS")
@@ -202,4 +204,4 @@ class _Flight:
                 connection.disconnect()
             self._pool.release(connection)
         if error is not None:
-            self.error = cluster_calls.named(self.part.address, error)
+            self.error = topology.named(self.part.address, error)

@@ -24,25 +24,18 @@ from typing import Any, NamedTuple
 import redis
 from redis.exceptions import (
     AskError,
-    AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
     MovedError,
-    ResponseError,
     TryAgainError,
 )
 
 from pixel_server.store.protocols import Value
-from pixel_server.store.slots import Address, SlotMap, SlotRange, parse_ranges, slot_of
+from pixel_server.store.slots import SlotMap, slot_of
+from pixel_server.store_url import Address, shown_address
 
 PAUSE_SECONDS = 0.02
 """Seconds until a command is sent again that a node could not carry out."""
-REFRESH_SECONDS = 0.5
-"""Minimum number of seconds between two requests for the slot map."""
-VIEW_SECONDS = 0.5
-"""Seconds that a node may take to tell its view of the slots, connecting included."""
-VIEWS = 3
-"""Number of nodes whose views make a slot map."""
 MAX_MOVES = 5
 """Times that a call follows MOVED and ASK without a pause. Two nodes can name each other for a moment."""
 
@@ -162,14 +155,14 @@ class Call:
                 errors = (reply for reply in own if isinstance(reply, Exception))
                 self.replies[number] = next(errors, own[-1])
             elif isinstance(refusal, MovedError):
-                slot_map.note_moved(slot, Address(refusal.host or part.address.host, refusal.port))
+                slot_map.note_moved(slot, _named_by(refusal, part.address))
                 self._open.append(number)
                 is_outdated = True
             elif isinstance(refusal, AskError) and len(commands) == 1:
-                self._asked[number] = Address(refusal.host or part.address.host, refusal.port)
+                self._asked[number] = _named_by(refusal, part.address)
                 self._open.append(number)
             else:
-                self._postpone(number, f"node {part.address}: {refusal}")
+                self._postpone(number, f"node {shown_address(part.address)}: {refusal}")
                 is_outdated = is_outdated or isinstance(refusal, ClusterDownError)
         return is_outdated
 
@@ -190,6 +183,11 @@ def _refusal(replies: Sequence[Any]) -> Exception | None:
         if isinstance(reply, AskError | TryAgainError | ClusterDownError | BusyLoadingError):
             return reply
     return None
+
+
+def _named_by(refusal: AskError, asked: Address) -> Address:
+    """Returns the address in MOVED or ASK. A node that does not know its own host leaves the host out."""
+    return refusal.host or asked[0], refusal.port
 
 
 def parse(reply: Any, command: Command, callbacks: Mapping[str, Any]) -> Any:
@@ -220,85 +218,3 @@ def parse_all(
         else:
             parsed.append(reply)
     return parsed
-
-
-def named(address: Address, error: Exception) -> redis.RedisError:
-    """Returns an error that says which node failed: `"node 10.0.0.1:7000: Connection refused"`."""
-    text = f"node {address}: {error}"
-    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
-        return type(error)(text)
-    return redis.ConnectionError(text)
-
-
-class Topology:
-    """What a client knows of the nodes. seeds: the nodes that its URL names."""
-
-    def __init__(self, seeds: Sequence[Address]) -> None:
-        self._seeds = tuple(seeds)
-        self._failed: set[Address] = set()
-        self._is_outdated = True
-        self._asked_at = -REFRESH_SECONDS
-        self.slot_map = SlotMap()
-
-    def note_outdated(self) -> None:
-        """Notes that slots have moved, so that the map is asked for again."""
-        self._is_outdated = True
-
-    def note_failed(self, address: Address) -> None:
-        """Notes that a node does not answer. The map is asked for again, from the other nodes first."""
-        self._is_outdated = True
-        self._failed.add(address)
-
-    def is_due(self, now: float) -> bool:
-        """Returns whether to ask for the map. now: monotonic, s."""
-        return self._is_outdated and (now - self._asked_at >= REFRESH_SECONDS or not self.slot_map.primaries)
-
-    def survey(self) -> Survey:
-        """Returns a survey that begins with the nodes that have not failed."""
-        known = dict.fromkeys((*self.slot_map.primaries, *self._seeds, *self.slot_map.all_replicas))
-        return Survey(sorted(known, key=lambda address: address in self._failed))
-
-    def learn(self, survey: Survey, now: float) -> None:
-        """Makes a new map of the views of a survey. Keeps the old map if no node has answered.
-
-        If there is no map yet, raises redis.ResponseError or redis.AuthenticationError if a node refuses to
-        tell its view, otherwise redis.ConnectionError.
-        """
-        self._asked_at = now
-        self._failed -= survey.views.keys()
-        if survey.views:
-            self.slot_map = SlotMap(slots for view in survey.views.values() for slots in view)
-            self._is_outdated = False
-        elif not self.slot_map.primaries:
-            for error in survey.errors:
-                if isinstance(error, ResponseError | AuthenticationError):
-                    raise error
-            reasons = "; ".join(str(error) for error in survey.errors)
-            raise redis.ConnectionError(f"no node of the cluster answers: {reasons:.300}")
-
-
-class Survey:
-    """Asks nodes for their views of the slots: up to VIEWS nodes, but no more than most of those known."""
-
-    def __init__(self, candidates: Sequence[Address]) -> None:
-        self._known = dict.fromkeys(candidates)
-        self._asked: set[Address] = set()
-        self.views: dict[Address, list[SlotRange]] = {}
-        self.errors: list[Exception] = []
-
-    def next(self) -> list[Address]:
-        """Returns the nodes to ask next. Returns [] if enough nodes have answered, or no node is left."""
-        missing = min(VIEWS, len(self._known) // 2 + 1) - len(self.views)
-        unasked = [address for address in self._known if address not in self._asked][: max(missing, 0)]
-        self._asked.update(unasked)
-        return unasked
-
-    def add(self, address: Address, slots: Sequence[Any], nodes: bytes) -> None:
-        """Adds the replies of a node to CLUSTER SLOTS and CLUSTER NODES."""
-        self.views[address] = view = parse_ranges(slots, nodes, address)
-        self._known.update(dict.fromkeys(part.primary for part in view))
-
-    def fail(self, address: Address, error: Exception) -> None:
-        """Notes that a node has not told its view."""
-        is_refusal = isinstance(error, ResponseError)
-        self.errors.append(error if is_refusal else named(address, error))

@@ -12,28 +12,10 @@ from binascii import crc_hqx
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from pixel_server.store_url import Address
+
 SLOTS = 16384
 """Number of slots of every cluster."""
-
-
-class Address(NamedTuple):
-    """The address of a node."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str, asked: Address) -> Address:
-        """Parses `"10.0.0.1:7000"` or `"::1:7000"`.
-
-        A node that does not know its own host leaves the host out: `":7000"`. Then the host is that of
-        `asked`, the node that sent the text.
-        """
-        host, _, port = text.rpartition(":")
-        return cls(host.strip("[]") if host not in ("", "?") else asked.host, int(port))
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class SlotRange(NamedTuple):
@@ -150,4 +132,4 @@ def _parse_endpoint(node: Sequence[Any], asked: Address) -> Address:
     The host is None or empty if clients should use the host that they know, and "?" if it is not known.
     """
     host = node[0].decode() if node[0] else ""
-    return Address(host if host not in ("", "?") else asked.host, int(node[1]))
+    return host if host not in ("", "?") else asked[0], int(node[1])

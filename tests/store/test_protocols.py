@@ -1,4 +1,4 @@
-"""The types of the Redis clients name methods that redis-py's clients have."""
+"""The types of the Redis clients name methods that redis-py's clients and those of a cluster have."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import redis
 from redis import asyncio as aioredis
 
 from pixel_server.store import protocols
+from pixel_server.store.async_cluster import AsyncClusterPipeline, AsyncClusterRedis
+from pixel_server.store.cluster import ClusterPipeline, ClusterRedis
 
 
 @pytest.mark.parametrize(
@@ -18,9 +20,13 @@ from pixel_server.store import protocols
         (protocols.AsyncRedis, aioredis.Redis),
         (protocols.SyncPipeline, redis.client.Pipeline),
         (protocols.AsyncPipeline, aioredis.client.Pipeline),
+        (protocols.Redis, ClusterRedis),
+        (protocols.AsyncRedis, AsyncClusterRedis),
+        (protocols.SyncPipeline, ClusterPipeline),
+        (protocols.AsyncPipeline, AsyncClusterPipeline),
     ],
 )
-def test_protocols_each_method_takes_the_arguments_that_redis_py_takes(protocol, client):
+def test_protocols_each_method_takes_the_arguments_that_the_clients_take(protocol, client):
     bases = [base for base in protocol.__mro__ if base.__module__ == protocols.__name__]
     methods = {name: method for base in bases for name, method in vars(base).items() if callable(method)}
     for name in methods.keys() - {"__init__", "__subclasshook__", "__exit__"}:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from pixel_server.store import keys
 from pixel_server.store.slots import (
     SLOTS,
-    Address,
     SlotMap,
     SlotRange,
     parse_ranges,
@@ -17,8 +16,8 @@ from pixel_server.store.slots import (
     slot_of_shard,
 )
 
-A, B, C = (Address("10.0.0.1", port) for port in (7001, 7002, 7003))
-ASKED = Address("here", 7001)
+A, B, C = (("10.0.0.1", port) for port in (7001, 7002, 7003))
+ASKED = ("here", 7001)
 
 
 @pytest.mark.parametrize(
@@ -93,13 +92,6 @@ def test_parse_ranges_takes_epochs_of_nodes_and_hosts_of_slots():
         b"id3 :7003@17003 myself,master - 0 0 12 connected 100-16383 [5->-id1]\n"
     )
     assert parse_ranges(slots, nodes, ASKED) == [
-        SlotRange(0, 99, Address("name.example", 7001), (Address("10.0.0.2", 7002),), 3),
-        SlotRange(100, SLOTS - 1, Address("here", 7003), (Address("here", 7004), Address("here", 7005)), 12),
+        SlotRange(0, 99, ("name.example", 7001), (("10.0.0.2", 7002),), 3),
+        SlotRange(100, SLOTS - 1, ("here", 7003), (("here", 7004), ("here", 7005)), 12),
     ]
-
-
-def test_address_ipv6_parses_what_it_shows():
-    assert Address.parse("fe80::1:7000", ASKED) == Address("fe80::1", 7000)
-    assert Address.parse("[fe80::1]:7000", ASKED) == Address("fe80::1", 7000)
-    assert str(Address("fe80::1", 7000)) == "[fe80::1]:7000"
-    assert Address.parse(":7000", ASKED) == Address("here", 7000)

@@ -1,0 +1,37 @@
+"""The nodes of a store, for commands that concern one node: INFO, CONFIG, SCAN, BGREWRITEAOF and the like.
+
+A store that is one Redis has one node: the client itself. A cluster has many.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from pixel_server.store.async_cluster import AsyncClusterRedis
+from pixel_server.store.cluster import ClusterRedis
+from pixel_server.store.protocols import AsyncRedis, Redis
+from pixel_server.store_url import shown_address
+
+
+async def nodes(store: AsyncRedis, *, replicas: bool = False) -> list[AsyncRedis]:
+    """Returns a plain client of each primary, in the order of their slots, and then of each replica if asked.
+
+    Returns `[store]` if the store is one Redis. The store closes these clients, not the caller. Raises
+    redis.ConnectionError if no node of a cluster answers.
+    """
+    if isinstance(store, AsyncClusterRedis):
+        return cast(list[AsyncRedis], await store.nodes(replicas=replicas))
+    return [store]
+
+
+def nodes_sync(store: Redis, *, replicas: bool = False) -> list[Redis]:
+    """Returns what `nodes` returns, for a client that blocks."""
+    if isinstance(store, ClusterRedis):
+        return cast(list[Redis], store.nodes(replicas=replicas))
+    return [store]
+
+
+def node_name(node: AsyncRedis | Redis) -> str:
+    """Returns the name of a node for the operator: `"10.0.0.1:7000"`, or `"Redis"` if it has no address."""
+    options = cast(Any, node).connection_pool.connection_kwargs
+    return shown_address((options["host"], options["port"])) if "host" in options else "Redis"
