@@ -38,6 +38,7 @@ MAX_TEST_SECONDS, MAX_TEARDOWN_SECONDS = 240, 20
 pytest_plugins = (
     "tests.command_check",
     "tests.openapi_check",
+    "tests.replicas",
     "tests.sentinels",
     "tests.site_fixtures",
     "tests.privacy_form",

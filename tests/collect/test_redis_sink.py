@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.collect.spool.drain import AWAY_ERRORS
 from pixel_server.store import keys, sentinel
 from tests.redis_states import read_only
+from tests.replicas import Pair
 from tests.sentinels import Fakes, Program, names
 
 BATCH = Batch(0, "0" * 28, 1, b"\x90")
@@ -143,3 +145,23 @@ def test_redis_sink_sentinels_do_not_agree_for_long_gives_the_primary_up(
         sink.close()
 
     asyncio.run(story())
+
+
+def test_redis_sink_replica_has_not_confirmed_raises_also_if_the_batch_is_repeated(pair: Pair):
+    """WAIT on a connection that has written nothing would count every connected replica."""
+
+    async def append() -> list[int]:
+        sink = RedisSink(pair.address.url, timeout_seconds=1.0, replicas=1)
+        try:
+            await sink.warm_up()
+            return await sink.append([BATCH])
+        finally:
+            sink.close()
+
+    pair.replica.process.send_signal(signal.SIGSTOP)
+    for _ in range(2):
+        with pytest.raises(ConnectionError, match="0 of 1 replicas have confirmed"):
+            asyncio.run(append())
+    pair.replica.process.send_signal(signal.SIGCONT)
+    pair.wait_until_replicated()
+    assert asyncio.run(append()) == [1]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -14,38 +12,8 @@ from pixel_server.store import keys
 from pixel_server.store.client import connect
 from tests.chaos.switch import Server, Switch
 from tests.journeys.test_emptied_store import ask, serving
+from tests.replicas import Pair
 from tests.stack import until
-
-
-class Pair:
-    """A primary and its replica, which is connected through `link`. Clients connect through `address`."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self.primary = Server()
-        stack.callback(self.primary.remove)
-        self.link = Switch(self.primary.socket)
-        self.replica = Server(self.link.port)
-        stack.callback(self.replica.remove)
-        self.address = Switch(self.primary.socket)
-        with connect(self.replica.url) as client:
-            until(lambda: client.info("replication")["master_link_status"] == "up")
-
-    def wait_until_replicated(self) -> None:
-        """Waits until the primary and its replica hold the same."""
-        with connect(self.primary.url) as primary, connect(self.replica.url) as replica:
-            info = primary.info("replication")
-            until(lambda: replica.info("replication")["slave_repl_offset"] >= info["master_repl_offset"])
-
-    def promote(self) -> None:
-        """Makes the replica a primary of its own."""
-        with connect(self.replica.url) as client:
-            client.replicaof("NO", "ONE")
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    with ExitStack() as stack:
-        yield Pair(stack)
 
 
 def hits_of(server: Server, shards: int) -> Counter[bytes]:
@@ -59,11 +27,11 @@ def hits_of(server: Server, shards: int) -> Counter[bytes]:
 
 
 @pytest.fixture
-def settings(settings, pair):
+def settings(settings, pair: Pair):
     return replace(settings, redis_url=pair.address.url)
 
 
-def record(web, secrets, names) -> None:
+def record(web, secrets, names):
     assert [ask(web, secrets, "mail", name) for name in names] == ["recorded"] * len(names)
 
 
@@ -111,3 +79,17 @@ def test_tail_old_primary_answers_on_hits_reach_the_new_primary(pair, settings, 
         until(lambda: len(hits_of(pair.replica, settings.shards)) == 4)
         assert set(hits_of(pair.replica, settings.shards).values()) == {1}
         assert web.get("/readyz").json()["losses"]["hits"] == 0
+
+
+def test_replicas_one_is_asked_for_and_cut_off_hits_wait_in_the_spool(pair, settings, secrets):
+    with serving(replace(settings, replicas=1), secrets) as web:
+        record(web, secrets, ["ada"])
+        pair.wait_until_replicated()
+        pair.link.turn_to(None)
+        record(web, secrets, ["bob"])
+        health = web.get("/readyz").json()
+        assert (health["recorder"]["spooled"], health["spool"]["hits"]) == (1, 1)
+        assert "0 of 1 replicas have confirmed the hits" in "; ".join(health["warnings"])
+        pair.link.turn_to(pair.primary.socket)
+        until(lambda: web.get("/readyz").json()["spool"]["hits"] == 0)
+        assert sorted(hits_of(pair.replica, settings.shards).values()) == [1, 1]
