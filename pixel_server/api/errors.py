@@ -13,6 +13,7 @@ from pixel_server.campaigns.campaign import UnreadableCampaign, report_unreadabl
 from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.problems import Problem, redis_unavailable
+from pixel_server.store.replication import NotReplicatedError
 
 log = logging.getLogger("pixel_server.api")
 
@@ -30,6 +31,8 @@ def problem_of(error: BaseException, request: Request) -> Problem:
         return Problem(404, f"{error}; perhaps it was deleted just now")
     if isinstance(error, NewerFormat):
         return Problem(503, f"{error}; update this server")
+    if isinstance(error, NotReplicatedError):
+        return Problem(503, str(error), headers={"Retry-After": "2"})
     if isinstance(error, redis.exceptions.OutOfMemoryError):
         path = _path_to_log(request)
         log.error("api: Redis is full and refuses %s: see /readyz and raise its maxmemory", path)

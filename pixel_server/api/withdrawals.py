@@ -16,7 +16,7 @@ from pixel_server.problems import Problem
 from pixel_server.recipients import withdrawals
 from pixel_server.recipients.withdrawals import Periods
 from pixel_server.secret import Secrets
-from pixel_server.store import audit_log
+from pixel_server.store import audit_log, replication
 from pixel_server.times import iso_ms
 
 _PAGING = Paging("(?:0|[1-9][0-9]{0,18})(?:-[0-9a-f]{16})?", fields.MAX_PAGE_SIZE)
@@ -82,6 +82,7 @@ async def withdraw(api: Api, content: Any, who: str) -> dict[str, int]:
     new = await withdrawals.withdraw(api.store, api.secrets, recipients, api.clock(), api.settings.shards)
     for recipient in recipients:
         api.withdrawn.learn(recipient, True)
+    await replication.confirm(api.store)
     return {"withdrawn": len(recipients), "new": new}
 
 
@@ -99,6 +100,7 @@ async def allow(api: Api, content: Any, who: str) -> dict[str, int]:
     ended = await withdrawals.allow(api.store, api.secrets, recipients, api.clock())
     for recipient in recipients:
         api.withdrawn.learn(recipient, False)
+    await replication.confirm(api.store)
     return {"allowed": ended}
 
 

@@ -14,8 +14,9 @@ import redis
 
 from pixel_server.auth.token_hash import token_hash
 from pixel_server.slug import is_slug
-from pixel_server.store import audit_log, keys
+from pixel_server.store import audit_log, keys, replication
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.replication import NotReplicatedError
 from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.times import MAX_SECONDS, iso
 
@@ -83,6 +84,11 @@ async def create(
     pipe.hset(keys.api_key(record.id), mapping=fields)
     pipe.sadd(keys.API_KEYS, record.id)
     await pipe.execute()
+    try:
+        await replication.confirm(store)
+    except NotReplicatedError:
+        await _remove(store, record.id)  # the caller is not shown the key
+        raise
     return record, key
 
 
@@ -155,11 +161,17 @@ async def revoke(store: AsyncRedis, key_id: str, who: str = audit_log.COMMAND) -
     if not await store.exists(keys.api_key(key_id)):
         raise UnknownApiKey(key_id)
     await audit_log.note(store, who, "key.revoked", key=key_id)
+    if not await _remove(store, key_id):
+        raise UnknownApiKey(key_id)
+    await replication.confirm(store)
+
+
+async def _remove(store: AsyncRedis, key_id: str) -> bool:
+    """Removes the key with an id. Returns whether there was such a key."""
     pipe = store.pipeline()
     pipe.srem(keys.API_KEYS, key_id)
     pipe.delete(keys.api_key(key_id))
-    if not (await pipe.execute())[0]:
-        raise UnknownApiKey(key_id)
+    return bool((await pipe.execute())[0])
 
 
 async def store_environment_key(store: AsyncRedis, key: str | None) -> None:

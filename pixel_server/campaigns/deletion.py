@@ -11,7 +11,7 @@ from __future__ import annotations
 from pixel_server.campaigns import purge
 from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.slug import is_slug
-from pixel_server.store import aof_rewrite, checkpoint, keys
+from pixel_server.store import aof_rewrite, checkpoint, keys, replication
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import EVEN_IF_FULL, GLOBAL, ScriptCall, script_call
 
@@ -47,7 +47,10 @@ def _delete_call(campaign: str) -> ScriptCall:
 
 
 async def delete(store: AsyncRedis, campaign: str, shards: int) -> None:
-    """Removes a campaign and all its keys except the tombstone. Raises UnknownCampaign."""
+    """Removes a campaign and all its keys except the tombstone.
+
+    Raises UnknownCampaign, or NotReplicatedError if no replica has confirmed the deletion.
+    """
     if not is_slug(campaign) or not await store.eval(*_delete_call(campaign)):
         raise UnknownCampaign(campaign)
     await _remove_keys(store, campaign, shards)
@@ -66,4 +69,5 @@ async def _remove_keys(store: AsyncRedis, campaign: str, shards: int) -> None:
         await checkpoint.raise_generation(store, shard)
         await purge.remove_all(store, shard, campaign)
     await aof_rewrite.request(store)
+    await replication.confirm(store)
     await store.srem(keys.DELETING, campaign)

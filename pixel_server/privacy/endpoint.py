@@ -26,7 +26,7 @@ from pixel_server.privacy.recipient_page import State, View, render
 from pixel_server.privacy.texts import choose_language
 from pixel_server.problems import Problem
 from pixel_server.recipients import erasure, withdrawals
-from pixel_server.store import audit_log
+from pixel_server.store import audit_log, replication
 from pixel_server.tokens import BadToken, Mode, mode_of, verify
 
 log = logging.getLogger("pixel_server.privacy")
@@ -125,6 +125,7 @@ class Privacy:
         elif await withdrawals.allow(store, secrets, [recipient], now):
             await audit_log.note_recipient(store, "recipient.allowed")
         api.withdrawn.learn(recipient, action != "allow")
+        await replication.confirm(store)
         return 0
 
     def _page(

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from pixel_server.counters import burst_window, recipient_record
 from pixel_server.recipients import withdrawals
 from pixel_server.secret import Secrets
-from pixel_server.store import aof_rewrite, audit_log, checkpoint, keys
+from pixel_server.store import aof_rewrite, audit_log, checkpoint, keys, replication
 from pixel_server.store.protocols import AsyncRedis, Value
 from pixel_server.store.script import ScriptCall, even_if_full, script_call
 from pixel_server.store.shards import shard_of
@@ -105,7 +105,8 @@ async def erase(
 ) -> Erased:
     """Withdraws a recipient and removes the recipient's data. now: seconds. shards: number of shards.
 
-    who: name of the caller, for the audit log. An erasure that changes nothing is not logged there.
+    who: name of the caller, for the audit log. An erasure that changes nothing is not logged there. Raises
+    NotReplicatedError if no replica has confirmed the erasure.
     """
     was_erased = await withdrawals.is_erased(store, secrets, recipient)
     if not was_erased:
@@ -114,6 +115,7 @@ async def erase(
     erased = await _remove(store, recipient, shards)
     if was_erased and any(erased.removed.values()):
         await audit_log.note(store, who, "recipient.erased")
+    await replication.confirm(store)
     return erased
 
 
@@ -198,6 +200,7 @@ async def _remove(store: AsyncRedis, recipient: bytes, shards: int) -> Erased:
     erased.removed["dead_letters"] = await _remove_dead_letters(store, recipient, shards)
     if commands or erased.removed["dead_letters"]:
         await aof_rewrite.request(store)
+        await replication.confirm(store)
     return erased
 
 

@@ -84,6 +84,8 @@ NONE = Key("px:{all}:none", "string", "never made",
     "nothing, see `script.script_call`", writer="none", reader="scripts").name
 CLOCKS = Key("px:{all}:clocks", "hash", "a minute",
     "processes with a wrong clock", writer="web, workers", reader="readyz, cli").name
+REPLICATED = Key("px:{all}:replicated", "string", "1 second",
+    "nothing, see `replication.confirm`", writer="all", reader="none").name
 
 HOSTS = Key("px:{all}:hosts", "hash", "60 days an entry",
     "last beat of each host: spool, hashes of settings", writer="web, workers", reader="readyz, cli").name

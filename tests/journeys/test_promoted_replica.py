@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from pixel_server import hit
-from pixel_server.store import keys
+from pixel_server.mail.links import Minter
+from pixel_server.store import keys, replication
 from pixel_server.store.client import connect
 from tests.chaos.switch import Server, Switch
 from tests.journeys.test_emptied_store import ask, serving
@@ -93,3 +95,33 @@ def test_replicas_one_is_asked_for_and_cut_off_hits_wait_in_the_spool(pair, sett
         pair.link.turn_to(pair.primary.socket)
         until(lambda: web.get("/readyz").json()["spool"]["hits"] == 0)
         assert sorted(hits_of(pair.replica, settings.shards).values()) == [1, 1]
+
+
+def test_changes_that_people_rely_on_are_errors_until_a_replica_has_them(
+    pair, settings, secrets, monkeypatch
+):
+    monkeypatch.setattr(replication, "CONFIRM_SECONDS", 0.2)
+    ada = {"recipients": ["ada"]}
+    token = Minter("http://pixel.test", secrets).link("mail", "bob").privacy_url.partition("t=")[2]
+    erase = {"t": token, "do": "erase"}
+    with serving(settings, secrets) as web:
+        assert (
+            web.post("/api/campaigns", json={"id": "old", "name": "old", "kind": "email"}).status_code == 201
+        )
+        key = web.post("/api/keys", json={"name": "mine", "scopes": ["read"]}).json()["id"]
+        pair.wait_until_replicated()
+        pair.replica.process.send_signal(signal.SIGSTOP)
+        answers = [
+            web.post("/api/withdrawals", json=ada),
+            web.request("DELETE", f"/api/keys/{key}"),
+            web.request("DELETE", "/api/campaigns/old"),
+            web.post("/api/keys", json={"name": "new", "scopes": ["read"]}),
+            web.post("/privacy", data=erase),
+        ]
+        assert [answer.status_code for answer in answers] == [503] * 5
+        assert "no replica of Redis has confirmed it" in answers[0].json()["detail"]
+        assert [item["name"] for item in web.get("/api/keys").json()["items"]] == ["PIXEL_API_KEY"]
+        assert ask(web, secrets, "mail", "ada").startswith("ignored")
+        pair.replica.process.send_signal(signal.SIGCONT)
+        until(lambda: web.post("/api/withdrawals", json=ada).status_code == 200)
+        assert web.post("/privacy", data=erase).status_code == 200
