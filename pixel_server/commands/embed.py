@@ -7,13 +7,14 @@ import shutil
 import sys
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from pixel_server.commands.failures import Failure
 from pixel_server.commands.list_options import STDIN, list_options, open_list, refuse_bad_rows, refuse_or_warn
-from pixel_server.commands.minting import check_campaign, make_minter
+from pixel_server.commands.minting import check_campaign, find_sending_time, make_minter
 from pixel_server.commands.sent_mails import CountSent, count_sent, sending_options
 from pixel_server.mail import recipient_files
 from pixel_server.mail.links import Minter, MintOptions, make_tags
@@ -48,7 +49,7 @@ def embed(
     replace: bool,
     recipients: Path | None,
     column: str,
-    sent_at: int | None,
+    sent_at: datetime | None,
     test: bool,
     sent: bool | None,
     out: Path | None,
@@ -77,7 +78,7 @@ def embed(
     _check_kind(mail, eml)
     try:
         minter = make_minter(campaign_id)
-        options = MintOptions(sent_at=sent_at, test=test)
+        options = MintOptions(sent_at=find_sending_time(campaign_id, sent_at), test=test)
         make_mail = _mail_maker(mail, minter, campaign_id, eml, twin, replace, options)
         if recipients is not None and out is not None:
             kind = "eml" if eml else "html"

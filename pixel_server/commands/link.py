@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from pixel_server import files
 from pixel_server.commands.list_options import list_options, open_list, refuse_bad_rows, refuse_or_warn
-from pixel_server.commands.minting import check_campaign, make_minter
+from pixel_server.commands.minting import check_campaign, find_sending_time, make_minter
 from pixel_server.commands.sent_mails import CountSent, count_sent, sending_options
 from pixel_server.commands.support import as_json
 from pixel_server.mail import recipient_files
@@ -39,7 +40,7 @@ def link(
     as_html: bool,
     recipients: Path | None,
     column: str,
-    sent_at: int | None,
+    sent_at: datetime | None,
     test: bool,
     sent: bool | None,
     out: Path | None,
@@ -54,11 +55,11 @@ def link(
     are added to the campaign's recipients, and their mails count as sent.
     """
     check_campaign(campaign_id)
-    options = MintOptions(sent_at=sent_at, test=test)
     if recipients is not None:
         if recipient is not None or out is None:
             raise click.UsageError("a list takes --recipients FILE and --out FILE, and no RECIPIENT")
         minter = make_minter(campaign_id)
+        options = MintOptions(sent_at=find_sending_time(campaign_id, sent_at), test=test)
         with count_sent(campaign_id, sent, options) as count:
             filled, bad = _link_list(minter, campaign_id, recipients, column, out, options, count)
         if as_json:
@@ -68,7 +69,9 @@ def link(
     if recipient is None or out is not None:
         raise click.UsageError("give a RECIPIENT, or --recipients FILE and --out FILE")
     refuse_or_warn(recipient)
-    pixel_link = make_minter(campaign_id).link(campaign_id, recipient, **options)
+    minter = make_minter(campaign_id)
+    options = MintOptions(sent_at=find_sending_time(campaign_id, sent_at), test=test)
+    pixel_link = minter.link(campaign_id, recipient, **options)
     with count_sent(campaign_id, bool(sent), options) as count:
         count([recipient])
     if as_json:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
 import click
 import redis
 
 from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
-from pixel_server.campaigns.campaign import UnreadableCampaign, decode
+from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign, decode
 from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.commands.failures import Failure
 from pixel_server.commands.support import base_url_of_up, settings_here, store_url
@@ -17,7 +21,7 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.slug import SLUG_RULE, is_slug
 from pixel_server.store import client, keys
-from pixel_server.tokens import Mode
+from pixel_server.tokens import MAX_TIME, Mode
 
 STORE_TIMEOUT_SECONDS = 0.25
 """Seconds to wait for an answer of the store. Links can be made without a store."""
@@ -45,6 +49,33 @@ def make_minter(campaign: str) -> Minter:
     secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
     _require_secrets_of_up(settings, secrets)
     return Minter(base_url, secrets, _find_mode(campaign, settings, secrets))
+
+
+def find_sending_time(campaign: str, at: datetime | None) -> int | None:
+    """Returns a time of sending in seconds since 1970. A time without an offset is in the campaign's zone.
+
+    Uses the default zone if the campaign does not exist. Raises Failure if the zone is needed and the store
+    does not answer, or if no link can hold the time.
+    """
+    if at is None:
+        return None
+    if at.tzinfo is None:
+        settings = settings_here()
+        secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
+        stored = _read_campaign(campaign, settings, secrets)
+        if stored is None:
+            raise Failure(
+                "--sent-at needs an offset, as 2026-11-30T09:00:00+01:00: no Redis of this server answers, so the "
+                "campaign's time zone is not known"
+            )
+        at = at.replace(tzinfo=stored.record.zone if stored.record else ZoneInfo(settings.time_zone))
+    try:
+        seconds = int(at.timestamp())
+    except OverflowError:
+        seconds = -1
+    if not 0 <= seconds <= MAX_TIME:
+        raise Failure("--sent-at must be between 1970 and 2106")
+    return seconds
 
 
 def _require_secrets_of_up(settings: Settings, secrets: Secrets) -> None:
@@ -82,9 +113,29 @@ def _warn(text: str) -> None:
 
 
 def _learn_from_store(cache: CampaignCache, campaign: str, settings: Settings, secrets: Secrets) -> bool:
-    """Adds the campaign's record to the cache.
+    """Adds the campaign's record to the cache. Returns False if the store cannot be used."""
+    stored = _read_campaign(campaign, settings, secrets)
+    if stored is None:
+        return False
+    if stored.record is not None:
+        cache.learn(stored.record)
+    elif stored.is_gone:
+        cache.forget(campaign)
+    return True
 
-    Returns False if the store does not answer or belongs to a server with other secrets.
+
+class _Stored(NamedTuple):
+    """A campaign in the store. record: None if the campaign does not exist. is_gone: it was deleted."""
+
+    record: Campaign | None
+    is_gone: bool
+
+
+def _read_campaign(campaign: str, settings: Settings, secrets: Secrets) -> _Stored | None:
+    """Returns a campaign from the store.
+
+    Returns None if the store does not answer or belongs to a server with other secrets. Raises Failure if
+    this version cannot read the campaign.
     """
     try:
         with client.connect(store_url(settings), timeout=STORE_TIMEOUT_SECONDS) as store:
@@ -94,14 +145,10 @@ def _learn_from_store(cache: CampaignCache, campaign: str, settings: Settings, s
             pipe.sismember(keys.GONE, campaign)
             recipient, record, is_gone = pipe.execute()
     except (redis.RedisError, OSError):
-        return False
+        return None
     if recipient != secrets.fingerprints()[0].encode():
-        return False
-    if record is not None:
-        try:
-            cache.learn(decode(record, campaign))
-        except UnreadableCampaign as error:
-            raise Failure(f"{error}; update this program") from None
-    elif is_gone:
-        cache.forget(campaign)
-    return True
+        return None
+    try:
+        return _Stored(None if record is None else decode(record, campaign), bool(is_gone))
+    except UnreadableCampaign as error:
+        raise Failure(f"{error}; update this program") from None

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
@@ -27,7 +27,7 @@ from pixel_server.store import audit_log, client, keys
 from pixel_server.store.client import StoreError
 from pixel_server.store.compatibility import check_store
 from pixel_server.store.store_mark import StoreMark
-from pixel_server.tokens import MAX_TIME, Mode
+from pixel_server.tokens import Mode
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 CountSent = Callable[[Sequence[str]], None]
@@ -39,7 +39,8 @@ def sending_options(command: Command) -> Command:
     sent_at = click.option(
         "--sent-at",
         callback=_parse_time,
-        help="Time of sending, as 2026-11-30T09:00:00+01:00; UTC without an offset.",
+        help="Time of sending, as 2026-11-30T09:00:00+01:00. A day, or a time without an offset, is in the "
+        "campaign's time zone.",
     )
     test = click.option("--test", is_flag=True, help="The mail is your own trial: its opens are not counted.")
     sent = click.option(
@@ -50,18 +51,12 @@ def sending_options(command: Command) -> Command:
     return sent_at(test(sent(command)))
 
 
-def _parse_time(context: click.Context, option: click.Parameter, text: str | None) -> int | None:
-    """Returns the seconds since 1970."""
-    if text is None:
-        return None
+def _parse_time(context: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
+    """Returns the time as written: without a time zone if it has no offset."""
     try:
-        at = datetime.fromisoformat(text.strip())
-        seconds = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
-    except (ValueError, OverflowError):
-        seconds = -1
-    if not 0 <= seconds <= MAX_TIME:
-        raise click.BadParameter("must be a date, or a date and time, as 2026-11-30T09:00:00+01:00")
-    return seconds
+        return None if text is None else datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise click.BadParameter("must be a date, or a date and time, as 2026-11-30T09:00:00+01:00") from None
 
 
 @contextlib.contextmanager

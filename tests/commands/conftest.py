@@ -34,8 +34,9 @@ def minter(tmp_path):
 def run(tmp_path):
     """Returns a function that runs a command with tmp_path as its data directory."""
 
-    def run(*arguments: str, **environ: str):
-        return CliRunner().invoke(main, arguments, env={"PIXEL_DATA_DIR": str(tmp_path), **environ})
+    def run(*arguments: str, input: str | None = None, **environ: str):  # noqa: A002
+        env = {"PIXEL_DATA_DIR": str(tmp_path), **environ}
+        return CliRunner().invoke(main, arguments, env=env, input=input)
 
     return run
 

@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+from pixel_server.times import iso
+from pixel_server.tokens import decode_unverified
+
 
 @pytest.fixture
 def done(run, redis_url, tmp_path):
@@ -14,8 +17,8 @@ def done(run, redis_url, tmp_path):
 
     Secrets.load_or_create(tmp_path)
 
-    def done(*arguments, code=0):
-        result = run(*arguments, REDIS_URL=redis_url, PIXEL_BASE_URL="http://pixel.test")
+    def done(*arguments, code=0, **environ):
+        result = run(*arguments, REDIS_URL=redis_url, PIXEL_BASE_URL="http://pixel.test", **environ)
         assert result.exit_code == code, result.output
         return result.output if code else json.loads(result.stdout)
 
@@ -35,9 +38,28 @@ def test_times_of_campaigns_and_notes_are_in_the_campaigns_zone(done, text, inst
     zone = ("--time-zone", "Asia/Kathmandu")
     made = done("campaign", "create", "tour", *zone, "--sent-at", text, "--json")
     assert made["sent_at"] == instant
+    link = done("link", "tour", "ada@example.org", "--sent-at", text, "--json")
+    assert iso(pixel_time(link["url"])) == instant
     done("campaign", "create", "later", *zone, "--json")
     assert done("campaign", "set", "later", "--sent-at", text, "--json")["sent_at"] == instant
     assert done("note", "add", "later", "Sent", "--at", text, "--json")["at"] == instant
+
+
+def pixel_time(url: str) -> int:
+    return decode_unverified(url.rpartition("/")[2].removesuffix(".gif").encode()).time
+
+
+def test_times_sent_at_of_a_link_follows_the_default_zone_and_needs_an_offset_offline(run, done):
+    done("campaign", "create", "tour", "--json")
+    at = ("--sent-at", "2026-11-30T09:30")
+    link = done("link", "unborn", "ada@example.org", *at, "--json", PIXEL_TIME_ZONE="Asia/Kathmandu")
+    assert iso(pixel_time(link["url"])) == "2026-11-30T03:45:00Z"
+    away = {"REDIS_URL": "redis://127.0.0.1:1/0", "PIXEL_BASE_URL": "http://pixel.test"}
+    failed = run("embed", "unborn", "ada@example.org", *at, input="<p>Hi", **away)
+    assert failed.exit_code == 1
+    assert "--sent-at needs an offset" in failed.stderr
+    assert run("link", "unborn", "ada@example.org", *at[:1], f"{at[1]}Z", **away).exit_code == 0
+    assert "between 1970" in run("link", "x", "ada@example.org", *at[:1], "1969-12-31T00:00Z", **away).stderr
 
 
 @pytest.mark.parametrize(
