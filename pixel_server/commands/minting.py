@@ -65,8 +65,8 @@ def find_sending_time(campaign: str, at: datetime | None) -> int | None:
         stored = _read_campaign(campaign, settings, secrets)
         if stored is None:
             raise Failure(
-                "--sent-at needs an offset, as 2026-11-30T09:00:00+01:00: no Redis of this server answers, so the "
-                "campaign's time zone is not known"
+                "--sent-at needs an offset, as 2026-11-30T09:00:00+01:00: no Redis of this server answers, "
+                "so the campaign's time zone is not known"
             )
         at = at.replace(tzinfo=stored.record.zone if stored.record else ZoneInfo(settings.time_zone))
     try:

@@ -1,9 +1,9 @@
 """Finds the comments and expressions of template languages in the HTML of a mail. They are not markup.
 
 Knows the languages in which mails are written: Django, Jinja, Twig, Liquid, Handlebars, Mustache, Go, Blade,
-Smarty, Latte, ERB, EJS, JSP, ASP.NET, Razor, PHP, Mako, FreeMarker, Velocity, Thymeleaf, AMPscript, and merge
-fields like <<NAME>>. Does not know comments of ColdFusion (`<!--- --->`) with another comment inside, because
-other mails have such dashes for decoration.
+Smarty, Latte, ERB, EJS, EEx, JSP, ASP.NET, Razor, PHP, Mako, FreeMarker, Velocity, Thymeleaf, AMPscript,
+Template Toolkit, Fluid, ExpressionEngine, and merge fields like <<NAME>>. Does not know comments of
+ColdFusion (`<!--- --->`) with another comment inside, because other mails have such dashes for decoration.
 """
 
 from __future__ import annotations
@@ -23,8 +23,15 @@ class _Form(NamedTuple):
     limit: int
 
 
+_LIQUID = (rb"\{%[-+]?\s{0,9}comment\b", rb"\{%[-+]?\s{0,9}endcomment\s{0,9}[-+]?%\}")
+"""Comments of Django and Liquid. In Liquid, they can contain such comments."""
+_liquid_marks = re.compile(rb"(%b)|%b" % _LIQUID).finditer
 _COMMENTS = (
     (rb"<%--", rb"--%>"),
+    (rb"<%!--", rb"--%>"),
+    (rb"<f:comment>", rb"</f:comment>"),
+    (rb"\{!--", rb"--\}"),
+    (rb"\[%[-+=~]?\s{0,9}#", rb"%\]"),
     (rb"<%doc>", rb"</%doc>"),
     (rb"<#--", rb"-->"),
     (rb"\[#--", rb"--\]"),
@@ -33,7 +40,7 @@ _COMMENTS = (
     (rb"\{\{--", rb"--\}\}"),
     (rb"\{\{-?\s{0,9}/\*", rb"\*/\s{0,9}-?\}\}"),
     (rb"\{\{~?!", rb"\}\}"),
-    (rb"\{%[-+]?\s{0,9}comment\b", rb"\{%[-+]?\s{0,9}endcomment\s{0,9}[-+]?%\}"),
+    _LIQUID,
     (rb"\{%[-+]?\s{0,9}doc\b", rb"\{%[-+]?\s{0,9}enddoc\s{0,9}[-+]?%\}"),
     (rb"\{#", rb"#\}"),
     (rb"\{\*", rb"\*\}"),
@@ -46,6 +53,7 @@ _EXPRESSIONS = (
     (rb"<%", rb"%>"),
     (rb"\{\{", rb"\}\}"),
     (rb"\{%", rb"%\}"),
+    (rb"\[%", rb"%\]"),
     (rb"%%=", rb"=%%"),
     (rb"<<(?=[^<>]{1,100}>>)", rb">>"),
 )
@@ -54,6 +62,7 @@ _FORMS = [
     for forms, limit in ((_COMMENTS, MAX_COMMENT_BYTES), (_EXPRESSIONS, MAX_EXPRESSION_BYTES))
     for opener, closer in forms
 ]
+_LIQUID_FORM = _FORMS[_COMMENTS.index(_LIQUID)]
 _php = re.compile(rb"<\?(?:php\b|=)").match
 _php_mark = re.compile(rb"/\*|\?>").search
 search_opener = re.compile(
@@ -72,11 +81,15 @@ class TemplateText:
     def __init__(self, html: bytes) -> None:
         self._html = html
         self._missing_until = dict.fromkeys(range(len(_FORMS)), 0)
+        # Offset up to which comments of Liquid have fewer closing marks than opening marks.
+        self._unbalanced_until = 0
 
     def end(self, start: int) -> int:
         """Returns the end of the comment or expression that begins at `start`, or -1 if none begins there."""
-        if self._html.startswith(b"<", start) and self._html[start + 1 : start + 2] not in (
-            *(b"%", b"?", b"#", b"!", b"<"),
+        if (
+            self._html.startswith(b"<", start)
+            and self._html[start + 1 : start + 2] not in (b"%", b"?", b"#", b"!", b"<")
+            and not self._html.startswith(b"<f:comment>", start)
         ):
             return -1  # a tag, as nearly always
         if opener := _php(self._html, start):
@@ -86,9 +99,24 @@ class TemplateText:
                 limit = start + form.limit
                 begin = max(opener.end(), self._missing_until[number])
                 if begin < limit and (closer := form.closer.search(self._html, begin, limit)):
-                    return closer.end()
+                    return self._end_of_liquid(begin, limit) if form is _LIQUID_FORM else closer.end()
                 self._missing_until[number] = limit - 40  # longer than any closing mark
         return -1
+
+    def _end_of_liquid(self, begin: int, limit: int) -> int:
+        """Returns the end of a comment of Django or Liquid that has a closing mark.
+
+        Skips the comments within it. If the marks do not balance, as Django allows, the first mark ends it.
+        """
+        depth, first_end = 1, -1
+        for mark in _liquid_marks(self._html, begin, limit):
+            depth += 1 if mark[1] else -1
+            if not mark[1] and first_end < 0:
+                first_end = mark.end()
+            if not depth or (first_end >= 0 and begin < self._unbalanced_until):
+                return first_end if depth else mark.end()
+        self._unbalanced_until = limit
+        return first_end
 
     def _end_of_php(self, at: int, limit: int) -> int:
         """Returns the end of a block of PHP, or -1. Ignores `?>` in `/* */`."""
