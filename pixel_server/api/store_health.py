@@ -23,6 +23,11 @@ ASYNCHRONOUS = (
 )
 """Text about the hits that a replica lacks if it is promoted."""
 
+CUT_OFF = (
+    "Redis accepts writes while it is cut off from its replicas; they are lost when a replica takes over: "
+    "set min-replicas-to-write 1"
+)
+"""Warning if a primary does not stop when its replicas are gone."""
 UNKNOWN_EVICTION = (
     "this user of Redis can use neither CONFIG nor INFO: make sure that maxmemory-policy is noeviction, and "
     "that the append-only file is on"
@@ -105,7 +110,11 @@ async def _memory_use(store: AsyncRedis) -> MemoryUse | None:
 
 
 async def replicas(store: AsyncRedis) -> dict[str, Any]:
-    """Returns {role, replication, replicas}. replication: what is lost if a replica is promoted."""
+    """Returns {role, replication, replicas, stops_without_replicas}.
+
+    replication: what is lost if a replica is promoted. stops_without_replicas: whether Redis refuses writes
+    while too few replicas follow it.
+    """
     try:
         info = await store.info("replication")
     except redis.ResponseError:
@@ -124,7 +133,12 @@ async def replicas(store: AsyncRedis) -> dict[str, Any]:
         for field in fields
     ]
     text = ASYNCHRONOUS if listed else "none: no replica is connected"
-    return {"role": str(info.get("role", "unknown")), "replication": text, "replicas": listed}
+    return {
+        "role": str(info.get("role", "unknown")),
+        "replication": text,
+        "replicas": listed,
+        "stops_without_replicas": "min_slaves_good_slaves" in info,  # only then Redis has this field
+    }
 
 
 def warnings(health: dict[str, Any]) -> list[tuple[str, str]]:
@@ -152,6 +166,8 @@ def warnings(health: dict[str, Any]) -> list[tuple[str, str]]:
     elif eviction != "noeviction":
         text = f"Redis throws counts away when it is full: set maxmemory-policy to noeviction, not {eviction}"
         texts.append(("redis", text))
+    if health["redis"].get("replicas") and not health["redis"]["stops_without_replicas"]:
+        texts.append(("redis", CUT_OFF))
     if full := health["redis"].get("full"):
         texts.append(("redis", f"{full}; {ADVICE}"))
     if health["redis"]["aof"] == "no":

@@ -13,7 +13,7 @@ from pixel_server.mail.links import Minter
 from pixel_server.store import keys, replication
 from pixel_server.store.client import connect
 from tests.chaos.switch import Server, Switch
-from tests.journeys.test_emptied_store import ask, serving
+from tests.journeys.test_emptied_store import ask, serving, warnings
 from tests.replicas import Pair
 from tests.stack import until
 
@@ -95,6 +95,10 @@ def test_replicas_one_is_asked_for_and_cut_off_hits_wait_in_the_spool(pair, sett
         pair.link.turn_to(pair.primary.socket)
         until(lambda: web.get("/readyz").json()["spool"]["hits"] == 0)
         assert sorted(hits_of(pair.replica, settings.shards).values()) == [1, 1]
+        assert "set min-replicas-to-write 1" in warnings(web)
+        with connect(pair.primary.url) as client:
+            client.config_set("min-replicas-to-write", 1)
+        assert "min-replicas-to-write" not in warnings(web)
 
 
 def test_changes_that_people_rely_on_are_errors_until_a_replica_has_them(

@@ -59,7 +59,8 @@ SCHEMAS = {
         ),
         redis=answer(
             (
-                *("role", "replication", "replicas", "durability", "aof", "fsync", "eviction"),
+                *("role", "replication", "replicas", "stops_without_replicas"),
+                *("durability", "aof", "fsync", "eviction"),
                 *("used_memory", "maxmemory", "full", "error"),
             ),
             answers=flag("Whether Redis answers."),
@@ -71,6 +72,9 @@ SCHEMAS = {
                     state=text("`online` if the replica follows."),
                     lag_seconds=or_null({"type": "integer"}, "Seconds since the replica last answered."),
                 )
+            ),
+            stops_without_replicas=flag(
+                "Whether Redis refuses writes while too few replicas follow it (`min-replicas-to-write`)."
             ),
             durability=text("What may be lost if Redis crashes."),
             aof=text("The setting `appendonly` of Redis, or `unknown`."),
