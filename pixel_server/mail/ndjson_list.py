@@ -76,7 +76,7 @@ class NdjsonList:
             return None
         if not isinstance(name, str):
             raise ValueError("name must be text")
-        return name
+        return " ".join(name.split()) or None
 
 
 def _decode_object(raw: bytes) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_is_usual = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]+@[a-z0-9.-]+[a-z0-9]|[\w-]+", re.ASCII).fullmatch
+_is_usual = re.compile(
+    r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]+@[a-z0-9-]+(?:\.[a-z0-9-]+)*|[\w-]+", re.ASCII
+).fullmatch
 _invisible_categories = frozenset({"Cf", "Zl", "Zp", "Cn", "Co"})
 _joiners = "\u200c\u200d"
 """Characters that some scripts need between letters. They count as invisible too."""
@@ -15,6 +17,15 @@ _is_blank_letter = re.compile(
 """Matches letters and marks that show nothing, such as the variation selector U+FE0F (Unicode's property
 Default_Ignorable_Code_Point), and the empty Braille pattern."""
 _scheme = re.compile(r"[a-z][a-z0-9+.-]*:", re.I).match
+
+
+_is_in_no_address = re.compile(
+    r"[\u00ab\u00bb\u2018-\u201f\u2039\u203a]|[()\[\]\\:](?=.*@)|^@|@.*(?:[^\w.@-](?<=[\0-\x7f])|\.\.)|@\.|@$"
+).search
+"""Matches typographic quotation marks, brackets before the `@`, odd signs and empty labels of the domain, and
+an address that lacks a part."""
+_is_literal = re.compile(r"[^@]*@\[[\w.:]+\]").fullmatch
+"""Matches an address whose domain is an IP address: `ada@[192.0.2.1]`."""
 
 
 def doubt(recipient: str) -> str:
@@ -38,12 +49,12 @@ def _checks(recipient: str) -> list[tuple[str, bool]]:
         ("invisible characters", visible != recipient),
         ("blanks at its ends", recipient != recipient.strip()),
         ("letters that are not composed (NFC)", not unicodedata.is_normalized("NFC", recipient)),
+        ("letters of another width or form (NFKC)", folded != composed),
     ]
     if "@" in folded:
         text = recipient.strip().lower()
         checks += [
             (f"`{scheme[0].lower()}`" if scheme else "", scheme is not None),
-            ("letters of another width or form (NFKC)", folded != composed),
             ("a name or brackets beside the address", "<" in text or ">" in text),
             ("several addresses", text.count("@") > 1 and '"' not in text),
             ("quotes", '"' in text or text[:1] == text[-1:] == "'"),
@@ -51,6 +62,9 @@ def _checks(recipient: str) -> list[tuple[str, bool]]:
             ("a dot at its end", text.endswith(".")),
             ("capital letters", recipient != recipient.lower()),
         ]
+        has_other = any(applies for _, applies in checks)
+        has_odd_sign = not has_other and not _is_literal(text) and _is_in_no_address(text) is not None
+        checks.append(("a sign or dot that no address has", has_odd_sign))
     return checks
 
 

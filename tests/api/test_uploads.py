@@ -98,7 +98,7 @@ def test_uploads_csv_of_common_programs_is_stored(mail, put, shown, text):
         (b'["ada"]', "is not a JSON object in UTF-8"),
         (b'{"recipient": ""}', "recipient must have 1 to 256 characters"),
         (b'{"recipient": "a\\u0000"}', "recipient must not contain control characters"),
-        (b'{"recipient": "a", "name": " "}', "name must be text of 1 to 200 characters"),
+        (b'{"recipient": "a", "name": "' + b"n" * 201 + b'"}', "name must be text of 1 to 200 characters"),
         (b'{"recipient": "' + b"a" * MAX_ROW_BYTES + b'"}', "has more than 1 MB"),
         (b'{"recipient": ' + b"[" * 10_000, "is not a JSON object in UTF-8"),
     ],

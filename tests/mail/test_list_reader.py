@@ -348,6 +348,10 @@ def test_list_reader_names_are_read_if_they_are_taken():
     content = f'NAME,recipient\n"Lee,\n Ana",{A}\n,{B}\n'
     assert [row.name for row in read(content, with_names=True)[0]] == ["Lee, Ana", None]
     assert [row.name for row in read(content)[0]] == [None, None]
+    lines = "".join(
+        f'{{"recipient": "{A}", "name": {name}}}\n' for name in ('""', '" "', '"Lee,\\n Ana"', "null")
+    )
+    assert [row.name for row in read(lines, with_names=True)[0]] == [None, None, "Lee, Ana", None]
 
 
 # Recipients in doubt
@@ -376,6 +380,14 @@ DOUBTS = {
     "'zoe@example.org'": "quotes",
     "zoe\u0308@example.org": "not composed",
     "Müller@example.org": "capital letters",
+    "“zoe@example.org”": "a sign or dot",
+    "`zoe@example.org`": "a sign or dot",
+    "[zoe@example.org]": "a sign or dot",
+    "zoe@example..org": "a sign or dot",
+    "zoe@example.org:": "a sign or dot",
+    "zoe@example.org*": "a sign or dot",
+    "@example.org": "a sign or dot",
+    "\uff4bd7": "another width or form",
 }
 
 
@@ -391,7 +403,19 @@ def test_list_reader_odd_recipient_is_told_with_its_line(recipient):
 
 
 @pytest.mark.parametrize(
-    "recipient", ["zoë@exämple.org", "o'neil+tag@example.co.uk", "1001", "Kunde-7", "太郎@例え.jp", "Ada L."]
+    "recipient",
+    [
+        "zoë@exämple.org",
+        "o'neil+tag@example.co.uk",
+        "1001",
+        "Kunde-7",
+        "太郎@例え.jp",
+        "Ada L.",
+        "zoe@[192.0.2.1]",
+        "z..e@xn--bcher-kva.example",
+        "हिन्दी@हिन्दी.भारत",
+        "zoe@localhost",
+    ],
 )
 def test_list_reader_usual_recipient_gives_no_warning(recipient):
     assert read(f"recipient\n{recipient}\n")[1] == []
