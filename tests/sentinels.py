@@ -20,7 +20,9 @@ from pixel_server.store_url import shown_address
 from tests.stack import free_port, until
 
 NAME = "main"
-DOWN_AFTER_MS = 400
+WEB, PEER, RULES = "web", "peer", "~* &* +@all"
+"""Users of the server, and of the sentinels and the replica. Each has its name as the password."""
+DOWN_AFTER_MS = 1000
 """ms without an answer after which a sentinel holds a server for dead."""
 
 
@@ -47,7 +49,8 @@ class Program:
         until(self._answers)
 
     def client(self, timeout: float = 2.0) -> redis.Redis:
-        return redis.Redis(port=self.port, socket_timeout=timeout, protocol=2)
+        user = WEB if f"user {WEB} on >{WEB} {RULES}" in self._arguments else None
+        return redis.Redis(port=self.port, username=user, password=user, socket_timeout=timeout, protocol=2)
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -70,11 +73,19 @@ class Watched:
 
     def __init__(self) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="px-"))
-        store = ("appendonly yes", "appendfsync always", "repl-diskless-sync-delay 0", 'save ""')
-        self.primary = Program(self.home, *store)
-        self.replica = Program(self.home, *store, f"replicaof 127.0.0.1 {self.primary.port}")
+        store = (
+            *("appendonly yes", "appendfsync always", "repl-diskless-sync-delay 0", 'save ""'),
+            *(f"user {name} on >{name} {RULES}" for name in (WEB, PEER)),
+            "user default off",
+            f"masteruser {PEER}",
+            f"masterauth {PEER}",
+        )
+        first = Program(self.home, *store)
+        self.stores = [first, Program(self.home, *store, f"replicaof 127.0.0.1 {first.port}")]
         ports = [free_port() for _ in range(3)]
         self.sentinels = [Program(self.home, *self._watch(port, ports), port=port) for port in ports]
+        for number in range(len(self.sentinels)):  # they turn an old primary into a replica after 2 s, not 8
+            self.ask(number, "DEBUG", "publish-period", "500", "info-period", "200")
         until(self._is_complete)
 
     def _watch(self, port: int, ports: list[int]) -> list[str]:
@@ -86,42 +97,72 @@ class Watched:
         ]
         return [
             f"sentinel myid {port:040}",
-            f"sentinel monitor {NAME} 127.0.0.1 {self.primary.port} 2",
+            f"sentinel monitor {NAME} 127.0.0.1 {self.stores[0].port} 2",
             f"sentinel down-after-milliseconds {NAME} {DOWN_AFTER_MS}",
             f"sentinel failover-timeout {NAME} 3000",
-            f"sentinel known-replica {NAME} 127.0.0.1 {self.replica.port}",
+            f"sentinel auth-user {NAME} {PEER}",
+            f"sentinel auth-pass {NAME} {PEER}",
+            f"sentinel known-replica {NAME} 127.0.0.1 {self.stores[1].port}",
             *others,
         ]
 
     @property
     def url(self) -> str:
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
-        return f"redis+sentinel://{hosts}/{NAME}"
+        return f"redis+sentinel://{WEB}:{WEB}@{hosts}/{NAME}"
 
     @property
     def programs(self) -> list[Program]:
-        return [self.primary, self.replica, *self.sentinels]
+        return [*self.stores, *self.sentinels]
+
+    @property
+    def primary(self) -> Program:
+        """Returns the Valkey that all sentinels name, as soon as they name the same one."""
+        return next(store for store in self.stores if store.port == until(self._agreed_port))
+
+    @property
+    def replica(self) -> Program:
+        """Returns the Valkey that is not the primary."""
+        primary = self.primary
+        return next(store for store in self.stores if store is not primary)
 
     def fail_over(self) -> None:
         """Makes the replica the primary, and returns when all sentinels name the new primary."""
+        old = self.primary
         self.ask(0, "FAILOVER", NAME)
-        self.wait_for_failover()
+        self.wait_for_failover(old)
 
-    def wait_for_failover(self) -> None:
-        """Returns when all sentinels name the replica. It is `primary` then, and the primary is `replica`."""
-        new = self.replica.port
-        until(lambda: all(self.named_port(number) == new for number in range(len(self.sentinels))))
-        self.primary, self.replica = self.replica, self.primary
+    def wait_for_failover(self, old: Program) -> None:
+        """Returns when all sentinels name another primary than the old primary."""
+        until(lambda: self.primary is not old)
+
+    def wait_for_replica(self) -> None:
+        """Returns when the replica has all that the primary has."""
+        with self.replica.client() as client:
+            until(lambda: client.info("replication").get("master_link_status") == "up")
+
+    def cut_off(self) -> None:
+        """Cuts the primary off from the sentinels and the replica. It answers others on."""
+        with self.primary.client() as client:
+            client.acl_deluser(PEER)
+
+    def rejoin(self, program: Program) -> None:
+        """Lets a primary that was cut off meet the sentinels again, which make it a replica."""
+        with program.client() as client:
+            client.execute_command("ACL", "SETUSER", PEER, "on", f">{PEER}", *RULES.split())
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal")  # sentinels try again only after 15 s
 
     def ask(self, sentinel: int, *words: str) -> object:
         with self.sentinels[sentinel].client() as client:
             return client.execute_command("SENTINEL", *words)
 
-    def named_port(self, sentinel: int) -> int:
-        """Returns the port of the primary that a sentinel names."""
-        with self.sentinels[sentinel].client() as client:
-            address = client.sentinel_get_master_addr_by_name(NAME)
-        return int(address[1])
+    def _agreed_port(self) -> int:
+        """Returns the port of the primary that all sentinels name, or 0 if they disagree."""
+        ports = set()
+        for sentinel in self.sentinels:
+            with sentinel.client() as client:
+                ports.add(int(client.sentinel_get_master_addr_by_name(NAME)[1]))
+        return ports.pop() if len(ports) == 1 else 0
 
     def remove(self) -> None:
         for program in self.programs:
