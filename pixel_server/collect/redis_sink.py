@@ -41,7 +41,7 @@ CHECK_SECONDS = 1.0
 """Seconds between two checks that Redis answers, and is a primary."""
 REPEAT_TIMEOUT_SECONDS = 5.0
 """Seconds that Redis may take to store again up to `tail.RUN_BYTES` of batches."""
-WAIT_SHARE = 0.7
+WAIT_SHARE = 0.5
 """Share of a group's timeout for which Redis waits for its replicas."""
 RETRY_SECONDS = 0.2
 """Seconds between two tries to connect."""
