@@ -15,6 +15,7 @@ from pixel_server.recipients import withdrawals
 from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.key import Key
+from pixel_server.store.nodes import nodes
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import iso_day, iso_ms
 
@@ -238,14 +239,15 @@ def _spool(settings: Settings, hits: int, since: int | None) -> Kind:
 async def _batches(store: AsyncRedis) -> AsyncIterator[list[tuple[str, str]]]:
     """Yields batches of keys, each as (pattern, key): `("px:{s}:hits", "px:{0}:hits")`."""
     batch: list[tuple[str, str]] = []
-    async for key in store.scan_iter(match="px:*", count=1000):
-        name = key.decode()
-        kind = keys.kind_of(name)
-        if kind is not None and kind.pattern in SOURCES:
-            batch.append((kind.pattern, name))
-        if len(batch) >= _BATCH:
-            yield batch
-            batch = []
+    for node in await nodes(store):
+        async for key in node.scan_iter(match="px:*", count=1000):
+            name = key.decode()
+            kind = keys.kind_of(name)
+            if kind is not None and kind.pattern in SOURCES:
+                batch.append((kind.pattern, name))
+            if len(batch) >= _BATCH:
+                yield batch
+                batch = []
     yield batch
 
 

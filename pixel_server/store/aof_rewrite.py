@@ -7,6 +7,8 @@ the stream entries of these hits held client addresses. A setting of 0 leaves al
 Callers request a rewrite before they remove data, in case they crash, and again afterwards, because a rewrite
 that began in between may still have seen the data. Requests are counted; a rewrite answers the requests made
 before it began.
+
+In a cluster each node has a file, and a request is answered when all nodes have rewritten, replicas too.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import redis
 
 from pixel_server.settings import Settings
 from pixel_server.store import keys
+from pixel_server.store.nodes import node_name, nodes_sync
 from pixel_server.store.protocols import AsyncRedis, Redis
 from pixel_server.store.script import even_if_full
 
@@ -56,7 +59,8 @@ class Rewriter:
         self._last_entries: Sequence[bytes | None] | None = None
         self._dirty_since: float | None = None  # 0 makes a rewrite due at once
         self._pause_until = 0.0
-        self._is_running = False
+        self._rewrites: dict[str, int] | None = None
+        """Number of rewrites of each node before those under way, None if none are under way."""
 
     def tick(self, store: Redis, last_entries: Sequence[bytes | None], now: float) -> bool:
         """Begins a rewrite if a rewrite is due. Returns whether it began.
@@ -74,7 +78,7 @@ class Rewriter:
             # After a start it is not known when entries were counted. The last rewrite is the earliest
             # possible time.
             self._dirty_since = begun_ms / 1000 if self._last_entries is None else now
-        if now < self._pause_until or (self._is_running and not self._has_succeeded(store, now)):
+        if now < self._pause_until or (self._rewrites is not None and not self._has_succeeded(store, now)):
             return False
         due_seconds = self._period_seconds * EARLY_SHARE
         is_due = self._dirty_since is not None and now - self._dirty_since >= due_seconds
@@ -85,52 +89,88 @@ class Rewriter:
     def _begin(
         self, store: Redis, last_entries: Sequence[bytes | None], requests: tuple[int, int], now: float
     ) -> bool:
-        """Begins a rewrite. Returns whether the rewrite began. requests: numbers of requests made and
-        answered."""
+        """Begins a rewrite of each node's file. Returns whether the rewrites began. requests: numbers of
+        requests made and answered."""
         requested, answered = requests
+        away: list[str] = []
         try:
-            persistence = store.info("persistence")
+            files = {
+                node: info for node, info in _read_persistence(store, away) if int(info.get("aof_enabled", 0))
+            }
         except redis.ResponseError as error:
             log.warning("rewrite: this user of Redis cannot use INFO, so nothing is rewritten: %s", error)
             self._pause_until = now + NO_FILE_RETRY_SECONDS
             return False
-        if not int(persistence.get("aof_enabled", 0)):
+        if not files:
             log.warning("rewrite: Redis keeps no append-only file, so nothing can be rewritten")
             self._pause_until = now + NO_FILE_RETRY_SECONDS
             return False
-        if _is_rewriting(persistence):
+        if any(map(_is_rewriting, files.values())):
             return False
         even_if_full(store, "HSET", keys.REWRITE, "answered", requested, "begun", int(now * 1000))
-        self._last_entries, self._dirty_since, self._is_running = list(last_entries), None, True
-        try:
-            store.bgrewriteaof()
-        except redis.ResponseError as error:
-            log.error(
-                "rewrite: Redis refused to rewrite its append-only file, trying again in %.0f s: %s",
-                RETRY_SECONDS,
-                error,
-            )
+        self._last_entries, self._dirty_since = list(last_entries), None
+        self._rewrites = {node_name(node): int(info.get("aof_rewrites", 0)) for node, info in files.items()}
+        failures = [f"{name} does not answer" for name in away]
+        for node in files:
+            try:
+                node.bgrewriteaof()
+            except redis.ResponseError as error:
+                failures.append(f"{node_name(node)} refused: {error}")
+            except redis.TimeoutError:
+                pass  # Redis forks first, which takes long if it holds much; `_has_succeeded` sees the result
+        if failures:
             even_if_full(store, "HSET", keys.REWRITE, "answered", answered)
-            self._dirty_since, self._pause_until, self._is_running = 0.0, now + RETRY_SECONDS, False
-            return False
-        except redis.TimeoutError:
-            pass  # Redis forks first, which takes long if it holds much; `_has_succeeded` sees the result
-        return True
+            self._retry_later(now, "; ".join(failures))
+        return not failures
 
     def _has_succeeded(self, store: Redis, now: float) -> bool:
-        """Returns whether the rewrite under way has ended well. Plans a retry if the rewrite failed."""
-        persistence = store.info("persistence")
-        if _is_rewriting(persistence):
+        """Returns whether the rewrites under way have ended well. Plans a retry if a rewrite failed.
+
+        A node that was started again meanwhile, or is new, has not rewritten its file.
+        """
+        away: list[str] = []
+        infos = [(node_name(node), info) for node, info in _read_persistence(store, away)]
+        if away or any(_is_rewriting(info) for _, info in infos):
             return False
-        self._is_running = False
-        if persistence.get("aof_last_bgrewrite_status", "ok") == "ok":
+        failed = [name for name, info in infos if not self._has_rewritten(name, info)]
+        if not failed:
+            self._rewrites = None
             return True
-        log.error(
-            "rewrite: Redis could not rewrite its append-only file, trying again in %.0f s; see Redis's log",
-            RETRY_SECONDS,
-        )
-        self._dirty_since, self._pause_until = 0.0, now + RETRY_SECONDS
+        self._retry_later(now, f"{' and '.join(failed)} could not rewrite it; see its log")
         return False
+
+    def _has_rewritten(self, name: str, info: Mapping[str, Any]) -> bool:
+        if not int(info.get("aof_enabled", 0)):
+            return True
+        before = None if self._rewrites is None else self._rewrites.get(name)
+        is_counted = before is not None and int(info.get("aof_rewrites", before + 1)) > before
+        return is_counted and info.get("aof_last_bgrewrite_status", "ok") == "ok"
+
+    def _retry_later(self, now: float, reason: str) -> None:
+        log.error(
+            "rewrite: not every append-only file is rewritten, trying again in %.0f s: %s",
+            RETRY_SECONDS,
+            reason,
+        )
+        self._dirty_since, self._pause_until, self._rewrites = 0.0, now + RETRY_SECONDS, None
+
+
+def _read_persistence(store: Redis, away: list[str]) -> list[tuple[Redis, Mapping[str, Any]]]:
+    """Returns the reply to `INFO persistence` of each node, replicas too: each has a file of its own.
+
+    Adds the nodes of a cluster that do not answer to `away`. Raises redis.RedisError if no node answers, or
+    if one forbids INFO.
+    """
+    members = nodes_sync(store, replicas=True)
+    infos: list[tuple[Redis, Mapping[str, Any]]] = []
+    for node in members:
+        try:
+            infos.append((node, node.info("persistence")))
+        except (redis.ConnectionError, redis.TimeoutError):
+            away.append(node_name(node))
+            if len(away) == len(members):
+                raise
+    return infos
 
 
 def _is_rewriting(persistence: Mapping[str, Any]) -> bool:

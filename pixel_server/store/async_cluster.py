@@ -10,6 +10,7 @@ timeout.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
@@ -23,9 +24,9 @@ from pixel_server.store import cluster_calls, topology
 from pixel_server.store.cluster_calls import Call, Command, Part, Request
 from pixel_server.store.slots import SlotMap
 from pixel_server.store.topology import Survey, Topology
-from pixel_server.store_url import Address, shown_address
+from pixel_server.store_url import Address
 
-MakeAsyncNode = Callable[[Address, float | None, float], aioredis.Redis]
+MakeAsyncNode = Callable[[Address, float, float], aioredis.Redis]
 """Makes a plain client of a node. Takes its address, and the timeouts of a command and of connecting (s)."""
 
 
@@ -42,6 +43,12 @@ class AsyncClusterRedis(AsyncCoreCommands):
         self._refreshing: asyncio.Task[None] | None = None
         self.callbacks: Any = self._node(seeds[0]).response_callbacks
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
     async def aclose(self) -> None:
         if self._refreshing is not None:
             self._refreshing.cancel()
@@ -57,8 +64,12 @@ class AsyncClusterRedis(AsyncCoreCommands):
         return AsyncClusterPipeline(self, transaction)
 
     async def nodes(self, *, replicas: bool = False) -> list[aioredis.Redis]:
-        """Returns the plain client of each primary, and of each replica. Asks for the slot map first."""
-        slot_map = await self.refresh()
+        """Returns the plain client of each primary, and of each replica, by a map that is a few seconds old.
+
+        Raises redis.ConnectionError if no node answers and the slots are not known yet.
+        """
+        is_old = self._topology.is_old(time.monotonic())
+        slot_map = await self.refresh() if is_old else self._topology.slot_map
         return [self._node(address) for address in slot_map.primaries + replicas * slot_map.all_replicas]
 
     @property
@@ -78,39 +89,21 @@ class AsyncClusterRedis(AsyncCoreCommands):
         return self._topology.slot_map
 
     async def run(self, requests: Sequence[Request]) -> list[Any]:
-        """Carries out requests. Returns their replies; an error reply is a value in the list.
+        """Carries out requests. Returns their replies.
 
-        Raises redis.ConnectionError or redis.TimeoutError if a node does not answer. Other nodes may have
-        carried out their part then.
+        An error is a value in the list, also the error of a node that did not answer. Raises
+        redis.ConnectionError if no node answers and the slots are not known yet.
         """
+        deadline = asyncio.get_running_loop().time() + self._timeout
         call = Call(requests)
-        waiting: set[Address] = set()
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._run(call, waiting)
-        except TimeoutError:
-            for address in waiting:
-                self._topology.note_failed(address)
-            if call.refusal:
-                raise redis.ConnectionError(call.refusal) from None
-            nodes = " and ".join(map(shown_address, sorted(waiting))) or "of the cluster"
-            raise redis.TimeoutError(f"node {nodes}: no answer within {self._timeout:g} s") from None
-        return call.replies
-
-    async def _run(self, call: Call, waiting: set[Address]) -> None:
-        """Carries out a call. Keeps in `waiting` the nodes that have not answered yet."""
         has_retried = False  # with the map after a node that took no connection
         while call.is_open:
-            if self._topology.is_due(time.monotonic()):
-                await self.refresh()
-            slot_map = self._topology.slot_map
+            slot_map = await self._map()
             parts = call.parts(slot_map)
-            waiting.clear()
-            waiting.update(part.address for part in parts)
-            if len(parts) == 1:
-                outcomes = [await self._exchange(parts[0], waiting)]
+            if len(parts) == 1:  # spares a task
+                outcomes = [await self._exchange(parts[0], deadline)]
             else:
-                outcomes = await asyncio.gather(*(self._exchange(part, waiting) for part in parts))
+                outcomes = await asyncio.gather(*(self._exchange(part, deadline) for part in parts))
             for part, outcome in zip(parts, outcomes, strict=True):
                 if outcome.error is None:
                     if call.take(part, outcome.replies, slot_map):
@@ -118,41 +111,52 @@ class AsyncClusterRedis(AsyncCoreCommands):
                     continue
                 self._topology.note_failed(part.address)
                 if outcome.is_sent or has_retried:
-                    raise outcome.error
-                call.reopen(part)
+                    call.fail(part, outcome.error)
+                else:
+                    call.reopen(part)
             has_retried = has_retried or any(outcome.error for outcome in outcomes)
             if call.must_pause:
-                await asyncio.sleep(cluster_calls.PAUSE_SECONDS)
+                if asyncio.get_running_loop().time() + cluster_calls.PAUSE_SECONDS > deadline:
+                    call.give_up()
+                else:
+                    await asyncio.sleep(cluster_calls.PAUSE_SECONDS)
+        return call.replies
 
-    async def _exchange(self, part: Part, waiting: set[Address]) -> _Outcome:
+    async def _exchange(self, part: Part, deadline: float) -> _Outcome:
         """Sends a node its part of a call, and reads the replies."""
         pool: Any = self._node(part.address).connection_pool
         connection: Any = None
         is_sent = False
         replies: list[Any] = []
         try:
-            connection = await pool.get_connection()
-            is_sent = True
-            words = [words for words, _ in part.commands]
-            await connection.send_packed_command(connection.pack_commands(words))
-            for _ in part.commands:
-                try:
-                    reply = await connection.read_response(disconnect_on_error=False)
-                except (ResponseError, BusyLoadingError) as refusal:
-                    reply = refusal
-                replies.append(reply)
+            async with asyncio.timeout_at(deadline):  # the only timeout
+                connection = await pool.get_connection()
+                is_sent = True
+                words = [words for words, _ in part.commands]
+                await connection.send_packed_command(connection.pack_commands(words))
+                for _ in part.commands:
+                    try:
+                        reply = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
+                    except (ResponseError, BusyLoadingError) as refusal:
+                        reply = refusal
+                    replies.append(reply)
         except BaseException as error:
             if connection is not None:
                 await connection.disconnect(nowait=True)
+            if isinstance(error, TimeoutError):
+                error = redis.TimeoutError(f"no answer within {self._timeout:g} s")
             if not isinstance(error, redis.RedisError | OSError):
                 raise
-            waiting.discard(part.address)
             return _Outcome(replies, is_sent, topology.named(part.address, error))
         finally:
             if connection is not None:
                 await pool.release(connection)
-        waiting.discard(part.address)
         return _Outcome(replies, is_sent)
+
+    async def _map(self) -> SlotMap:
+        if self._topology.is_due(time.monotonic()):
+            await self.refresh()
+        return self._topology.slot_map
 
     async def _ask(self) -> None:
         """Asks several nodes for their view of the slots."""
@@ -163,7 +167,7 @@ class AsyncClusterRedis(AsyncCoreCommands):
 
     async def _ask_node(self, address: Address, survey: Survey) -> None:
         seconds = topology.view_seconds(self._timeout)
-        node: Any = self._make_node(address, None, seconds)
+        node: Any = self._make_node(address, seconds, seconds)
         try:
             async with asyncio.timeout(seconds):
                 slots = await node.execute_command("CLUSTER", "SLOTS")
@@ -176,7 +180,7 @@ class AsyncClusterRedis(AsyncCoreCommands):
     def _node(self, address: Address) -> aioredis.Redis:
         node = self._nodes.get(address)
         if node is None:
-            node = self._nodes[address] = self._make_node(address, None, self._timeout / 2)
+            node = self._nodes[address] = self._make_node(address, self._timeout, self._timeout / 2)
         return node
 
 
@@ -201,7 +205,11 @@ class AsyncClusterPipeline(AsyncCoreCommands):
         return self
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """Sends all commands at once. Returns their replies in order."""
+        """Sends all commands at once. Returns their replies in order.
+
+        If `raise_on_error` is False, an error is a value in the list, also the error of a node that did not
+        answer.
+        """
         commands, self._commands = self._commands, []
         if not commands:
             return []

@@ -122,14 +122,12 @@ def _node(parts: StoreUrl, address: Address, timeout: float, connect_timeout: fl
     return redis.Redis(**_node_options(parts, address, timeout, connect_timeout), retry=Retry(NoBackoff(), 0))
 
 
-def _async_node(
-    parts: StoreUrl, address: Address, timeout: float | None, connect_timeout: float
-) -> aioredis.Redis:
+def _async_node(parts: StoreUrl, address: Address, timeout: float, connect_timeout: float) -> aioredis.Redis:
     return _async_client(parts, **_node_options(parts, address, timeout, connect_timeout))
 
 
 def _node_options(
-    parts: StoreUrl, address: Address, timeout: float | None, connect_timeout: float
+    parts: StoreUrl, address: Address, timeout: float, connect_timeout: float
 ) -> dict[str, Any]:
     """Returns the arguments of redis.Redis for a node of a cluster."""
     host, port = address
@@ -137,7 +135,7 @@ def _node_options(
     return options | {"host": host, "port": port, "socket_connect_timeout": connect_timeout}
 
 
-def _options(parts: StoreUrl, timeout: float | None) -> dict[str, Any]:
+def _options(parts: StoreUrl, timeout: float) -> dict[str, Any]:
     """Returns the arguments of redis.Redis and redis.asyncio.Redis."""
     options = {
         **parts.client_options(),

@@ -58,16 +58,21 @@ class ClusterRedis(CoreCommands):
         return ClusterPipeline(self, transaction)
 
     def nodes(self, *, replicas: bool = False) -> list[redis.Redis]:
-        """Returns the plain client of each primary, and of each replica. Asks for the slot map first."""
-        self._refresh(time.monotonic() + self._timeout)
+        """Returns the plain client of each primary, and of each replica, by a map that is a few seconds old.
+
+        Raises redis.ConnectionError if no node answers and the slots are not known yet.
+        """
+        now = time.monotonic()
+        if self._topology.is_old(now):
+            self._refresh(now + self._timeout)
         slot_map = self._topology.slot_map
         return [self._node(address) for address in slot_map.primaries + replicas * slot_map.all_replicas]
 
     def run(self, requests: Sequence[Request]) -> list[Any]:
-        """Carries out requests. Returns their replies; an error reply is a value in the list.
+        """Carries out requests. Returns their replies.
 
-        Raises redis.ConnectionError or redis.TimeoutError if a node does not answer. Other nodes may have
-        carried out their part then.
+        An error is a value in the list, also the error of a node that did not answer. Raises
+        redis.ConnectionError if no node answers and the slots are not known yet.
         """
         deadline = time.monotonic() + self._timeout
         call = Call(requests)
@@ -86,13 +91,15 @@ class ClusterRedis(CoreCommands):
                     continue
                 self._topology.note_failed(flight.part.address)
                 if flight.is_sent or has_retried:
-                    raise flight.error
-                call.reopen(flight.part)
+                    call.fail(flight.part, flight.error)
+                else:
+                    call.reopen(flight.part)
             has_retried = has_retried or any(flight.error for flight in flights)
             if call.must_pause:
                 if time.monotonic() + cluster_calls.PAUSE_SECONDS > deadline:
-                    raise redis.ConnectionError(call.refusal or "the nodes of the cluster disagree on a slot")
-                time.sleep(cluster_calls.PAUSE_SECONDS)
+                    call.give_up()
+                else:
+                    time.sleep(cluster_calls.PAUSE_SECONDS)
         return call.replies
 
     def _map(self, deadline: float) -> SlotMap:
@@ -144,7 +151,11 @@ class ClusterPipeline(CoreCommands):
         return self
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """Sends all commands at once. Returns their replies in order."""
+        """Sends all commands at once. Returns their replies in order.
+
+        If `raise_on_error` is False, an error is a value in the list, also the error of a node that did not
+        answer.
+        """
         commands, self._commands = self._commands, []
         if not commands:
             return []

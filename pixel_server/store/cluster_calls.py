@@ -27,6 +27,7 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
     MovedError,
+    ResponseError,
     TryAgainError,
 )
 
@@ -166,6 +167,18 @@ class Call:
                 is_outdated = is_outdated or isinstance(refusal, ClusterDownError)
         return is_outdated
 
+    def fail(self, part: Part, error: redis.RedisError) -> None:
+        """Makes an error the reply to the requests of a part."""
+        for number in part.numbers:
+            self.replies[number] = error
+
+    def give_up(self) -> None:
+        """Makes the last refusal the reply to all open requests, because no time is left."""
+        error = redis.ConnectionError(self.refusal or "the nodes of the cluster disagree on a slot")
+        for number in self._open:
+            self.replies[number] = error
+        self._open = []
+
     def reopen(self, part: Part) -> None:
         """Opens the requests of a part again, none of which was sent."""
         for number in part.numbers:
@@ -207,14 +220,16 @@ def parse(reply: Any, command: Command, callbacks: Mapping[str, Any]) -> Any:
 def parse_all(
     replies: Sequence[Any], commands: Sequence[Command], callbacks: Mapping[str, Any], raise_on_error: bool
 ) -> list[Any]:
-    """Returns the replies of a pipeline. If `raise_on_error` is False, an error reply is a value."""
+    """Returns the replies of a pipeline. If `raise_on_error` is False, an error is a value in the list."""
     parsed = []
     for number, (reply, command) in enumerate(zip(replies, commands, strict=True), 1):
         if not isinstance(reply, Exception):
             parsed.append(parse(reply, command, callbacks))
-        elif raise_on_error:
-            reply.args = (f"command {number} of the pipeline, {command[0][0]!s}: {reply}", *reply.args[1:])
-            raise reply
-        else:
+        elif not raise_on_error:
             parsed.append(reply)
+        else:
+            if isinstance(reply, ResponseError):
+                place = f"command {number} of the pipeline, {command[0][0]!s}"
+                reply.args = (f"{place}: {reply}", *reply.args[1:])
+            raise reply
     return parsed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pixel_server.store.client import (
     StoreError,
     connect,
 )
+from pixel_server.store.nodes import node_name, nodes
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 from pixel_server.store_url import without_password
@@ -39,6 +41,8 @@ _NO_WRITES_WORDS = ("MISCONF", "NOREPLICAS")
 """First words of transient write errors without a class: disk full, too few replicas."""
 _CONFIG = ("appendonly", "appendfsync", "maxmemory-policy")
 """Redis parameters that `Durability` holds, in the order of its fields."""
+_EVICTION_RANKS = {"noeviction": 0, "unknown": 1}
+"""Ranks of eviction policies, worst last. All others have the rank 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +124,24 @@ def secrets_for(settings: Settings, url: str) -> Secrets:
 
 
 async def durability(store: AsyncRedis) -> Durability:
-    """Returns how Redis keeps its data. Managed services refuse CONFIG, and some of them INFO."""
+    """Returns how Redis keeps its data, and for a cluster the worst setting of any node.
+
+    Managed services refuse CONFIG, and some of them INFO.
+    """
+    settings = await asyncio.gather(*(_durability_of(node) for node in await nodes(store)))
+    return Durability(
+        min((each.aof for each in settings), key=("no", "unknown", "yes").index),
+        min((each.fsync for each in settings), key=("no", "unknown", "everysec", "always").index),
+        max((each.eviction for each in settings), key=lambda policy: _EVICTION_RANKS.get(policy, 2)),
+    )
+
+
+async def _durability_of(node: AsyncRedis) -> Durability:
     try:
-        reply = await store.config_get(*_CONFIG)
+        reply = await node.config_get(*_CONFIG)
     except redis.ResponseError:
         try:
-            eviction = (await store.info("memory")).get("maxmemory_policy", "unknown")
+            eviction = (await node.info("memory")).get("maxmemory_policy", "unknown")
         except redis.ResponseError:
             eviction = "unknown"
         return Durability("unknown", "unknown", eviction)
@@ -134,9 +150,27 @@ async def durability(store: AsyncRedis) -> Durability:
 
 
 async def _refuse_unfit(store: AsyncRedis) -> None:
-    """Raises StoreError if Redis is too old, is a node of a cluster, or evicts keys."""
+    """Raises StoreError if Redis is too old, is a node of a cluster, or evicts keys.
+
+    Of a cluster, checks each node that answers, and raises StoreError if one is unfit.
+    """
+    members = await nodes(store)
+    if members == [store]:
+        await _refuse_unfit_node(store, is_cluster=False)
+        return
+    checks = (_refuse_unfit_node(node, is_cluster=True) for node in members)
+    results = await asyncio.gather(*checks, return_exceptions=True)
+    for node, result in zip(members, results, strict=True):
+        if isinstance(result, StoreError):
+            raise StoreError(f"has the node {node_name(node)}, which {result}")
+    errors = [result for result in results if result is not None]
+    if len(errors) == len(members):
+        raise errors[0]
+
+
+async def _refuse_unfit_node(node: AsyncRedis, *, is_cluster: bool) -> None:
     try:
-        hello = await store.execute_command("HELLO")  # managed services refuse INFO
+        hello = await node.execute_command("HELLO")  # managed services refuse INFO
     except redis.ResponseError as error:
         raise StoreError(f"does not tell its version ({error}); 7.0 or newer is needed (or Valkey)") from None
     server = dict(zip(hello[::2], hello[1::2], strict=True))
@@ -144,9 +178,9 @@ async def _refuse_unfit(store: AsyncRedis) -> None:
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers < MIN_VERSION:
         raise StoreError(f"is version {version}; 7.0 or newer is needed (or Valkey)")
-    if server[b"mode"] == b"cluster":
-        raise StoreError("is a node of a cluster; this server needs a Redis that holds all keys")
-    policy = (await durability(store)).eviction
+    if server[b"mode"] == b"cluster" and not is_cluster:
+        raise StoreError("is a node of a cluster: its address must begin with redis+cluster://")
+    policy = (await _durability_of(node)).eviction
     if policy not in ("noeviction", "unknown"):
         raise StoreError(f"evicts keys when full (maxmemory-policy {policy}); set it to noeviction")
 

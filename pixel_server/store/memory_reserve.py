@@ -7,14 +7,16 @@ stop writing hits PIXEL_MEMORY_RESERVE bytes before that point. Hits then go to 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import redis
 
 from pixel_server import tasks
+from pixel_server.store.nodes import node_name, nodes, nodes_sync
 from pixel_server.store.protocols import AsyncRedis, Redis
 
 log = logging.getLogger("pixel_server.store.memory_reserve")
@@ -37,16 +39,17 @@ class FullError(OSError):
 
 
 class MemoryUse(NamedTuple):
-    """Bytes that Redis uses, and its `maxmemory` (0 for no limit)."""
+    """Bytes that Redis uses, and its `maxmemory` (0 for no limit). name: "Redis", or a node's name."""
 
     used: int
     maximum: int
+    name: str = "Redis"
 
     @classmethod
-    def parse(cls, info: Mapping[str, Any]) -> MemoryUse:
+    def parse(cls, info: Mapping[str, Any], name: str = "Redis") -> MemoryUse:
         """Reads the reply to `INFO memory`. Leaves out memory that Redis does not count against its limit."""
         used = int(info.get("used_memory", 0)) - int(info.get("mem_not_counted_for_evict", 0))
-        return cls(used, int(info.get("maxmemory", 0)))
+        return cls(used, int(info.get("maxmemory", 0)), name)
 
     def is_short(self, reserve_bytes: float) -> bool:
         """Returns whether Redis is full, or less than the reserve is free."""
@@ -62,19 +65,56 @@ class MemoryUse(NamedTuple):
     def describe(self) -> str:
         """Returns how full Redis is: "Redis is full: used 95.2 MB of maxmemory 95.4 MB"."""
         state = "full" if self.is_full else "nearly full"
-        return f"Redis is {state}: used {_megabytes(self.used)} of maxmemory {_megabytes(self.maximum)}"
+        used, maximum = _megabytes(self.used), _megabytes(self.maximum)
+        return f"{self.name} is {state}: used {used} of maxmemory {maximum}"
+
+    @property
+    def used_share(self) -> float:
+        """Returns the used part of `maxmemory`, 0 if there is no limit."""
+        return self.used / self.maximum if self.maximum > 0 else 0.0
+
+
+async def read_fullest(store: AsyncRedis) -> MemoryUse:
+    """Returns how full Redis is, or the fullest node of a cluster that answers.
+
+    Raises redis.RedisError or OSError if no node answers or one forbids INFO.
+    """
+    members = await nodes(store)
+    if members == [store]:
+        return MemoryUse.parse(await store.info("memory"))
+    answers = await asyncio.gather(*(node.info("memory") for node in members), return_exceptions=True)
+    return _fullest(members, answers)
 
 
 def explain(client: Redis | redis.Redis, error: Exception) -> str:
     """Returns the text of an error. If Redis is full, the text says how full, and what to do."""
     if isinstance(error, redis.exceptions.OutOfMemoryError):
         with contextlib.suppress(redis.RedisError, OSError):
-            return f"{MemoryUse.parse(client.info('memory')).describe()}; raise maxmemory"
+            members = nodes_sync(cast(Redis, client))
+            use = _fullest(members, [node.info("memory") for node in members])
+            return f"{use.describe()}; raise maxmemory"
     return str(error)
 
 
+def _fullest(members: Sequence[AsyncRedis | Redis], answers: Sequence[Any]) -> MemoryUse:
+    """Returns the use of the fullest node. answers: to `INFO memory`, or an error for a node."""
+    uses = [
+        MemoryUse.parse(answer, "Redis" if len(members) == 1 else f"the node {node_name(node)}")
+        for node, answer in zip(members, answers, strict=True)
+        if not isinstance(answer, BaseException)
+    ]
+    errors = [answer for answer in answers if isinstance(answer, BaseException)]
+    refusals = [error for error in errors if isinstance(error, redis.ResponseError)]
+    if refusals or not uses:
+        raise (refusals or errors)[0]
+    return max(uses, key=lambda use: use.used_share)
+
+
 class MemoryWatch:
-    """Looks at the memory of Redis each second, so that no hit must wait for a look."""
+    """Looks at the memory of Redis each second, so that no hit must wait for a look.
+
+    In a cluster, one node that is nearly full sends the hits of all nodes to the spool.
+    """
 
     def __init__(self, store: AsyncRedis, reserve_bytes: int) -> None:
         self._store = store
@@ -94,7 +134,7 @@ class MemoryWatch:
 
     async def look(self) -> None:
         """Reads how full Redis is. Raises redis.RedisError or OSError if Redis does not answer."""
-        use = MemoryUse.parse(await self._store.info("memory"))
+        use = await read_fullest(self._store)
         self._text = use.describe()
         was_short = self.is_short
         self.is_short = use.is_short(self._reserve_bytes * (RESUME_FACTOR if was_short else 1))

@@ -120,7 +120,8 @@ async def ensure_mark(store: AsyncRedis, shards: int, mark: str, is_marked: bool
     """Marks the store and its shards if they have no mark. Returns the mark.
 
     mark: the store's mark, '' if it has none. is_marked: whether the store has noted that each shard was
-    given the mark. If so, raises StoreEmptiedError if a shard no longer has the mark.
+    given the mark. If so, raises StoreEmptiedError if a shard no longer has the mark. Leaves out the shards
+    of nodes that do not answer.
     """
     if not mark:
         await store.hsetnx(keys.STORE, "mark", secrets.token_hex(8))
@@ -131,8 +132,9 @@ async def ensure_mark(store: AsyncRedis, shards: int, mark: str, is_marked: bool
     pipe = store.pipeline(transaction=False)
     for shard in range(shards):
         pipe.hget(keys.producers(shard), "mark")
-    shard_marks = await pipe.execute()
-    if is_marked and any(shard_mark != mark.encode() for shard_mark in shard_marks):
+    shard_marks = await pipe.execute(raise_on_error=False)
+    answers = [shard_mark for shard_mark in shard_marks if not isinstance(shard_mark, Exception)]
+    if is_marked and any(shard_mark != mark.encode() for shard_mark in answers):
         raise StoreEmptiedError(EMPTIED_TEXT)
     if not is_marked:
         await _mark_shards(store, range(shards), mark)

@@ -19,6 +19,12 @@ REFRESH_SECONDS = 0.5
 """Minimum number of seconds between two requests for the slot map."""
 MAX_VIEW_SECONDS = 0.5
 """Maximum number of seconds that a node may take to tell its view of the slots, connecting included."""
+OLD_SECONDS = 5.0
+"""Seconds after which the map must be asked for again before all nodes are asked something.
+
+Web processes ask all nodes each second. So they leave a primary that was replaced without their notice within
+these seconds, although it answers on.
+"""
 VIEWS = 3
 """Number of nodes whose views make a slot map."""
 
@@ -50,6 +56,10 @@ class Topology:
     def is_due(self, now: float) -> bool:
         """Returns whether to ask for the map. now: monotonic, s."""
         return self._is_outdated and (now - self._asked_at >= REFRESH_SECONDS or not self.slot_map.primaries)
+
+    def is_old(self, now: float) -> bool:
+        """Returns whether the map must be asked for again to know of each node. now: monotonic, s."""
+        return self._is_outdated or now - self._asked_at >= OLD_SECONDS
 
     def survey(self) -> Survey:
         """Returns a survey that begins with the nodes that have not failed."""

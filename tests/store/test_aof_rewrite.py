@@ -124,6 +124,17 @@ def test_rewriter_zero_minutes_begins_nothing(client):
     assert not rewriter(0).tick(client, [b"1-0"], NOW + HOUR)
 
 
+def test_rewriter_redis_restarted_meanwhile_rewrites_again(client, caplog):
+    rested = rested_rewriter(client)
+    request(client)
+    assert rested.tick(client, [b"0-0"], NOW + 20)
+    wait_for_rewrite(client)
+    client.config_resetstat()  # the count of rewrites begins at 0 again, as after a restart
+    assert not rested.tick(client, [b"0-0"], NOW + 21)
+    assert "Redis could not rewrite it" in caplog.text
+    assert rested.tick(client, [b"0-0"], NOW + 21 + RETRY_SECONDS)
+
+
 def test_rewriter_rewrite_fails_logs_and_retries(client, home, caplog):
     rested = rested_rewriter(client)
     blocked = home / "valkey" / "appendonlydir"

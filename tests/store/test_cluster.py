@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import redis
 
+from pixel_server.settings import Settings
 from pixel_server.store import keys
+from pixel_server.store.aof_rewrite import Rewriter, request_sync
 from pixel_server.store.client import connect, connect_async
 from pixel_server.store.nodes import node_name, nodes, nodes_sync
 from pixel_server.store.script import script_call
@@ -20,6 +22,7 @@ from tests.cluster_nodes import Cluster, ClusterNode, running_cluster
 from tests.stack import until
 
 SHARDS = range(8)
+NOW = 1_790_000_000.0
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +105,17 @@ def test_cluster_nodes_are_each_primary_and_replica(cluster: Cluster):
             f"127.0.0.1:{node.address[1]}" for node in cluster.nodes
         }
         assert len({node.info("server")["process_id"] for node in everyone}) == 6
+
+
+def test_rewriter_rewrites_the_file_of_each_node(cluster: Cluster):
+    with connect(cluster.url) as client:
+        rewriter = Rewriter(Settings(rewrite_minutes=60))
+        request_sync(client)
+        assert rewriter.tick(client, [b"0-0"], NOW)
+        everyone = nodes_sync(client, replicas=True)
+        until(lambda: not any(node.info("persistence")["aof_rewrite_in_progress"] for node in everyone))
+        assert [node.info("persistence")["aof_rewrites"] > 0 for node in everyone] == [True] * 6
+        assert not rewriter.tick(client, [b"0-0"], NOW + 20)
 
 
 # Increments two keys that it does not declare. Half of it would leave them different.

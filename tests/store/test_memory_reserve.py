@@ -29,8 +29,8 @@ def test_memory_use_is_short_below_the_reserve(used, maximum, reserve, short):
 
 def test_memory_use_leaves_out_memory_that_redis_does_not_count():
     info = {"used_memory": 10, "mem_not_counted_for_evict": 4, "maxmemory": 12}
-    assert MemoryUse.parse(info) == (6, 12)
-    assert MemoryUse.parse({}) == (0, 0)
+    assert MemoryUse.parse(info) == MemoryUse(6, 12)
+    assert MemoryUse.parse({}) == MemoryUse(0, 0)
 
 
 def test_memory_use_describe_says_how_full():
