@@ -14,6 +14,7 @@ from types import FrameType
 import redis
 from redis.client import Pipeline
 from rq import SimpleWorker
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
 
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -39,6 +40,8 @@ _EXPECTED_ERRORS = (
     redis.TimeoutError,
     redis.ReadOnlyError,
     redis.exceptions.OutOfMemoryError,
+    InvalidJobOperation,  # the queue was emptied during a job
+    NoSuchJobError,
 )
 
 
@@ -133,7 +136,7 @@ async def _check_store(settings: Settings, secrets: Secrets) -> None:
 
 
 def _is_unexpected(record: logging.LogRecord) -> bool:
-    """Returns False for RQ's log records about an expected error of Redis: it is away, full or a replica.
+    """Returns False for RQ's log records about expected errors: Redis is away, full, a replica or empty.
 
     RQ logs such an error at each try, with the whole stack. The schedule and `run_worker` report it once. RQ
     logs while it handles the exception, so `sys.exc_info` returns the exception here.

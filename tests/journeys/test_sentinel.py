@@ -4,34 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.flood import Flood
 from tests.sentinels import Program, Watched
 from tests.stack import Stack, until
-
-
-class Flood(threading.Thread):
-    """Requests a web pixel again and again. answers: number of answers of each kind."""
-
-    def __init__(self, stack: Stack) -> None:
-        super().__init__(daemon=True)
-        self._stack = stack
-        self._is_stopped = threading.Event()
-        self.answers: Counter[tuple[int, str]] = Counter()
-        self.start()
-
-    def run(self) -> None:
-        while not self._is_stopped.wait(0.005):
-            self.answers[self._stack.get("/p/site.gif")] += 1
-
-    def stop(self) -> None:
-        self._is_stopped.set()
-        self.join()
 
 
 @pytest.fixture
