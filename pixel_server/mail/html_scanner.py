@@ -6,12 +6,15 @@ import re
 from typing import NamedTuple
 
 from pixel_server.mail.html_tokens import MAX_DEPTH, TEXT_ELEMENTS, HtmlToken, attribute, tokens
-from pixel_server.mail.surroundings import Surroundings, SurroundingsTracker
+from pixel_server.mail.surroundings import Surroundings, SurroundingsTracker, is_hidden_image
+from pixel_server.mail.template_text import is_comment
 
 _INERT = frozenset({b"template", b"noscript"})
 """Elements whose content some or all mail programs do not show."""
 _HEAD_ELEMENTS = frozenset(b"html head meta link title base style script".split())
 """Elements that show nothing themselves, and so may stand before the first thing that is shown."""
+_INERT_OR_REPLACED = _INERT | frozenset(b"audio canvas object select video".split())
+"""Elements whose content programs show only instead of something else, or not at all."""
 _BODY = (b"body", "start")
 _double_bytes = re.compile(rb"\x1b\$(?:[@AB]|\([@-D]).*?(?:\x1b\(|(\Z))", re.S)
 """A run of two-byte characters in ISO-2022-JP. Group 1 matches if the run never ends."""
@@ -54,6 +57,22 @@ def places(html: bytes) -> Places:
     for token in tokens(html):
         scan.add(token)
     return scan.places()
+
+
+def shows_nothing(html: bytes) -> bool:
+    """Returns whether a part of a mail consists of blanks, comments and end tags only."""
+    at = 0
+    for token in tokens(html):
+        text = html[token.start : token.end]
+        is_nothing = (
+            (token.kind == "comment" and not text.startswith(b"</"))  # `</#if>` of FreeMarker
+            or (token.kind == "end" and b":" not in token.name)  # `</c:if>` of JSP
+            or (token.kind == "expression" and is_comment(text) and not text.startswith(b"%%["))
+        )
+        if html[at : token.start].strip() or not is_nothing:
+            return False
+        at = token.end
+    return not html[at:].strip()
 
 
 class _Scan:
@@ -100,9 +119,12 @@ class _Scan:
         elif name in _INERT:
             self._add_inert(kind, name, start)
         elif name == b"img" and kind == "start":
-            self.images.append(
-                Image(start, token.end, attribute(token.rest, b"src"), self.surroundings.current())
-            )
+            around = self.surroundings.current()._replace(is_hidden_from_outlook=self.in_non_outlook_part)
+            if is_hidden_image(token.rest) or any(
+                name in _INERT_OR_REPLACED for name in self.surroundings.open_names()
+            ):
+                around = around._replace(is_hidden=True)
+            self.images.append(Image(start, token.end, attribute(token.rest, b"src"), around))
         elif name == b"body" and not self.inert:
             self._add_body(kind, start)
         is_before_content = self.top_moves or not (self.has_content or self.has_body)

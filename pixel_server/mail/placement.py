@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import unescape
 from typing import NamedTuple
 
-from pixel_server.mail.html_scanner import Places, places
+from pixel_server.mail.html_scanner import Places, places, shows_nothing
 from pixel_server.mail.surroundings import Surroundings
 from pixel_server.tokens import BadToken, Token, decode_unreserved, decode_unverified
 
@@ -156,10 +156,10 @@ def images(html: bytes, charset: str = "") -> list[str]:
 
 
 def is_last(html: bytes, pixel: Pixel, charset: str = "") -> bool:
-    """Returns whether only whitespace follows a pixel up to the end of the body."""
+    """Returns whether nothing that is shown follows a pixel up to the end of the body."""
     encoding, width = _encoding(html, charset)
     narrow = _narrow(html, encoding, width)
-    return not narrow[pixel.end // width : places(narrow).bottom].strip()
+    return shows_nothing(narrow[pixel.end // width : places(narrow).bottom])
 
 
 def _pixels(narrow: bytes, offsets: Places) -> list[Pixel]:

@@ -158,7 +158,11 @@ def _check_owner(pixel: Pixel, expected: Expected) -> list[Finding]:
         elif token.recipient != expected.key_of(expected.recipient):
             findings.append(Finding(False, f"the pixel is of another recipient than {expected.recipient}"))
     if pixel.around.is_hidden:
-        findings.append(Finding(False, "the pixel stands in a hidden element: it may never be loaded"))
+        findings.append(
+            Finding(False, "the pixel is hidden or stands in a hidden element: it may never be loaded")
+        )
+    if pixel.around.is_hidden_from_outlook:
+        findings.append(Finding(False, "the pixel stands in a part that Outlook does not show"))
     return findings
 
 

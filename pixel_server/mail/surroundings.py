@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from pixel_server.mail.html_tokens import MAX_DEPTH, HtmlToken, attribute
@@ -20,9 +21,15 @@ _has_hidden = re.compile(rb"(?:^|[\s\"'])hidden(?=[\s=/]|$)", re.I).search
 _quote_class = re.compile(rb"(?:^|\s)(?:gmail_quote|yahoo_quoted|protonmail_quote)(?=\s|$|_)", re.I).search
 _rest_is_quoted = re.compile(rb"divRplyFwdMsg|OutlookMessageHeader|_MailOriginal", re.I).search
 """Marks after which Outlook puts the mail that is answered."""
+_has_condition = re.compile(
+    rb"(?:^|\s)(?:th:(?:if|unless|case)|v-(?:if|else|show)|n:if|tal:condition)[\w-]*\s*="
+).search
+"""Attributes by which Thymeleaf, Vue, Latte and Zope show an element in some mails only."""
+_CONDITIONS = (b":if", b":when", b":otherwise", b":then", b":else", b"cfif")
+"""Ends of the names of elements that are shown in some mails only: `<c:if>` of JSP, `<f:then>` of Fluid."""
 _condition = re.compile(
-    rb"(?:\{%[-+]?\s*|<%[-=]?\s*|\{\{[~#/-]*\s*)(end\s*(?:if|unless)|end\b|else?\s*if|elsif|else|if|unless)\b",
-    re.I,
+    rb"(?:\{%[-+]?\s*|<%[-=]?\s*|\{\{[~#/-]*\s*|\[%[-+=~]?\s*|%%\[\s*(?!if\b.*\bendif\b))(end\s*(?:if|unless)|end\b|else?\s*if|elsif|else|if|unless)\b",
+    re.I | re.S,
 ).match
 
 
@@ -30,20 +37,23 @@ class Surroundings(NamedTuple):
     """The elements and template conditions that an image stands in.
 
     is_quoted: whether the image stands in a mail that is answered or forwarded. is_hidden: whether the image
-    stands in an element that is not shown. branches: the open conditions of a template, as (number of the
-    condition, number of its branch), outermost first.
+    or an element around it is not shown. branches: the open conditions of a template, as (number of the
+    condition, number of its branch), outermost first; number 0 is a condition in a tag.
+    is_hidden_from_outlook: whether the image stands in a part that Outlook does not show.
     """
 
     is_quoted: bool
     is_hidden: bool
     branches: tuple[tuple[int, int], ...]
+    is_hidden_from_outlook: bool = False
 
 
 class SurroundingsTracker:
     """Follows the tokens of a mail. has_frameset: whether a `<frameset>` takes the place of the body."""
 
     def __init__(self) -> None:
-        self._open: list[tuple[bytes, bool, bool]] = []  # open elements: (name, is quotation, is hidden)
+        # Open elements: (name, is quotation, is hidden, is shown in some mails only).
+        self._open: list[tuple[bytes, bool, bool, bool]] = []
         self._branches: list[tuple[int, int]] = []
         self._condition_count = 0
         self._rest_is_quoted = False
@@ -51,11 +61,16 @@ class SurroundingsTracker:
 
     def current(self) -> Surroundings:
         """Returns the surroundings of an image that follows the tokens so far."""
+        conditional = [(0, 0)] if any(is_conditional for *_, is_conditional in self._open) else []
         return Surroundings(
-            self._rest_is_quoted or any(is_quote for _, is_quote, _ in self._open),
-            any(is_hidden for _, _, is_hidden in self._open),
-            tuple(self._branches),
+            self._rest_is_quoted or any(is_quote for _, is_quote, *_ in self._open),
+            any(is_hidden for _, _, is_hidden, _ in self._open),
+            (*self._branches, *conditional),
         )
+
+    def open_names(self) -> Iterator[bytes]:
+        """Yields the names of the open elements, outermost first."""
+        return (name for name, *_ in self._open)
 
     def add(self, token: HtmlToken, text: bytes) -> None:
         """Follows the next token. text: bytes of an expression, or b"" for any other token."""
@@ -70,8 +85,10 @@ class SurroundingsTracker:
             if name in _CLOSED_BY_THE_NEXT and self._open and self._open[-1][0] == name:
                 self._open.pop()
             if len(self._open) < MAX_DEPTH:
-                self._open.append((name, self._is_quote(name, token.rest), _is_hidden(token.rest)))
-        elif token.kind == "end" and any(name == open_name for open_name, _, _ in self._open):
+                is_conditional = name.endswith(_CONDITIONS) or _has_condition(token.rest) is not None
+                is_quote = self._is_quote(name, token.rest)
+                self._open.append((name, is_quote, _is_hidden(token.rest), is_conditional))
+        elif token.kind == "end" and name in self.open_names():
             while self._open.pop()[0] != name:
                 pass
 
@@ -98,6 +115,12 @@ class SurroundingsTracker:
         elif len(self._branches) < MAX_DEPTH:
             self._condition_count += 1
             self._branches.append((self._condition_count, 0))
+
+
+def is_hidden_image(rest: bytes) -> bool:
+    """Returns whether an image itself is not shown. rest: as in HtmlToken."""
+    sizes = (attribute(rest, name).strip() for name in (b"width", b"height"))
+    return _is_hidden(rest) or any(size in (b"0", b"0px") for size in sizes)
 
 
 def _is_hidden(rest: bytes) -> bool:

@@ -65,10 +65,16 @@ _FORMS = [
 _LIQUID_FORM = _FORMS[_COMMENTS.index(_LIQUID)]
 _php = re.compile(rb"<\?(?:php\b|=)").match
 _php_mark = re.compile(rb"/\*|\?>").search
+_comment_openers = [form.opener for form in _FORMS[: len(_COMMENTS)]]
 search_opener = re.compile(
     b"|".join((*(opener for opener, _ in (*_COMMENTS, *_EXPRESSIONS) if not opener.startswith(b"<")), b"<"))
 ).search
 """Searches the next place at which a tag, a comment or an expression may begin."""
+
+
+def is_comment(text: bytes) -> bool:
+    """Returns whether an expression, as `TemplateText` finds it, is a comment, which shows nothing."""
+    return any(opener.match(text) for opener in _comment_openers)
 
 
 class TemplateText:

@@ -194,13 +194,38 @@ def test_quoted_pixel_is_named_and_not_sent_on(check, minter, quote):
         "<div style='max-height:0;overflow:hidden'>",
         "<table><tr><td style='visibility:hidden'>",
         "<div hidden><p>",
+        "<noscript>",
+        "<video>",
     ],
 )
 def test_check_pixel_in_a_hidden_element_is_a_problem(check, minter, hiding):
     pixel = minter.link("spring", ADA).html
-    assert "the pixel stands in a hidden element: it may never be loaded" in wrong(check(hiding + pixel))
+    hidden = "the pixel is hidden or stands in a hidden element: it may never be loaded"
+    assert hidden in wrong(check(hiding + pixel))
+    for change in ("<img hidden ", "<img style='display:none' ", "<img height=0 "):
+        assert hidden in wrong(check(pixel.replace("<img ", change)))
     shown = f"<div style='display:none'>Preview</div><p style='line-height:0px'>Hi</p>{pixel}"
     assert check(shown)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "\n<!-- v3 -->\n</body></html>",
+        "</td></tr></table><!--[if mso]></td></tr></table><![endif]--></div>",
+        "{# v3 #}</body>{* {$old} *}",
+    ],
+)
+def test_check_what_shows_nothing_may_stand_after_the_pixel(check, minter, end):
+    begin = f"<div><table><tr><td><p>Hi</p>{minter.link('spring', ADA).html}"
+    assert check(begin + end)[0] == 0
+    for shown in ("<p>Bye</p>", "Bye", "{{ footer }}", "%%[ set @a = 1 ]%%"):
+        assert any("stands after the pixel" in text for text in wrong(check(begin + shown + end)))
+
+
+def test_check_pixel_hidden_from_outlook_is_a_problem(check, minter):
+    mail = f"<body><p>Hi</p><!--[if !mso]><!-->{minter.link('spring', ADA).html}<!--<![endif]--></body>"
+    assert wrong(check(mail)) == ["the pixel stands in a part that Outlook does not show"]
 
 
 def test_check_frameset_and_amp_part_are_problems(check, minter):
@@ -217,6 +242,8 @@ def test_check_frameset_and_amp_part_are_problems(check, minter):
         ("{% if a %}", "{% else %}", "{% endif %}"),
         ("{{#if a}}", "{{else}}", "{{/if}}"),
         ("<% if a %>", "<% else %>", "<% end %>"),
+        ("[% IF a %]", "[% ELSE %]", "[% END %]"),
+        ("%%[ if @a == 1 then ]%%", "%%[ else ]%%", "%%[ endif ]%%"),
     ],
 )
 def test_check_pixel_in_the_branches_of_a_condition(check, minter, begin, other, end):
@@ -229,6 +256,14 @@ def test_check_pixel_in_the_branches_of_a_condition(check, minter, begin, other,
     assert not any("there are 2 pixels" in text for text in found)
     assert check(f"{begin}<p>Hi</p>{other}<p>Bye</p>{end}{pixel}")[0] == 0
     assert check(f"{begin}<p>Hi</p>{pixel}{other}<p>Bye</p>{end}{pixel}")[0] == 1
+
+
+@pytest.mark.parametrize("element", ['c:if test="a"', 'div th:if="a"', 'div v-else=""', 'f:then data-x="a"'])
+def test_check_pixel_in_an_element_of_a_condition_is_a_problem(check, minter, element):
+    name = element.split()[0]
+    one_branch = "the pixel is in one branch of a condition: mails of another branch have none"
+    assert one_branch in wrong(check(f"<p>Hi</p><{element}>{minter.link('spring', ADA).html}</{name}>"))
+    assert check(f"<{element}><p>Hi</p></{name}>{minter.link('spring', ADA).html}")[0] == 0
 
 
 def test_loading_problems_names_why_an_address_is_not_loaded():
