@@ -31,6 +31,8 @@ MAX_UNREAD_BYTES = 32 << 20
 answers have been unread longest are closed."""
 
 _replace_non_ascii = re.compile(rb"[^\0-\x7f]").sub
+_find_raw_line = re.compile(rb"(?:GET|HEAD|POST|OPTIONS) [^ \r\n]*[^\0-\x7f]").search
+"""Finds what may be a request line with raw UTF-8 behind a body."""
 
 
 def _percent_encode(line: bytes) -> bytes:
@@ -74,7 +76,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_between_requests = True
         """Whether the next bytes begin a request."""
         self._is_in_request_line = False
-        """Whether a request line is incomplete. False if a request precedes the line in the same read."""
+        """Whether a request line is incomplete. False if a request precedes the line in the same read, and both
+        are ASCII."""
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
@@ -115,29 +118,32 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes += len(data)
         if data.isascii():
             super().data_received(data)
+            line = data.lstrip(b"\r\n") if begins_request else data
+            self._is_in_request_line = (
+                self._head_bytes > 0 and (begins_request or continues_line) and b"\n" not in line
+            )
         else:
             self._read_encoded(data)
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(b"431 Request Header Fields Too Large")
-        elif self._head_bytes:
-            line = data.lstrip(b"\r\n") if begins_request else data
-            self._is_in_request_line = (begins_request or continues_line) and b"\n" not in line
-            if begins_head:
-                self._restart_head_timer()
+        elif self._head_bytes and begins_head:
+            self._restart_head_timer()
 
     def _read_encoded(self, data: bytes) -> None:
-        """Reads bytes that are not ASCII. Percent-encodes request lines: the parser refuses raw UTF-8.
-
-        A request line with raw UTF-8 that follows a body in the same read is refused.
-        """
-        while data and not self.transport.is_closing():
+        """Reads bytes that are not ASCII. Percent-encodes request lines: the parser refuses raw UTF-8."""
+        start = 0
+        while start < len(data) and not self.transport.is_closing():
             is_request_line = self._is_between_requests or self._is_in_request_line
-            end = len(data)
             if is_request_line or not self._head_is_whole:
-                end = data.find(b"\n") + 1 or end
-            line, data = data[:end], data[end:]
+                end = data.find(b"\n", start) + 1 or len(data)
+            else:
+                # Only the parser knows where a body ends, so it reads up to what may be a request line.
+                found = _find_raw_line(data, start + 1)
+                end = found.start() if found else len(data)
+            line = data[start:end]
             super().data_received(_percent_encode(line) if is_request_line else line)
-            self._is_in_request_line = False
+            self._is_in_request_line = is_request_line and not line.endswith(b"\n")
+            start = end
 
     def _restart_head_timer(self) -> None:
         if self._head_timer is not None:

@@ -896,6 +896,7 @@ def no_beacon(name: str, body: bytes) -> Case:
 
 _view = b'{"i":"a1"}'
 _seen_view = _secrets.visitor_key(b"view", b"shop", b"a1")
+_seen_site_view = _secrets.visitor_key(b"view", b"site", b"a1")
 BEACONS = (
     beacon("a view", b""),
     beacon(
@@ -918,6 +919,32 @@ BEACONS = (
         b"Referer: https://a.example/x",
         referrer="https://a.example/x",
         page="https://a.example/x",
+    ),
+    case(
+        "beacon: raw UTF-8 request lines behind its body",
+        post(b"/p/site", '{"i":"a1","u":"/ł","v":"GET /é"}'.encode())
+        + request("/p/site.gif?u=/ø".encode(), "Referer: ø".encode())
+        + post("/p/site?né".encode(), _view),
+        to(RECORDED, A),
+        RECORDED,
+        to(RECORDED, A),
+        hits=(
+            viewed("POST", view=_seen_site_view, own="GET /é".encode(), page="/ł"),
+            viewed(referrer="ø", page="/ø"),
+            viewed("POST", view=_seen_site_view),
+        ),
+    ),
+    case(
+        "beacon: a raw UTF-8 request line behind chunks, cut in a character",
+        slices(
+            request(b"/o/bad.gif", CHUNKED)
+            + "2\r\né\r\n0\r\n\r\n".encode()
+            + request("/p/site.gif?u=/ø".encode()),
+            1,
+        ),
+        BAD_TOKEN,
+        RECORDED,
+        hits=(viewed(page="/ø"),),
     ),
     case(
         "beacon: a raw UTF-8 request line",
