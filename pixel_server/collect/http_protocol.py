@@ -76,8 +76,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_between_requests = True
         """Whether the next bytes begin a request."""
         self._is_in_request_line = False
-        """Whether a request line is incomplete. False if a request precedes the line in the same read, and both
-        are ASCII."""
+        """Whether a request line is incomplete. False if an ASCII request precedes it in the same read."""
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
