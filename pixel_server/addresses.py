@@ -9,6 +9,9 @@ from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 MAPPED = b"\0" * 10 + b"\xff\xff"
 """First 12 bytes of an IPv4-mapped IPv6 address: `::ffff:192.0.2.1` (RFC 4291, 2.5.5.2)."""
 
+NAT64 = b"\0\x64\xff\x9b" + b"\0" * 8
+"""First 12 bytes of an IPv4 address behind a translator: `64:ff9b::192.0.2.1` (RFC 6052, 2.1)."""
+
 HOUSEHOLD_BYTES = 8
 """Number of first bytes of an address by which a visitor is recognised: all 4 of IPv4, and the /64 network of
 IPv6, because a device takes another address of its /64 each day (RFC 8981)."""
@@ -17,7 +20,8 @@ IPv6, because a device takes another address of its /64 each day (RFC 8981)."""
 def pack(text: str) -> bytes:
     """Returns the 4 or 16 bytes of an address, and b"" if the text is not an address.
 
-    An IPv4-mapped address becomes IPv4: both `"192.0.2.1"` and `"::ffff:192.0.2.1"` give `b"\\xc0\\0\\2\\1"`.
+    An address that holds an IPv4 address becomes IPv4: `"192.0.2.1"`, `"::ffff:192.0.2.1"` and
+    `"64:ff9b::192.0.2.1"` give `b"\\xc0\\0\\2\\1"`.
     An IPv6 zone is left out: `"fe80::1%eth0"` becomes `fe80::1`.
     """
     try:
@@ -34,8 +38,8 @@ def unpack(packed: bytes) -> str:
 
 
 def unmapped(packed: bytes) -> bytes:
-    """Returns the 4 bytes of an IPv4-mapped address, and every other address as it is."""
-    return packed[12:] if len(packed) == 16 and packed.startswith(MAPPED) else packed
+    """Returns the 4 bytes of an IPv4-mapped or translated address, and every other address as it is."""
+    return packed[12:] if len(packed) == 16 and packed.startswith((MAPPED, NAT64)) else packed
 
 
 def is_in_networks(packed: bytes, networks: Sequence[IPv4Network | IPv6Network]) -> bool:

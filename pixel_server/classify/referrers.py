@@ -22,9 +22,34 @@ _KINDS: dict[str, Kind] = {name: name for name in get_args(Kind)}
 LISTS = tuple(Path(__file__).parent / "data" / f"{name}.txt" for name in ("referrers", "referrers-added"))
 SERVICE_LABELS = frozenset(
     (
-        *("account", "accounts", "admin", "ads", "adsmanager", "api", "auth", "console", "dashboard", "dev"),
-        *("developer", "developers", "login", "myaccount", "oauth", "passport", "platform", "signin", "sso"),
-        *("about", "blog", "business", "careers", "docs", "help", "investor", "investors", "jobs", "learn"),
+        *("account", "accounts", "admin", "ads", "adsmanager", "analytics", "api", "auth", "console"),
+        *(
+            "dashboard",
+            "dev",
+            "developer",
+            "developers",
+            "login",
+            "myaccount",
+            "oauth",
+            "passport",
+            "platform",
+            "signin",
+            "sso",
+        ),
+        *(
+            "about",
+            "blog",
+            "business",
+            "careers",
+            "docs",
+            "engineering",
+            "faq",
+            "help",
+            "investor",
+            "investors",
+            "jobs",
+            "learn",
+        ),
         *("learning", "legal", "newsroom", "partner", "partners", "press", "privacy", "seller", "shop"),
         *("status", "store", "support"),
     )

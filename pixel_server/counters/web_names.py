@@ -77,7 +77,8 @@ def _fold(path: str) -> str:
 def source(url: str, referrer: str) -> Source:
     """Returns the source of a view: the host of its referrer, and the UTM fields of its own URL."""
     own_host, _, query = _page_parts(url)
-    host, _, _ = _parts(referrer)
+    is_app = referrer.startswith("android-app:")
+    host, _, _ = _parts(referrer) if is_app else _page_parts(referrer)
     is_internal = bool(host) and host == own_host
     shown = NONE if not host or is_internal else host if host == OTHER else clean(host)
     fields = _utm_fields(query, is_internal) if "=" in query else {}

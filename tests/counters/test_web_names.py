@@ -72,6 +72,8 @@ def test_page_folded_is_without_slash_and_index(path, page):
         ("https://a.example/?utm_source=", "", ("(none)",)),
         ("file:///home/jane/a.html?utm_source=x", "", ("(none)",)),
         ("https://a.example/", "file:///home/jane/a.html", ("(none)",)),
+        ("https://a.example/", "file://server/jane/a.html", ("(none)",)),
+        ("https://a.example/", "chrome-extension://abcdef/a.html", ("(none)",)),
         ("https://a.example/", "//b.example/x", ("b.example",)),
         ("", "android-app://com.google.android.gm/", ("com.google.android.gm",)),
     ],
