@@ -69,5 +69,5 @@ async def _remove_keys(store: AsyncRedis, campaign: str, shards: int) -> None:
         await checkpoint.raise_generation(store, shard)
         await purge.remove_all(store, shard, campaign)
     await aof_rewrite.request(store)
-    await replication.confirm(store)
+    await replication.confirm(store, shards)
     await store.srem(keys.DELETING, campaign)

@@ -200,7 +200,7 @@ async def _remove(store: AsyncRedis, recipient: bytes, shards: int) -> Erased:
     erased.removed["dead_letters"] = await _remove_dead_letters(store, recipient, shards)
     if commands or erased.removed["dead_letters"]:
         await aof_rewrite.request(store)
-        await replication.confirm(store)
+        await replication.confirm(store, shards)
     return erased
 
 

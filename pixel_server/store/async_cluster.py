@@ -22,7 +22,7 @@ from redis.exceptions import BusyLoadingError, ResponseError
 
 from pixel_server.store import cluster_calls, topology
 from pixel_server.store.cluster_calls import Call, Command, Part, Request
-from pixel_server.store.slots import SlotMap
+from pixel_server.store.slots import SlotMap, slot_of
 from pixel_server.store.topology import Survey, Topology
 from pixel_server.store_url import Address
 
@@ -71,6 +71,14 @@ class AsyncClusterRedis(AsyncCoreCommands):
         is_old = self._topology.is_old(time.monotonic())
         slot_map = await self.refresh() if is_old else self._topology.slot_map
         return [self._node(address) for address in slot_map.primaries + replicas * slot_map.all_replicas]
+
+    async def node_of(self, key: str) -> aioredis.Redis:
+        """Returns the plain client of the primary that has a key. Raises redis.ConnectionError."""
+        slot = slot_of(key)
+        address = self.slot_map.primary(slot) or (await self.refresh()).primary(slot)
+        if address is None:
+            raise redis.ConnectionError(f"no node of the cluster has slot {slot}")
+        return self._node(address)
 
     @property
     def slot_map(self) -> SlotMap:

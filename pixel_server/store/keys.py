@@ -133,6 +133,8 @@ evidence = NumberKey("px:{s}:evidence:MINUTE", "hash", "6 minutes of hit time, a
     "hits that may belong to a burst, by minute since 1970", writer="roll-up", reader="roll-up")
 salt = NumberKey("px:{s}:salt:END", "string", "48 hours after their day",
     "salt of visitors' hashes, by the end (s) of a local day", writer="roll-up", reader="roll-up")
+replicated = ShardKey("px:{s}:replicated", "string", "1 second",
+    "nothing, see `replication.confirm`", writer="all", reader="none")
 none = ShardKey("px:{s}:none", "string", "never made",
     "nothing, see `script.script_call`", writer="none", reader="scripts")
 last = BucketKey("px:{s}:last:BUCKET", "hash", "{settings.keep_recipients:,} days",

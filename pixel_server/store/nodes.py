@@ -5,6 +5,7 @@ A store that is one Redis has one node: the client itself. A cluster has many.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 from pixel_server.store.async_cluster import AsyncClusterRedis
@@ -22,6 +23,16 @@ async def nodes(store: AsyncRedis, *, replicas: bool = False) -> list[AsyncRedis
     if isinstance(store, AsyncClusterRedis):
         return cast(list[AsyncRedis], await store.nodes(replicas=replicas))
     return [store]
+
+
+async def nodes_of(store: AsyncRedis, keys: Iterable[str]) -> dict[AsyncRedis, str]:
+    """Returns a plain client of each primary that has one of these keys, and one of its keys.
+
+    Returns the store itself if it is one Redis. Raises redis.ConnectionError if a key has no node.
+    """
+    if isinstance(store, AsyncClusterRedis):
+        return {cast(AsyncRedis, await store.node_of(key)): key for key in keys}
+    return dict.fromkeys([store], next(iter(keys)))
 
 
 def nodes_sync(store: Redis, *, replicas: bool = False) -> list[Redis]:

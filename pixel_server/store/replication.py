@@ -5,9 +5,12 @@ Such a change must not be lost when a replica is promoted. Hits need no wait: se
 
 from __future__ import annotations
 
+import asyncio
+
 import redis
 
 from pixel_server.store import keys
+from pixel_server.store.nodes import nodes_of
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.role import Role, parse_role
 from pixel_server.store.script import even_if_full_call
@@ -24,26 +27,33 @@ class NotReplicatedError(redis.ConnectionError):
     """A change is stored on the primary, but no replica has confirmed it in time."""
 
 
-async def confirm(store: AsyncRedis) -> None:
-    """Waits until a replica has everything that was stored before. Returns at once if there is no replica.
+async def confirm(store: AsyncRedis, shards: int = 0) -> None:
+    """Waits until a replica has everything that was stored before in {all} and in the first `shards` shards.
 
-    Raises NotReplicatedError after CONFIRM_SECONDS.
+    Returns at once if there is no replica. Raises NotReplicatedError after CONFIRM_SECONDS.
     """
-    role = await _read_role(store)
+    written = [keys.REPLICATED, *map(keys.replicated, range(shards))]
+    nodes = await nodes_of(store, written)
+    await asyncio.gather(*(_confirm_at(node, key) for node, key in nodes.items()))
+
+
+async def _confirm_at(node: AsyncRedis, key: str) -> None:
+    """Waits until a replica of one node has everything. key: a key of this node, which is written."""
+    role = await _read_role(node)
     if role is None or not role.replica_offsets:
         return
-    pipe = store.pipeline(transaction=False)
+    pipe = node.pipeline(transaction=False)
     # WAIT waits for the last write of its own connection, so a write comes first.
-    pipe.eval(*even_if_full_call("SET", keys.REPLICATED, "", "PX", 1000))
+    pipe.eval(*even_if_full_call("SET", key, "", "PX", 1000))
     pipe.wait(1, int(CONFIRM_SECONDS * 1000))
     *_, replicas = await pipe.execute()
     if not replicas:
         raise NotReplicatedError(NOT_REPLICATED_TEXT)
 
 
-async def _read_role(store: AsyncRedis) -> Role | None:
-    """Returns the role of Redis, None if this user of Redis is forbidden ROLE."""
+async def _read_role(node: AsyncRedis) -> Role | None:
+    """Returns the role of a node, None if this user of Redis is forbidden ROLE."""
     try:
-        return parse_role(await store.execute_command("ROLE"))
+        return parse_role(await node.execute_command("ROLE"))
     except redis.ResponseError:
         return None

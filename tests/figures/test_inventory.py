@@ -119,6 +119,7 @@ def test_inventory_sources_have_every_key_of_people():
         "lasts",
         "visiting",
         "none",
+        "replicated",
     }
 
 

@@ -12,12 +12,12 @@ import pytest
 import redis
 
 from pixel_server.settings import Settings
-from pixel_server.store import keys
+from pixel_server.store import keys, replication
 from pixel_server.store.aof_rewrite import Rewriter, request_sync
 from pixel_server.store.client import connect, connect_async
 from pixel_server.store.nodes import node_name, nodes, nodes_sync
 from pixel_server.store.script import script_call
-from pixel_server.store.slots import slot_of_shard
+from pixel_server.store.slots import slot_of, slot_of_shard
 from tests.cluster_nodes import Cluster, ClusterNode, running_cluster
 from tests.stack import until
 
@@ -197,6 +197,28 @@ def test_cluster_slot_moves_under_load_loses_nothing(cluster: Cluster, move):
         assert (single, left, right) == (done["single"], done["pair"], done["pair"])
         assert client.mget(fillers) == [name.encode() for name in fillers]
     assert primary_of(cluster, shard) is target
+
+
+def test_confirm_replica_of_one_node_hangs_raises_if_its_shards_are_meant(cluster: Cluster, monkeypatch):
+    monkeypatch.setattr(replication, "CONFIRM_SECONDS", 0.3)
+    of_all = next(node for node in cluster.primaries if primary_is(node, slot_of("{all}")))
+    shard = next(shard for shard in SHARDS if primary_of(cluster, shard) is not of_all)
+    replica = cluster.nodes[3 + cluster.primaries.index(primary_of(cluster, shard))]
+
+    async def story() -> None:
+        store = connect_async(cluster.url, timeout=10.0)
+        replica.send_signal(signal.SIGSTOP)
+        try:
+            await replication.confirm(store)
+            with pytest.raises(replication.NotReplicatedError):
+                await replication.confirm(store, len(SHARDS))
+        finally:
+            replica.send_signal(signal.SIGCONT)
+        monkeypatch.setattr(replication, "CONFIRM_SECONDS", 9.0)
+        await replication.confirm(store, len(SHARDS))
+        await store.aclose()
+
+    asyncio.run(story())
 
 
 def test_cluster_primary_dies_clients_follow_its_replica(cluster: Cluster):
