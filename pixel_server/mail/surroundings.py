@@ -18,7 +18,13 @@ _hiding_style = re.compile(
     re.I,
 ).search
 _has_hidden = re.compile(rb"(?:^|[\s\"'])hidden(?=[\s=/]|$)", re.I).search
-_quote_class = re.compile(rb"(?:^|\s)(?:gmail_quote|yahoo_quoted|protonmail_quote)(?=\s|$|_)", re.I).search
+_quote_class = re.compile(
+    rb"(?:^|\s)(?:gmail_quote|yahoo_quoted|protonmail_quote|zmail_extra|moz-forward-container|isReplyContent"
+    rb"|messageReplySection|ms-outlook-mobile-reference-message|mail-editor-reference-message-container"
+    rb"|ntes-mailmaster-quote)(?=\s|$|_)",
+    re.I,
+).search
+"""Classes, ids and names of the element in which mail programs put the mail that is answered or forwarded."""
 _rest_is_quoted = re.compile(rb"divRplyFwdMsg|OutlookMessageHeader|_MailOriginal", re.I).search
 """Marks after which Outlook puts the mail that is answered."""
 _has_condition = re.compile(
@@ -98,7 +104,8 @@ class SurroundingsTracker:
             return name == b"blockquote"
         marks = b" ".join(attribute(rest, mark) for mark in (b"class", b"id", b"name"))
         self._rest_is_quoted = self._rest_is_quoted or _rest_is_quoted(marks) is not None
-        return name == b"blockquote" or _quote_class(marks) is not None
+        is_named_quote = attribute(rest, b"name") == b"quote"  # of GMX and web.de
+        return name == b"blockquote" or is_named_quote or _quote_class(marks) is not None
 
     def _add_expression(self, text: bytes) -> None:
         word = _condition(text)

@@ -168,6 +168,11 @@ QUOTES = {
     "Gmail's": '<div class="gmail_quote gmail_quote_container"><div>On Monday:</div>{}</div>',
     "Outlook's": '<div id="divRplyFwdMsg">From: Bob</div><div>{}</div>',
     "Yahoo's": '<div class="yahoo_quoted"><div>{}</div></div>',
+    "Thunderbird's, forwarded": '<div class="moz-forward-container">From: Bob{}<br></div>',
+    "Zoho's": '<div class="zmail_extra" id="1">{}</div>',
+    "Outlook's, on phones": '<div id="mail-editor-reference-message-container"><hr>{}</div>',
+    "GMX's": '<div name="quote" style="margin:10px">{}</div>',
+    "NetEase's": '<div id="isReplyContent">{}</div>',
 }
 
 
