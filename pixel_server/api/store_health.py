@@ -7,38 +7,23 @@ from typing import Any
 
 import redis
 
+from pixel_server.api import redis_health
 from pixel_server.campaigns import retention
 from pixel_server.store import clock, hosts, keys, producer
-from pixel_server.store.compatibility import durability
-from pixel_server.store.memory_reserve import ADVICE, MemoryUse
 from pixel_server.store.protocols import AsyncRedis
 
 WORKER_SEEN_SECONDS = 10
 """Seconds for which a worker counts as running after its last heartbeat."""
 MAX_WAIT_SECONDS = 60
 """Largest number of seconds that a hit may wait to be counted before a warning is shown."""
-ASYNCHRONOUS = (
-    "asynchronous: a replica that is promoted may lack the last hits; web processes keep them for a while, "
-    "and send them to it again"
-)
-"""Text about the hits that a replica lacks if it is promoted."""
-
-CUT_OFF = (
-    "Redis accepts writes while it is cut off from its replicas; they are lost when a replica takes over: "
-    "set min-replicas-to-write 1"
-)
-"""Warning if a primary does not stop when its replicas are gone."""
-UNKNOWN_EVICTION = (
-    "this user of Redis can use neither CONFIG nor INFO: make sure that maxmemory-policy is noeviction, and "
-    "that the append-only file is on"
-)
-"""Warning if Redis does not tell how it keeps its data."""
 
 
 async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 0) -> dict[str, Any]:
     """Returns the store's part of `/readyz`. now: Redis's time in seconds.
 
     reserve_bytes: bytes of free memory below which Redis counts as full, see PIXEL_MEMORY_RESERVE.
+    The figures leave out the shards of a cluster's nodes that do not answer. Raises redis.RedisError or
+    OSError if Redis does not answer, or the node of `{all}`.
     """
     pipe = store.pipeline(transaction=False)
     pipe.hgetall(keys.CLOCKS)
@@ -51,35 +36,31 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
         pipe.xlen(keys.dead(shard))
         pipe.hgetall(keys.drops(shard))
         pipe.get(keys.stop(shard))
-    clocks, beats, waiting_kinds, workers, *answers = await pipe.execute()
-    lengths, oldest_entries, dead, drops, stops = (answers[i::5] for i in range(5))
+    replies = await pipe.execute(raise_on_error=False)
+    for position, reply in enumerate(replies):
+        if isinstance(reply, Exception) and (position < 4 or isinstance(reply, redis.ResponseError)):
+            raise reply
+    away = sorted({str(reply) for reply in replies if isinstance(reply, Exception)})
+    clocks, beats, waiting_kinds, workers = replies[:4]
+    answers = {shard: replies[4 + 5 * shard :][:5] for shard in range(shards)}
+    shards_here = [shard for shard in answers if not isinstance(answers[shard][0], Exception)]
+    lengths, oldest_entries, dead, drops, stops = zip(*(answers[shard] for shard in shards_here), strict=True)
     dropped: Counter[str] = Counter()
     for counts in drops:
         dropped.update({reason.decode(): int(count) for reason, count in counts.items() if count.isdigit()})
     ages = [now - int(entry.partition(b"-")[0]) / 1000 for entry in oldest_entries if entry]
-    persistence = await durability(store)
-    memory = await _memory_use(store)
+    wrong_clocks = clock.parse_wrong_clocks(clocks, now) + await clock.read_wrong_nodes(store, now)
     return {
-        "redis": {
-            **await replicas(store),
-            "answers": True,
-            "durability": persistence.text,
-            "aof": persistence.aof,
-            "fsync": persistence.fsync,
-            "eviction": persistence.eviction,
-            "used_memory": None if memory is None else memory.used,
-            "maxmemory": None if memory is None else memory.maximum,
-            **({"full": memory.describe()} if memory is not None and memory.is_short(reserve_bytes) else {}),
-        },
+        "redis": await redis_health.read(store, reserve_bytes, away),
         "workers": workers,
-        "wrong_clocks": dict(clock.parse_wrong_clocks(clocks, now)),
+        "wrong_clocks": dict(wrong_clocks),
         **_hosts_json(hosts.parse(beats), now),
         "retention_waits": retention.unpack_waiting(waiting_kinds),
         "oldest_uncounted_seconds": round(max(0.0, *ages), 3) if ages else None,
         "stream_entries": sum(lengths),
         "dead_letters": sum(dead),
         "drops": dict(dropped),
-        "stopped": {str(shard): why.decode() for shard, why in enumerate(stops) if why},
+        "stopped": {str(shard): why.decode() for shard, why in zip(shards_here, stops, strict=True) if why},
     }
 
 
@@ -98,46 +79,6 @@ def _hosts_json(found: list[hosts.Host], now: float) -> dict[str, Any]:
             if host.has_spool
         ],
         "host_warnings": hosts.describe_spools(found, now) + hosts.describe_settings(found, now),
-    }
-
-
-async def _memory_use(store: AsyncRedis) -> MemoryUse | None:
-    """Returns how much memory Redis uses, or None if this user of Redis cannot use INFO."""
-    try:
-        return MemoryUse.parse(await store.info("memory"))
-    except redis.ResponseError:
-        return None
-
-
-async def replicas(store: AsyncRedis) -> dict[str, Any]:
-    """Returns {role, replication, replicas, stops_without_replicas}.
-
-    replication: what is lost if a replica is promoted. stops_without_replicas: whether Redis refuses writes
-    while too few replicas follow it.
-    """
-    try:
-        info = await store.info("replication")
-    except redis.ResponseError:
-        return {"replication": "unknown: this user of Redis cannot use INFO"}
-    fields = sorted(
-        field
-        for field in info
-        if field.startswith("slave") and field[5:].isdigit() and isinstance(info[field], dict)
-    )
-    listed = [
-        {
-            "address": f"{info[field].get('ip', '?')}:{info[field].get('port', '?')}",
-            "state": str(info[field].get("state", "unknown")),
-            "lag_seconds": info[field].get("lag"),
-        }
-        for field in fields
-    ]
-    text = ASYNCHRONOUS if listed else "none: no replica is connected"
-    return {
-        "role": str(info.get("role", "unknown")),
-        "replication": text,
-        "replicas": listed,
-        "stops_without_replicas": "min_slaves_good_slaves" in info,  # only then Redis has this field
     }
 
 
@@ -160,18 +101,4 @@ def warnings(health: dict[str, Any]) -> list[tuple[str, str]]:
     if health["dead_letters"]:
         text = f"{health['dead_letters']} dead letters: see `pixel-server dead-letters list`"
         texts.append(("workers", text))
-    eviction = health["redis"]["eviction"]
-    if eviction == "unknown":
-        texts.append(("redis", UNKNOWN_EVICTION))
-    elif eviction != "noeviction":
-        text = f"Redis throws counts away when it is full: set maxmemory-policy to noeviction, not {eviction}"
-        texts.append(("redis", text))
-    if health["redis"].get("replicas") and not health["redis"]["stops_without_replicas"]:
-        texts.append(("redis", CUT_OFF))
-    if full := health["redis"].get("full"):
-        texts.append(("redis", f"{full}; {ADVICE}"))
-    if health["redis"]["aof"] == "no":
-        texts.append(
-            ("redis", "Redis keeps no append-only file: a crash of Redis can lose data; set appendonly yes")
-        )
-    return texts
+    return texts + [("redis", text) for text in redis_health.warnings(health["redis"])]

@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from pixel_server.api import store_health
+from pixel_server.api import redis_health, store_health
 from pixel_server.collect import loss_storage
 from pixel_server.collect.losses import LossReport
 from pixel_server.commands.findings import Finding, counted
@@ -63,7 +63,7 @@ def losses(settings: Settings, today: date) -> Iterator[Finding]:
         try:
             report = await loss_storage.report_all(client, settings.data)
             with contextlib.suppress(redis.RedisError, OSError):
-                return report, await store_health.replicas(client)
+                return report, await redis_health.replicas(client)
             return report, {}
         finally:
             await client.aclose()

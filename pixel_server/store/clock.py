@@ -21,6 +21,7 @@ import redis
 
 from pixel_server import tasks
 from pixel_server.store import keys
+from pixel_server.store.nodes import ask_each, node_name, nodes
 from pixel_server.store.protocols import AsyncRedis, Redis, Value
 from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 from pixel_server.times import DAY
@@ -39,6 +40,7 @@ FRESH_SECONDS = 15
 """Seconds for which a report on a clock holds."""
 FORMAT = 1
 """Format version of a report."""
+_NODE = "the node "
 
 _NOTE = (
     EVEN_IF_FULL
@@ -136,7 +138,10 @@ def _note_call(*, process: str, ahead_seconds: float) -> ScriptCall:
 
 
 class ClockDifference(NamedTuple):
-    """A process whose clock is wrong. ahead: seconds, below 0 if the clock is behind."""
+    """A process, or a node of a cluster, whose clock is wrong. ahead: seconds, below 0 if it is behind.
+
+    process: `"worker 4711 on host1"` or `"the node 10.0.0.1:7000"`.
+    """
 
     process: str
     ahead: int
@@ -156,10 +161,26 @@ def parse_wrong_clocks(reports: dict[bytes, bytes], now: float) -> list[ClockDif
     return clocks
 
 
+async def read_wrong_nodes(store: AsyncRedis, now: float) -> list[ClockDifference]:
+    """Returns the nodes of a cluster whose clocks are wrong. now: the time of the node of `{all}`, s."""
+    if await nodes(store) == [store]:
+        return []
+
+    async def ahead_of_now(node: AsyncRedis) -> float:
+        return await read_time(node) - now - (time.monotonic() - asked_at)
+
+    asked_at = time.monotonic()
+    return [
+        ClockDifference(f"{_NODE}{node_name(node)}", round(ahead))
+        for node, ahead in await ask_each(store, ahead_of_now)
+        if abs(ahead) > WARN_DIFFERENCE_SECONDS
+    ]
+
+
 def describe(process: str, ahead: float) -> str:
     """Returns what is wrong with a clock, and what to do, for the operator."""
     text = f"the clock of {process} is {describe_difference(ahead)} that of Redis: set both right (NTP)"
-    if abs(ahead) > MAX_DIFFERENCE_SECONDS:
+    if abs(ahead) > MAX_DIFFERENCE_SECONDS and not process.startswith(_NODE):
         text += "; until then this process does no chores and no retention"
     return text
 

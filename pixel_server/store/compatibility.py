@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pixel_server.store.client import (
     StoreError,
     connect,
 )
-from pixel_server.store.nodes import node_name, nodes
+from pixel_server.store.nodes import ask_each, node_name
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 from pixel_server.store_url import without_password
@@ -124,11 +123,11 @@ def secrets_for(settings: Settings, url: str) -> Secrets:
 
 
 async def durability(store: AsyncRedis) -> Durability:
-    """Returns how Redis keeps its data, and for a cluster the worst setting of any node.
+    """Returns how Redis keeps its data. In a cluster, the worst setting of any node that answers counts.
 
     Managed services refuse CONFIG, and some of them INFO.
     """
-    settings = await asyncio.gather(*(_durability_of(node) for node in await nodes(store)))
+    settings = [each for _, each in await ask_each(store, _durability_of)]
     return Durability(
         min((each.aof for each in settings), key=("no", "unknown", "yes").index),
         min((each.fsync for each in settings), key=("no", "unknown", "everysec", "always").index),
@@ -152,23 +151,22 @@ async def _durability_of(node: AsyncRedis) -> Durability:
 async def _refuse_unfit(store: AsyncRedis) -> None:
     """Raises StoreError if Redis is too old, is a node of a cluster, or evicts keys.
 
-    Of a cluster, checks each node that answers, and raises StoreError if one is unfit.
+    In a cluster, each node that answers must be fit.
     """
-    members = await nodes(store)
-    if members == [store]:
-        await _refuse_unfit_node(store, is_cluster=False)
-        return
-    checks = (_refuse_unfit_node(node, is_cluster=True) for node in members)
-    results = await asyncio.gather(*checks, return_exceptions=True)
-    for node, result in zip(members, results, strict=True):
-        if isinstance(result, StoreError):
-            raise StoreError(f"has the node {node_name(node)}, which {result}")
-    errors = [result for result in results if result is not None]
-    if len(errors) == len(members):
-        raise errors[0]
+
+    async def refuse(node: AsyncRedis) -> None:
+        is_cluster = node is not store
+        try:
+            await _refuse_unfit_node(node, is_cluster)
+        except StoreError as error:
+            raise StoreError(
+                f"has the node {node_name(node)}, which {error}" if is_cluster else error
+            ) from None
+
+    await ask_each(store, refuse)
 
 
-async def _refuse_unfit_node(node: AsyncRedis, *, is_cluster: bool) -> None:
+async def _refuse_unfit_node(node: AsyncRedis, is_cluster: bool) -> None:
     try:
         hello = await node.execute_command("HELLO")  # managed services refuse INFO
     except redis.ResponseError as error:

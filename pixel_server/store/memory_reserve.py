@@ -7,16 +7,15 @@ stop writing hits PIXEL_MEMORY_RESERVE bytes before that point. Hits then go to 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import redis
 
 from pixel_server import tasks
-from pixel_server.store.nodes import node_name, nodes, nodes_sync
+from pixel_server.store.nodes import ask_each, node_name, nodes_sync
 from pixel_server.store.protocols import AsyncRedis, Redis
 
 log = logging.getLogger("pixel_server.store.memory_reserve")
@@ -77,13 +76,13 @@ class MemoryUse(NamedTuple):
 async def read_fullest(store: AsyncRedis) -> MemoryUse:
     """Returns how full Redis is, or the fullest node of a cluster that answers.
 
-    Raises redis.RedisError or OSError if no node answers or one forbids INFO.
+    Raises redis.RedisError or OSError if no node answers or a node forbids INFO.
     """
-    members = await nodes(store)
-    if members == [store]:
-        return MemoryUse.parse(await store.info("memory"))
-    answers = await asyncio.gather(*(node.info("memory") for node in members), return_exceptions=True)
-    return _fullest(members, answers)
+
+    async def ask(node: AsyncRedis) -> MemoryUse:
+        return MemoryUse.parse(await node.info("memory"), "Redis" if node is store else _name(node))
+
+    return max((use for _, use in await ask_each(store, ask)), key=lambda use: use.used_share)
 
 
 def explain(client: Redis | redis.Redis, error: Exception) -> str:
@@ -91,23 +90,14 @@ def explain(client: Redis | redis.Redis, error: Exception) -> str:
     if isinstance(error, redis.exceptions.OutOfMemoryError):
         with contextlib.suppress(redis.RedisError, OSError):
             members = nodes_sync(cast(Redis, client))
-            use = _fullest(members, [node.info("memory") for node in members])
-            return f"{use.describe()}; raise maxmemory"
+            name = _name if len(members) > 1 else lambda node: "Redis"
+            uses = [MemoryUse.parse(node.info("memory"), name(node)) for node in members]
+            return f"{max(uses, key=lambda use: use.used_share).describe()}; raise maxmemory"
     return str(error)
 
 
-def _fullest(members: Sequence[AsyncRedis | Redis], answers: Sequence[Any]) -> MemoryUse:
-    """Returns the use of the fullest node. answers: to `INFO memory`, or an error for a node."""
-    uses = [
-        MemoryUse.parse(answer, "Redis" if len(members) == 1 else f"the node {node_name(node)}")
-        for node, answer in zip(members, answers, strict=True)
-        if not isinstance(answer, BaseException)
-    ]
-    errors = [answer for answer in answers if isinstance(answer, BaseException)]
-    refusals = [error for error in errors if isinstance(error, redis.ResponseError)]
-    if refusals or not uses:
-        raise (refusals or errors)[0]
-    return max(uses, key=lambda use: use.used_share)
+def _name(node: AsyncRedis | Redis) -> str:
+    return f"the node {node_name(node)}"
 
 
 class MemoryWatch:

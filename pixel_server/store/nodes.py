@@ -5,13 +5,19 @@ A store that is one Redis has one node: the client itself. A cluster has many.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, cast
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar, cast
+
+import redis
 
 from pixel_server.store.async_cluster import AsyncClusterRedis
 from pixel_server.store.cluster import ClusterRedis
 from pixel_server.store.protocols import AsyncRedis, Redis
 from pixel_server.store_url import shown_address
+
+T = TypeVar("T")
+_AWAY = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 
 async def nodes(store: AsyncRedis, *, replicas: bool = False) -> list[AsyncRedis]:
@@ -40,6 +46,29 @@ def nodes_sync(store: Redis, *, replicas: bool = False) -> list[Redis]:
     if isinstance(store, ClusterRedis):
         return cast(list[Redis], store.nodes(replicas=replicas))
     return [store]
+
+
+async def ask_each(
+    store: AsyncRedis, ask: Callable[[AsyncRedis], Awaitable[T]], *, replicas: bool = False
+) -> list[tuple[AsyncRedis, T]]:
+    """Asks all nodes at once. Returns (node, answer) of each node that answers.
+
+    Raises redis.ConnectionError, redis.TimeoutError or OSError only if no node answers. Raises other errors
+    of `ask`.
+    """
+    members = await nodes(store, replicas=replicas)
+    if members == [store]:
+        return [(store, await ask(store))]
+    answers = await asyncio.gather(*map(ask, members), return_exceptions=True)
+    errors = [answer for answer in answers if isinstance(answer, BaseException)]
+    refusals = [error for error in errors if not isinstance(error, _AWAY)]
+    if refusals or len(errors) == len(members):
+        raise (refusals or errors)[0]
+    return [
+        (node, answer)
+        for node, answer in zip(members, answers, strict=True)
+        if not isinstance(answer, BaseException)
+    ]
 
 
 def node_name(node: AsyncRedis | Redis) -> str:

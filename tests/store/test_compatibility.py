@@ -16,7 +16,7 @@ import pytest
 import redis
 import uvloop
 
-from pixel_server.api import store_health
+from pixel_server.api import redis_health, store_health
 from pixel_server.run import valkey
 from pixel_server.secret import FILE, Secrets, SecretsError
 from pixel_server.settings import Settings
@@ -112,7 +112,7 @@ def test_check_store_managed_redis_is_accepted_with_a_warning(managed, secrets):
     report = asyncio.run(read())
     assert report["redis"]["eviction"] == "unknown"
     assert report["redis"]["used_memory"] is None
-    assert ("redis", store_health.UNKNOWN_EVICTION) in store_health.warnings(report)
+    assert ("redis", redis_health.UNKNOWN_EVICTION) in store_health.warnings(report)
 
 
 def test_rewriter_managed_redis_rewrites_nothing(managed, caplog):

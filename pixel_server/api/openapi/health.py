@@ -61,7 +61,7 @@ SCHEMAS = {
             (
                 *("role", "replication", "replicas", "stops_without_replicas"),
                 *("durability", "aof", "fsync", "eviction"),
-                *("used_memory", "maxmemory", "full", "error"),
+                *("used_memory", "maxmemory", "full", "away", "error"),
             ),
             answers=flag("Whether Redis answers."),
             role=text("`master`, or `slave` for a replica."),
@@ -87,6 +87,9 @@ SCHEMAS = {
             ),
             full=text(
                 "How full Redis is, shown only if too little memory is free. Hits then go to the spool."
+            ),
+            away=array(
+                text("A node and its error."), description="Nodes of a cluster that do not answer, if any."
             ),
             error=text("Why Redis does not answer."),
         ),
