@@ -94,9 +94,8 @@ def is_allowed_origin(origin: bytes | None, origins: tuple[str, ...]) -> bool:
 
 
 def for_origin(answer: Answer, origin: bytes | None) -> Answer:
-    """Returns the answer with CORS headers, so that a page of this origin may read it.
+    """Returns the answer with CORS headers: a page of this origin may send cookies and read the answer.
 
-    The headers also allow the page to send cookies, unless its origin is refused.
+    A refused page may read it too. If it could not, `p.js` would send the same again.
     """
-    may_send_cookies = answer.status != responses.BAD_ORIGIN.status and origin and _is_origin(origin)
-    return responses.to_origin(answer, origin if may_send_cookies else None)
+    return responses.to_origin(answer, origin if origin and _is_origin(origin) else None)

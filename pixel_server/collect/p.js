@@ -32,13 +32,15 @@
     body.v = cut(data.visitor, 800);
     if (yes) body.c = 1;
     body = JSON.stringify(body);
-    if (w.fetch && "keepalive" in Request.prototype)
-      fetch(to, { method: "POST", body, keepalive: true, credentials: "include" }).then(answer => {
-        // A site that has a copy of this script may answer every request.
-        if (!answer.ok || !/gif/.test(answer.headers.get("content-type"))) warn(answer.status + " from " + to);
-        return answer.text();
-      }).catch(warn);
-    else navigator.sendBeacon(to, body);
+    const post = keepalive => fetch(to, { method: "POST", body, keepalive, credentials: "include" }).then(answer => {
+      // A site that has a copy of this script may answer every request.
+      if (!answer.ok || !/gif/.test(answer.headers.get("content-type"))) warn(answer.status + " from " + to);
+      return answer.text();
+    });
+    // Browsers allow 64 KB in requests that outlive the page. The page's own requests may have used that up.
+    const retry = () => post(false).catch(warn);
+    if (w.fetch && "keepalive" in Request.prototype) post(true).catch(retry);
+    else navigator.sendBeacon(to, body) || retry();
   };
   const report = () => {
     if (since) spent += performance.now() - since;
@@ -60,7 +62,8 @@
     const [base, hash] = url.href.split("#"), [route, query] = (hash || "").split("?");
     return "hash" in data && route ? url.origin + url.pathname + "%23" + route + (url.search || "?") + "&" + (query || "") : base;
   };
-  const resolve = url => url && address(new URL(url, at));
+  // Returns the address of a path as it is sent. An event is not a path: view may be a listener.
+  const resolve = url => url && !url.type && address(new URL(url, at));
   const current = () => "page" in data ? page : address(at);
   const begin = (referrer, url) => {
     id = 0;
@@ -103,15 +106,15 @@
 
   safe(() => {
     let script = get("currentScript");
-    // A module has no currentScript.
+    // A module has no currentScript. It stands for the first tag that has not run, or else for the last one.
     if (!script) Document.prototype.querySelectorAll.call(d, "script[data-campaign]").forEach(tag => {
-      script = script || !all[tag.dataset.campaign] && tag;
+      if (!script || all[script.dataset.campaign]) script = tag;
     });
     data = script ? script.dataset : {};
     const name = data.campaign, skip = data.skip;
     if (!name) return warn("no data-campaign");
     if (all[name]) return all[name].again(data);
-    to = data.api || (/^(.*)\/p\.js([?#]|$)/.exec(script.src) || 0)[1];
+    to = data.api || (/^([^?#]*)\/p\.js([?#]|$)/.exec(script.src) || 0)[1];
     if (!to) return warn("no data-api");
     to = to.replace(/\/*$/, "/p/" + name);
     if (!/^http/.test(at.protocol)) return warn("no web page");

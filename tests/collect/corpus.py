@@ -1104,7 +1104,9 @@ BEACONS = (
     ),
     *(
         case(
-            f"from another origin: {origin[:20]!r}", post(b"/p/fenced", _view, origin=origin), to(BAD_ORIGIN)
+            f"from another origin: {origin[:20]!r}",
+            post(b"/p/fenced", _view, origin=origin),
+            to(BAD_ORIGIN, origin),
         )
         for origin in (
             b"",
@@ -1114,6 +1116,15 @@ BEACONS = (
             b"https://a.example:8443",
             b"https://a.example.b.example",
             b"https://A.example",
+        )
+    ),
+    *(
+        case(
+            f"from no page: {origin[:20]!r}",
+            post(b"/p/fenced", _view, origin=origin),
+            to(BAD_ORIGIN),
+        )
+        for origin in (
             b"https://a.example, https://a.example",
             b"\xff",
             b"https://a.example/" + b"a" * 5000,
@@ -1136,7 +1147,9 @@ BEACONS = (
         "a preflight to its own", request(b"/p/fenced", b"Origin: " + A, method=b"OPTIONS"), to(PREFLIGHT, A)
     ),
     case(
-        "a preflight from another", request(b"/p/fenced", b"Origin: null", method=b"OPTIONS"), to(BAD_ORIGIN)
+        "a preflight from another",
+        request(b"/p/fenced", b"Origin: null", method=b"OPTIONS"),
+        to(BAD_ORIGIN, b"null"),
     ),
     case("a preflight to what is gone", request(b"/p/gone", method=b"OPTIONS"), to(PREFLIGHT)),
     case("a preflight to nothing", request(b"/p/none", method=b"OPTIONS"), to(NO_CAMPAIGN)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
@@ -57,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Site
 
     def do_GET(self) -> None:
-        is_copy = self.path in COPIES
+        is_copy = self.path.partition("?")[0] in COPIES
         body = (
             SOURCE if is_copy else f"<!doctype html><title>A page</title>{WATCH}{self.server.body}".encode()
         )
@@ -509,6 +510,21 @@ def test_script_fetch_or_beacon_alone_sends(reader: Reader, server: Server, site
     assert (reader.errors(), reader.warnings) == ([], [])
 
 
+@pytest.mark.parametrize("browser_has", ["", "delete Request.prototype.keepalive;"])
+def test_script_page_that_fills_the_keepalive_quota_is_counted(
+    reader: Reader, server: Server, site: _Site, browser_has: str
+):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        request = "{ method: 'POST', mode: 'no-cors', keepalive: true, body: 'x'.repeat(65536) }"
+        site.body = f"<script>fetch('{address}', {request});{browser_has}</script>{script(server)}"
+        reader.page.goto(site.at("/a"))
+        assert [one.page for one in reader.hits(1)] == [site.at("/a")]
+        reader.page.evaluate(HIDE, True)
+        assert [one.spent_ms < 0 for one in reader.hits(2)] == [True, False]
+    assert reader.warnings == []
+
+
 @pytest.mark.parametrize(
     "breaks",
     [
@@ -562,6 +578,7 @@ def test_script_that_sends_nothing_warns_once(reader: Reader, server: Server, si
         (f"<script>fetch = () => {{ throw 'blocked' }}</script>{script(server)}", "blocked"),
         (inline, "no data-api"),
         (f'<script src="{COPY}" data-campaign="{SITE}"></script>', "no data-api"),
+        (f'<script src="{COPY}?{source}" data-campaign="{SITE}"></script>', "no data-api"),
     ):
         site.body = body
         check_silent(reader, site.at("/a"), reason)
@@ -619,12 +636,13 @@ def test_script_loaders_with_cors_may_load_it(reader: Reader, server: Server, si
         (
             *("crossorigin", f'integrity="sha384-{digest}" crossorigin="anonymous"', 'type="module"'),
             *('crossorigin="use-credentials"', 'type="module" crossorigin="use-credentials"'),
+            f'type="module"></script><script src="{source}?2" data-campaign="{SITE}" type="module"',
         )
     ):
         site.body = f'<script src="{source}" data-campaign="{SITE}" {more}></script>'
         reader.page.goto(site.at(f"/{count}", "localhost"))
         assert reader.hits(1 + 2 * count)[-1].page == site.at(f"/{count}", "localhost")
-    assert reader.errors() == []
+    assert (reader.errors(), reader.warnings) == ([], [])
 
 
 def test_script_loader_with_a_header_of_its_own_may_load_it(reader: Reader, server: Server, site: _Site):
@@ -811,10 +829,11 @@ def test_script_view_counts_beside_the_history(reader: Reader, server: Server, s
     site.body = script(server)
     reader.page.goto(site.at("/a"))
     reader.page.evaluate("pixel.view('/popup')")
+    reader.page.evaluate("addEventListener('click', pixel.view), dispatchEvent(new Event('click'))")
     reader.page.evaluate("history.replaceState(1, '', '/a?x=1')")
     reader.page.evaluate("history.pushState(2, '', '/b')")
-    views = [one.page for one in reader.hits(5) if one.spent_ms < 0]
-    assert views == [site.at("/a"), site.at("/popup"), site.at("/b")]
+    views = [one.page for one in reader.hits(7) if one.spent_ms < 0]
+    assert views == [site.at("/a"), site.at("/popup"), site.at("/a"), site.at("/b")]
 
 
 def test_script_data_hash_follows_a_hash_router(reader: Reader, server: Server, site: _Site):
