@@ -280,6 +280,8 @@ def read_header(unread: Unread, columns: Columns, charset: CharsetGuess, warn: W
             return csv_list
     if not name_lists:
         raise ListError("its first line is not CSV: its quotes are broken")
+    if b"\0" in header:
+        raise ListError("it looks like UTF-16 without a byte order mark: save it in UTF-8")
     shown_names = ", ".join(next((names for names in name_lists if len(names) > 1), name_lists[0]))
     raise ListError(f"its first line has no column {columns.recipient!r}; it names {shown_names[:200]}")
 

@@ -335,6 +335,12 @@ def test_list_reader_two_columns_of_one_name_are_refused(header):
     assert taken('{"recipient": "a", "recipient": "b"}\n{"recipient": "c"}\n') == (["c"], [1])
 
 
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+def test_list_reader_utf16_that_is_not_recognised_is_refused_by_its_name(codec):
+    with pytest.raises(ListError, match="UTF-16 without a byte order mark"):
+        read(f"日本,recipient\n1,{A}\n".encode(codec))
+
+
 def test_list_reader_name_of_a_column_may_differ_in_case_and_form():
     assert taken(f"\u200bRecipient \u00a0,x\n{A},1\n")[0] == [A]
     assert taken(f"Empfa\u0308nger\n{A}\n", "Empf\u00e4nger")[0] == [A]
