@@ -27,7 +27,7 @@ FLOORS = (
     {"store", "mail"},
     {"counters"},
     {"classify", "campaigns"},
-    {"auth", "recipients"},
+    {"auth", "recipients", "copying"},
     {"collect", "figures", "workers"},
     {"api", "run", "demo"},
     {"commands", "dashboard", "privacy"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,6 +27,7 @@ from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.collect.rollup_trigger import RollupTrigger
 from pixel_server.collect.spool.drain import Drain
+from pixel_server.collect.spool.resharding import ReshardingSink
 from pixel_server.collect.spool.sink import SpoolSink
 from pixel_server.collect.spool.spool import Spool
 from pixel_server.collect.spool.status import find_trouble, read_status, waiting_since_ms
@@ -186,9 +187,13 @@ def _make_drain(
         recorder.count_removed(sum(file.hits for file in removed))
         loss_watch.note_removed(removed)
 
+    def note_acknowledged(batches: Sequence[Batch], seen: Sequence[int]) -> None:
+        of_this_store = [pair for pair in zip(batches, seen, strict=True) if pair[0].shard < settings.shards]
+        loss_watch.note([batch for batch, _ in of_this_store], [number for _, number in of_this_store])
+
     return Drain(
         spool,
-        sink,
+        ReshardingSink(sink, settings.shards),
         is_redis_away=lambda: recorder.is_redis_away,
         on_accepted=recorder.resume,
         on_lost=recorder.count_lost,
@@ -196,7 +201,7 @@ def _make_drain(
         spooled_groups=recorder.spooled_groups,
         on_drained=recorder.note_drained,
         on_stored=rollup_trigger.request,
-        on_acknowledged=loss_watch.note,
+        on_acknowledged=note_acknowledged,
         max_aside_days=settings.keep_dead_letters,
     )
 
@@ -208,6 +213,7 @@ def make_host_beat(common: CommonParts, *, has_spool: bool) -> HostBeat:
         hosts.fingerprints(common.settings, common.secrets, "web"),
         common.spool_directory if has_spool else None,
         common.clock,
+        has_left=lambda: bool(common.mark.trouble),
     )
 
 

@@ -12,6 +12,7 @@ COMMANDS = {
     "audit": (f"{_COMMANDS}.audit:audit", "Show who did what with personal data."),
     "campaign": (f"{_COMMANDS}.campaign:campaign", "Create, change, list, show and delete campaigns."),
     "check": (f"{_COMMANDS}.check:check", "Check the pixel of a mail before it is sent."),
+    "copy": (f"{_HERE}.copy:copy", "Copy the store to another Redis, also to another number of shards."),
     "dead-letters": (f"{_COMMANDS}.dead_letters:dead_letters", "List and drop hits that cannot be read."),
     "demo": (f"{_COMMANDS}.demo:demo", "Add and remove two made-up campaigns."),
     "doctor": (f"{_COMMANDS}.doctor:doctor", "Report what needs the operator's attention."),

@@ -48,16 +48,23 @@ def make_host_id(spool: Path) -> str:
 class HostBeat:
     """The beats of one web process. spool: directory of its spool, None if it has no spool.
 
-    settings: from `hosts.fingerprints`. clock: returns Redis's time, s.
+    settings: from `hosts.fingerprints`. clock: returns Redis's time, s. has_left: returns whether the
+    process has stopped using the store.
     """
 
     def __init__(
-        self, store: AsyncRedis, settings: Mapping[str, str], spool: Path | None, clock: Callable[[], float]
+        self,
+        store: AsyncRedis,
+        settings: Mapping[str, str],
+        spool: Path | None,
+        clock: Callable[[], float],
+        has_left: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._settings = settings
         self._spool = spool
         self._clock = clock
+        self._has_left = has_left
         self._name = socket.gethostname()
         self._differences: list[str] = []
 
@@ -101,6 +108,7 @@ class HostBeat:
             settings=self._settings,
             spool=content,
             is_stopped=is_stopped,
+            has_left=self._has_left(),
         )
         return hosts.beat_call(host=self._id(), beat=beat)
 

@@ -38,6 +38,8 @@ _NO_WRITES_ERRORS = (
 """Transient write errors: out of memory, read-only replica, cluster not ready."""
 _NO_WRITES_WORDS = ("MISCONF", "NOREPLICAS")
 """First words of transient write errors without a class: disk full, too few replicas."""
+UNFINISHED_FIELD = "copying"
+"""Field of the record of a store to which `pixel-server copy` has not finished a copy: the source's mark."""
 _CONFIG = ("appendonly", "appendfsync", "maxmemory-policy")
 """Redis parameters that `Durability` holds, in the order of its fields."""
 _EVICTION_RANKS = {"noeviction": 0, "unknown": 1}
@@ -189,6 +191,8 @@ async def _claim(store: AsyncRedis, shards: int, secrets: Secrets, mark: StoreMa
     stored = await _read_fields(store)
     if mark is not None:
         mark.compare([stored.get(name, "").encode() for name in ("mark", "formerly")])
+    if UNFINISHED_FIELD in stored:
+        raise StoreError("holds an unfinished copy: run `pixel-server copy` again, or empty it")
     fields = {"format": FORMAT, "shards": str(shards), "recipient": recipient}
     if not fields.keys() <= stored.keys():
         for field, value in fields.items():

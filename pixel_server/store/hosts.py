@@ -4,11 +4,12 @@ Each process writes a beat into `keys.HOSTS`, again and again. A process that ha
 of the spool's directory, and every other process under its own name. If a host with a spool goes away, its
 last beat stays in the store, so that the other hosts report the spool. A beat is JSON:
 
-    {"format": 1, "at": 1790000000.0, "name": "web-3", "kind": "web", "is_stopped": false,
+    {"format": 1, "at": 1790000000.0, "name": "web-3", "kind": "web", "is_stopped": false, "has_left": false,
      "spool": {"hits": 12, "since": 1789999990000}, "settings": {"PIXEL_SHARDS": "0f3c..."}}
 
-at: Redis's time, s. spool: null if the process has no spool; hits: null if the spool cannot be read; since:
-time (ms) of the oldest hit, or null. settings: a keyed hash of each setting that must agree, by name.
+at: Redis's time, s. has_left: whether the process has stopped using the store, because the store has another
+mark. spool: null if the process has no spool; hits: null if the spool cannot be read; since: time (ms) of the
+oldest hit, or null. settings: a keyed hash of each setting that must agree, by name.
 """
 
 from __future__ import annotations
@@ -68,8 +69,9 @@ class Host(NamedTuple):
     """The last beat of a host or process.
 
     id: the field in `keys.HOSTS`. at: Redis's time, s. is_stopped: whether the host ended while its spool
-    held hits. spool_hits: hits in its spool, None if it has no spool, or the spool could not be read.
-    spool_since: time (ms) of the oldest hit. settings: keyed hashes of settings, by name.
+    held hits. has_left: whether it has stopped using the store. spool_hits: hits in its spool, None if it has
+    no spool, or the spool could not be read. spool_since: time (ms) of the oldest hit. settings: keyed hashes
+    of settings, by name.
     """
 
     id: str
@@ -77,6 +79,7 @@ class Host(NamedTuple):
     name: str
     kind: str
     is_stopped: bool
+    has_left: bool
     has_spool: bool
     spool_hits: int | None
     spool_since: int | None
@@ -117,6 +120,7 @@ def encode_beat(
     settings: Mapping[str, str],
     spool: tuple[int | None, int | None] | None = None,
     is_stopped: bool = False,
+    has_left: bool = False,
 ) -> str:
     """Returns a beat. spool: (hits, time of the oldest hit in ms), None if the process has no spool."""
     beat: dict[str, Any] = {
@@ -125,6 +129,7 @@ def encode_beat(
         "name": name,
         "kind": kind,
         "is_stopped": is_stopped,
+        "has_left": has_left,
         "spool": None if spool is None else {"hits": spool[0], "since": spool[1]},
         "settings": dict(settings),
     }
@@ -164,6 +169,7 @@ def _parse_beat(host: str, beat: bytes) -> Host | None:
             name=str(content["name"]),
             kind=str(content["kind"]),
             is_stopped=bool(content["is_stopped"]),
+            has_left=bool(content.get("has_left")),
             has_spool=spool is not None,
             spool_hits=None if spool is None or spool["hits"] is None else int(spool["hits"]),
             spool_since=None if spool is None or spool["since"] is None else int(spool["since"]),

@@ -113,6 +113,8 @@ hits = ShardKey("px:{s}:hits", "stream", "until counted",
     "batches of hits", writer="recorder", reader="roll-up")
 producers = ShardKey("px:{s}:producers", "hash", "30 idle days an entry",
     "last sequence and time of each producer; store's mark", writer="recorder", reader="recorder")
+moved_producers = ShardKey("px:{s}:moved", "hash", "until the copy is cancelled",
+    "producers of a store that is being copied", writer="copy", reader="copy")
 checkpoint = ShardKey("px:{s}:turn", "hash", "forever",
     "checkpoint, mark, time of newest hit", writer="the shard's writers", reader="the shard's writers")
 lead = ShardKey("px:{s}:lead", "string", "1.5 seconds",

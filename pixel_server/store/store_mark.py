@@ -34,6 +34,12 @@ EMPTIED_TEXT = (
     "the store was emptied, or is not the store that this server used: hits go to the spool and nothing is "
     "counted until its data are back, or until you run `pixel-server store adopt`"
 )
+MOVED = "moved "
+"""What the mark of a store begins with that `pixel-server copy` has closed. Its former mark follows."""
+MOVED_TEXT = (
+    "the store was closed by `pixel-server copy`: hits go to the spool until this server is started with the "
+    "new REDIS_URL (and PIXEL_SHARDS), or until `pixel-server copy --cancel`"
+)
 _FIELDS = ["mark", "formerly"]
 
 
@@ -92,10 +98,11 @@ class StoreMark:
             else ("", "")
         )
         if self.known and mark != self.known and self.known not in formerly.split():
-            if not self.trouble:
-                log.error("%s", EMPTIED_TEXT)
-            self.trouble = EMPTIED_TEXT
-            raise StoreEmptiedError(EMPTIED_TEXT)
+            text = MOVED_TEXT if mark.startswith(MOVED) else EMPTIED_TEXT
+            if self.trouble != text:
+                log.error("%s", text)
+            self.trouble = text
+            raise StoreEmptiedError(text)
         if self.known and mark != self.known:
             log.warning("the store was adopted: it is used from now on")
             self.learn(mark)

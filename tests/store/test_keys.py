@@ -130,7 +130,7 @@ def test_keys_used_store_has_no_key_outside_the_table(web, client, count, settin
         assert client.type(name).decode() == TYPES.get(key.redis_type, key.redis_type), name
         used.add(key.pattern)
     rare = {keys.SWEEP, keys.CLOCKS, keys.DELETING, keys.WORKERS, keys.LOSSES}
-    rare |= {keys.stop.pattern, keys.hits.pattern, keys.lead.pattern}
+    rare |= {keys.stop.pattern, keys.hits.pattern, keys.lead.pattern, keys.moved_producers.pattern}
     rare |= {keys.REPLICATED, keys.replicated.pattern}  # only with replicas
     never = {keys.NONE, keys.none.pattern}
     assert not used & never
