@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-from pixel_server import __version__
+from pixel_server import __version__, store_url
 from pixel_server.classify import rules
 from pixel_server.classify.networks import Networks
 from pixel_server.commands.support import with_store_at
@@ -22,6 +22,19 @@ def warn_of_unknown_settings() -> None:
     """Logs a warning for each environment variable that looks like a setting and is not."""
     for line in unknown_name_warnings(os.environ):
         log.warning("%s", line)
+
+
+def warn_of_few_sentinels(settings: Settings) -> None:
+    """Logs a warning if an address names fewer sentinels than can outvote a sentinel that is wrong."""
+    for name, url in (("REDIS_URL", settings.redis_url), ("PIXEL_QUEUE_URL", settings.queue_url)):
+        parts = store_url.parse(url) if url else None
+        if parts is None or parts.kind != "sentinel" or len(parts.addresses) > 2:
+            continue
+        if len(parts.addresses) == 1:
+            text = "one sentinel: nothing contradicts it if it names a primary that was replaced"
+        else:
+            text = "two sentinels: if one of them is away, the primary is not known"
+        log.warning("%s names %s; name three or more", name, text)
 
 
 def log_start(kind: str, settings: Settings, address: str = "") -> None:
@@ -46,6 +59,7 @@ def check_startup() -> None:
         return None
 
     settings = Settings.from_env()
+    warn_of_few_sentinels(settings)
     rules.load_rules(settings.rules_file)
     Networks.load(settings.networks_directory)
     url = settings.redis_url

@@ -39,6 +39,8 @@ def environment() -> dict[str, str]:
     """Returns the environment variables, completed with those of the last `up` of this data directory."""
     state = read_up_state(Settings.from_env().data)
     variables_of_up = {**state.settings, "REDIS_URL": state.redis_url} if state else {}
+    if state and state.queue_url:
+        variables_of_up["PIXEL_QUEUE_URL"] = state.queue_url
     return {**variables_of_up, **{name: value for name, value in os.environ.items() if value.strip()}}
 
 

@@ -74,7 +74,8 @@ def run(host: str, port: int, settings: Settings, with_valkey: bool, with_demo: 
         recipient, signers = secrets.fingerprints()
         state = UpState(address, settings.base_url or address, redis_url, [recipient, *signers])
         environ = _child_environment(state, data, with_valkey)
-        write_up_state(data, replace(state, settings=exported_environment(environ)))
+        exported, queue_url = exported_environment(environ), settings.queue_url or ""
+        write_up_state(data, replace(state, settings=exported, queue_url=queue_url))
         children = _children(listening, environ)
         for child in children:
             child.start()

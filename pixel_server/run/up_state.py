@@ -25,7 +25,7 @@ class UpState:
 
     address: the URL of the web process, for example `http://127.0.0.1:8000`. base_url: the beginning of all
     links. secret_fingerprints: the fingerprint of the recipient secret, then the fingerprint of each signing
-    key. settings: values by name; see `settings.exported_environment`.
+    key. settings: values by name; see `settings.exported_environment`. queue_url: PIXEL_QUEUE_URL, or "".
     """
 
     address: str
@@ -33,6 +33,7 @@ class UpState:
     redis_url: str
     secret_fingerprints: list[str]
     settings: dict[str, str] = field(default_factory=dict)
+    queue_url: str = ""
 
 
 def read_up_state(data: Path) -> UpState | None:
@@ -48,6 +49,7 @@ def read_up_state(data: Path) -> UpState | None:
             redis_url=str(stored["redis_url"]),
             secret_fingerprints=[str(fingerprint) for fingerprint in stored[_FINGERPRINTS]],
             settings={str(name): str(value) for name, value in stored.get("settings", {}).items()},
+            queue_url=str(stored.get("queue_url", "")),
         )
     except PermissionError as error:
         raise SettingsError(

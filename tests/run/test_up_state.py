@@ -34,12 +34,20 @@ def test_up_state_file_is_private_to_this_user(tmp_path: Path):
 
 
 def test_up_state_fingerprints_are_stored_under_their_first_name(tmp_path: Path):
-    state = UpState("one", "http://pixel.test", "unix:///one", ["recipient", "signer"], {"PIXEL_SHARDS": "4"})
+    state = UpState(
+        "one",
+        "http://pixel.test",
+        "unix:///one",
+        ["recipient", "signer"],
+        {"PIXEL_SHARDS": "4"},
+        "unix:///two",
+    )
     write_up_state(tmp_path, state)
     assert json.loads((tmp_path / "up.json").read_bytes()) == {
         "address": "one",
         "base_url": "http://pixel.test",
         "redis_url": "unix:///one",
+        "queue_url": "unix:///two",
         "settings": {"PIXEL_SHARDS": "4"},
         "prints": ["recipient", "signer"],
     }
