@@ -80,7 +80,9 @@ def site(
     The app waits 10 s for Redis, so that each hit is recorded at the first try, also on a busy machine.
     """
     monkeypatch.setattr(
-        app.parts, "RedisSink", lambda url, mark=bytes, **_: RedisSink(url, timeout_seconds=10.0, mark=mark)
+        app.pixel_parts,
+        "RedisSink",
+        lambda url, mark, **_: RedisSink(url, timeout_seconds=10.0, mark=mark),
     )
     monkeypatch.setattr(recorder, "ANSWER_TIMEOUT_SECONDS", 10.0)
     queue = jobs.queue(connect(settings.redis_url))

@@ -34,10 +34,12 @@ MIN_SHARE_FOR_PROXY_WARNING = 0.95
 class RecorderHealth(Protocol):
     """The health of a recorder. failing_since: time (s) since which Redis stores no hits, or None."""
 
-    last_error: str
-    pending_bytes: int
-    counts: dict[str, int]
-
+    @property
+    def last_error(self) -> str: ...
+    @property
+    def pending_bytes(self) -> int: ...
+    @property
+    def counts(self) -> dict[str, int]: ...
     @property
     def failing_since(self) -> float | None: ...
     @property

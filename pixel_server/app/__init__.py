@@ -3,9 +3,10 @@
 `create_app` makes the app that answers pixels. It also answers pages if no other process does. `create_pages`
 makes the app that answers pages only.
 
-`parts` makes the parts of a process, `lifespan` starts and ends them, and `routes` says which part answers
-which URL. `app`, `beside_pages`, `pixels_only` and `pages_only` take the settings from the environment;
-uvicorn calls one of these functions by name, for example `uvicorn --factory pixel_server.app:app`.
+`parts` and `pixel_parts` make the parts of a process, `lifespan` starts and ends them, and `routes` says
+which part answers which URL. `app`, `beside_pages`, `pixels_only` and `pages_only` take the settings from the
+environment; uvicorn calls one of these functions by name, for example
+`uvicorn --factory pixel_server.app:app`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from starlette.applications import Starlette
 
 from pixel_server.api.health import NoRecorder
 from pixel_server.app.lifespan import pages_lifespan, pixels_lifespan
-from pixel_server.app.parts import make_api, make_common, make_health, make_pixels
+from pixel_server.app.parts import make_api, make_common, make_health
+from pixel_server.app.pixel_parts import make_pixels
 from pixel_server.app.routes import IsServedHere, make_starlette
 from pixel_server.collect import handover, loss_storage
 from pixel_server.collect.endpoint import PixelEndpoint

@@ -19,7 +19,8 @@ from redis import RedisError, ResponseError
 from starlette.applications import Starlette
 
 from pixel_server import tasks
-from pixel_server.app.parts import CommonParts, PixelParts, make_host_beat
+from pixel_server.app.parts import CommonParts, make_host_beat
+from pixel_server.app.pixel_parts import PixelParts
 from pixel_server.auth import api_keys
 from pixel_server.collect import dropped_counts
 from pixel_server.settings import Settings
@@ -50,7 +51,7 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
         await common.campaign_cache.load()
         await common.withdrawn.load()
         await _prepare_api_keys(common.redis, settings)
-        await pixels.redis_sink.settle()
+        await pixels.connections.settle()
 
     def restore() -> None:
         common.campaign_cache.restore(common.campaigns_file)
@@ -90,11 +91,9 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
 def _pixel_tasks(common: CommonParts, pixels: PixelParts) -> list[Coroutine[Any, Any, None]]:
     """Returns the background tasks of a process that answers pixels."""
     return [
-        pixels.redis_sink.keep_connected(),
-        pixels.drain_sink.keep_connected(),
+        pixels.connections.run(),
         pixels.rollup_trigger.run(),
         pixels.drain.run(),
-        pixels.memory.follow(),
         pixels.loss_watch.run(),
         common.campaign_cache.follow(common.campaigns_file),
         common.withdrawn.follow(),
@@ -105,8 +104,7 @@ def _pixel_tasks(common: CommonParts, pixels: PixelParts) -> list[Coroutine[Any,
 
 def _close(pixels: PixelParts) -> None:
     """Closes connections and files, once the recorder is closed and the tasks have ended."""
-    pixels.redis_sink.close()
-    pixels.drain_sink.close()
+    pixels.connections.close()
     pixels.spool.close()
     pixels.loss_watch.note_removed(pixels.spool.take_removed())
     pixels.loss_watch.close()

@@ -8,7 +8,6 @@ import itertools
 import hiredis
 import redis
 
-from pixel_server import store_url
 from pixel_server.collect.descriptor_reserve import DescriptorReserve
 from pixel_server.collect.redis_connection import RedisConnection, encode_command
 from pixel_server.collect.round_trips import RoundTrips
@@ -17,7 +16,7 @@ from pixel_server.store.client import keep_alive
 from pixel_server.store.role import parse_identity, parse_role
 from pixel_server.store.sentinel import AgreedPrimary
 from pixel_server.store.tls import tls_context
-from pixel_server.store_url import Address
+from pixel_server.store_url import Address, StoreUrl
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 """Seconds that connecting may take, TLS and sign-in included."""
@@ -34,9 +33,9 @@ class Connector:
     reserve: has a descriptor if no other is free.
     """
 
-    def __init__(self, url: str, round_trips: RoundTrips, reserve: DescriptorReserve) -> None:
-        self._url = store_url.parse(url)
-        self._primary = AgreedPrimary(self._url) if self._url.kind == "sentinel" else None
+    def __init__(self, url: StoreUrl, round_trips: RoundTrips, reserve: DescriptorReserve) -> None:
+        self._url = url
+        self._primary = AgreedPrimary(url) if url.kind == "sentinel" else None
         self._round_trips = round_trips
         self._reserve = reserve
 

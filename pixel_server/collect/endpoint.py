@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from pixel_server.collect import beacon, responses
 from pixel_server.collect.admission import PAGE_PREFIX, Accepted, Admission
 from pixel_server.collect.image import GIF
+from pixel_server.collect.lanes import Lanes
 from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.request_head import RequestHead
 from pixel_server.collect.responses import Answer
@@ -22,7 +23,7 @@ class PixelEndpoint:
     prefix: the path before /o/ and /p/, which a proxy in front may remove.
     """
 
-    def __init__(self, admission: Admission, recorder: Recorder, prefix: bytes = b"") -> None:
+    def __init__(self, admission: Admission, recorder: Recorder | Lanes, prefix: bytes = b"") -> None:
         self._admission = admission
         self._prefix = prefix
         self._recorder = recorder

@@ -24,6 +24,7 @@ from pixel_server.collect.admission import OPEN_PREFIX, PAGE_PREFIX, SUFFIX, Acc
 from pixel_server.collect.handover_protocol import HandoverProtocol
 from pixel_server.collect.head_cache import NOT_PLAIN, HeadCache
 from pixel_server.collect.image import GIF
+from pixel_server.collect.lanes import Lanes
 from pixel_server.collect.recorder import Recorder
 from pixel_server.collect.request_head import RequestHead
 from pixel_server.collect.responses import Answer
@@ -93,7 +94,7 @@ class PixelProtocol(HandoverProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._admission: Admission = self.app_state["admission"]
-        self._recorder: Recorder = self.app_state["recorder"]
+        self._recorder: Recorder | Lanes = self.app_state["recorder"]
         self._prefix: bytes = self.app_state["prefix"]
         self._get_start = b"GET " + self._prefix
         self._open_start = self._get_start + OPEN_PREFIX

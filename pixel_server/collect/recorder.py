@@ -89,7 +89,7 @@ class Recorder:
         self._sink = sink
         self._spool = spool
         self._shards = shards
-        self._max_pending_bytes = max_pending_bytes
+        self.max_pending_bytes = max_pending_bytes
         self._on_stored = on_stored
         self._is_ready = is_ready
         self._clock = clock
@@ -152,7 +152,7 @@ class Recorder:
         shard: None if any shard may have the hit.
         """
         size = len(data) + OVERHEAD_BYTES
-        if self.pending_bytes + size > self._max_pending_bytes:
+        if self.pending_bytes + size > self.max_pending_bytes:
             self.counts["refused"] += 1
             return False
         if shard is None:

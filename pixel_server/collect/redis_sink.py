@@ -15,19 +15,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any
 
 import hiredis
 
+from pixel_server import store_url
 from pixel_server.collect.append_command import AppendEncoder, encode_wait
 from pixel_server.collect.batch import Batch
 from pixel_server.collect.connector import CONNECT_TIMEOUT_SECONDS, NOT_A_PRIMARY, ROLE, Connector
 from pixel_server.collect.descriptor_reserve import DescriptorReserve
+from pixel_server.collect.redirects import Redirected, is_redirect
 from pixel_server.collect.redis_connection import RedisConnection, encode_command
 from pixel_server.collect.replica_watch import ReplicaWatch
 from pixel_server.collect.round_trips import RoundTrips
 from pixel_server.collect.tail import Tail
 from pixel_server.store.role import Role, parse_role
+from pixel_server.store_url import StoreUrl
 
 log = logging.getLogger("pixel_server.redis_sink")
 
@@ -52,6 +56,8 @@ MAX_WARM_UP_TRIPS = 10
 """Number of round trips after which `warm_up` ends, even if the connection is not ready."""
 
 _PING = encode_command(b"PING")
+_TRY_AGAIN = hiredis.ReplyError("TRYAGAIN another shard must be sent again first")
+_ASKING = encode_command(b"ASKING")
 
 
 class RedisSink:
@@ -64,26 +70,31 @@ class RedisSink:
     tail: keeps acknowledged batches. None to keep none.
     replicas: number of replicas that must have a group before `append` returns. If fewer confirm the group in
     time, `append` raises ConnectionError.
+    shards: returns the shards of a node of a cluster, None if Redis is not such a node. A node may refuse
+    batches: then `append` raises Redirected, and the connection stays.
     """
 
     def __init__(
         self,
-        url: str,
+        url: str | StoreUrl,
         timeout_seconds: float = MIN_TIMEOUT_SECONDS,
         max_timeout_seconds: float = MAX_TIMEOUT_SECONDS,
         mark: Callable[[], bytes] = bytes,
         reserve: DescriptorReserve | None = None,
         tail: Tail | None = None,
         replicas: int = 0,
+        shards: Callable[[], Collection[int]] | None = None,
     ) -> None:
         self._mark = mark
         self._round_trips = RoundTrips(timeout_seconds, max(timeout_seconds, max_timeout_seconds))
+        url = store_url.parse(url) if isinstance(url, str) else url
         self._connector = Connector(url, self._round_trips, reserve or DescriptorReserve())
         self._connection: RedisConnection | None = None
         self._connecting: asyncio.Task[RedisConnection] | None = None
         self._tail = tail or Tail()
         self._replica_watch = ReplicaWatch()
         self._replicas = replicas
+        self._shards = shards
         self._encoder = AppendEncoder(is_before_wait=replicas > 0)
 
     def append(self, batches: Sequence[Batch]) -> Awaitable[list[int]]:
@@ -92,34 +103,84 @@ class RedisSink:
         connection = self._connection
         if connection is None or connection.is_closed:
             return self._append_later(batches, data, timeout_seconds)
-        if self._tail.is_kept or self._replicas:
+        if self._tail.is_kept or self._replicas or self._shards is not None:
             return self._append_safely(connection, batches, data, timeout_seconds)
         return connection.send(data, len(batches), timeout_seconds)
 
     async def _append_later(self, batches: Sequence[Batch], data: bytes, timeout_seconds: float) -> list[int]:
+        connection = await self._connect_within(timeout_seconds)
+        return await self._append_safely(connection, batches, data, timeout_seconds)
+
+    async def append_asking(self, batches: Sequence[Batch]) -> list[int]:
+        """Appends batches to a node that another node has named in a reply ASK. Does not keep them."""
+        timeout_seconds = self.timeout_seconds
+        connection = await self._connect_within(timeout_seconds)
+        mark = self._mark()
+        data = b"".join([_ASKING + self._encoder.encode([batch], mark) for batch in batches])
+        replies, confirmed = await self._send(connection, data, 2 * len(batches), timeout_seconds)
+        self._check(connection, replies[1::2], confirmed)
+        return replies[1::2]
+
+    async def _connect_within(self, timeout_seconds: float) -> RedisConnection:
         try:
             async with asyncio.timeout(timeout_seconds):
-                connection = await asyncio.shield(self._connect())
+                return await asyncio.shield(self._connect())
         except TimeoutError:
             raise TimeoutError(f"no connection within {timeout_seconds:.2f} s") from None
-        return await self._append_safely(connection, batches, data, timeout_seconds)
 
     async def _append_safely(
         self, connection: RedisConnection, batches: Sequence[Batch], data: bytes, timeout_seconds: float
     ) -> list[int]:
         """Sends again what Redis may lack, then appends batches, keeps them, and waits for replicas."""
         if self._tail.is_kept and not self._tail.has_all(connection.node, batches):
-            await self._repeat(connection)
+            refusals = await self._repeat(connection, {batch.shard for batch in batches})
+            if any(batch.shard in refusals for batch in batches):
+                # Not one of these batches may overtake a batch that could not be sent again.
+                raise Redirected([refusals.get(batch.shard, _TRY_AGAIN) for batch in batches])
+        replies, confirmed = await self._send(connection, data, len(batches), timeout_seconds)
+        self._keep(connection, batches, replies)
+        self._check(connection, replies, confirmed)
+        return replies
+
+    async def _send(
+        self, connection: RedisConnection, data: bytes, count: int, timeout_seconds: float
+    ) -> tuple[list[Any], int]:
+        """Sends commands. Returns their replies, and the number of replicas that have confirmed all."""
+        accepts_errors = self._shards is not None
         if not self._replicas:
-            seen = await connection.send(data, len(batches), timeout_seconds)
-        else:
-            wait = encode_wait(self._replicas, timeout_seconds * WAIT_SHARE)
-            *seen, confirmed = await connection.send(data + wait, len(batches) + 1, timeout_seconds)
-        if self._tail.is_kept:
-            self._tail.keep(connection.node, batches, seen, asyncio.get_running_loop().time())
-        if self._replicas and confirmed < self._replicas:
+            return await connection.send(data, count, timeout_seconds, accepts_errors), 0
+        data += encode_wait(self._replicas, timeout_seconds * WAIT_SHARE)
+        *replies, confirmed = await connection.send(data, count + 1, timeout_seconds, accepts_errors)
+        return replies, confirmed
+
+    def note_appended(self, batches: Sequence[Batch], replies: Sequence[int]) -> None:
+        """Keeps batches that another node has, which gets the shards of these batches from this node."""
+        if self._connection is not None:
+            self._keep(self._connection, batches, replies)
+
+    def _keep(self, connection: RedisConnection, batches: Sequence[Batch], replies: Sequence[Any]) -> None:
+        """Keeps the batches that Redis has accepted."""
+        if not self._tail.is_kept:
+            return
+        if self._shards is not None:
+            pairs = zip(batches, replies, strict=True)
+            accepted = [(batch, reply) for batch, reply in pairs if isinstance(reply, int)]
+            batches, replies = [batch for batch, _ in accepted], [reply for _, reply in accepted]
+        self._tail.keep(connection.node, batches, replies, asyncio.get_running_loop().time())
+
+    def _check(self, connection: RedisConnection, replies: Sequence[Any], confirmed: int) -> None:
+        """Raises Redirected if a node refused batches, and ConnectionError if replicas lack a batch."""
+        is_redirected = False
+        for reply in replies if self._shards is not None else ():
+            if isinstance(reply, hiredis.ReplyError):
+                if not is_redirect(reply):
+                    connection.abort(reply)
+                    raise reply
+                is_redirected = True
+        if confirmed < self._replicas:
             raise ConnectionError(f"{confirmed} of {self._replicas} replicas have confirmed the hits")
-        return seen
+        if is_redirected:
+            raise Redirected(replies)
 
     async def keep_connected(self) -> None:
         """Keeps a connection to a primary ready until cancelled: connects, and checks the connection."""
@@ -147,6 +208,15 @@ class RedisSink:
         with contextlib.suppress(OSError, hiredis.HiredisError):
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                 await self.warm_up()
+
+    @property
+    def timeout_seconds(self) -> float:
+        """Returns the timeout of the next group."""
+        return self._round_trips.timeout_seconds
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connection is not None and not self._connection.is_closed
 
     @property
     def is_ready(self) -> bool:
@@ -221,14 +291,31 @@ class RedisSink:
         log.warning("redis sink: the address leads to another primary by now")
         return self._use(fresh)
 
-    async def _repeat(self, connection: RedisConnection) -> None:
-        """Sends again the batches of the tail that Redis may lack."""
+    async def _repeat(
+        self, connection: RedisConnection, shards: Collection[int] | None = None
+    ) -> dict[int, hiredis.ReplyError]:
+        """Sends again the batches of the tail that Redis may lack.
+
+        shards: the shards to send, None for all shards of this Redis. Returns the reply of a node that has
+        refused batches of a shard, by shard.
+        """
+        if shards is None and self._shards is not None:
+            shards = self._shards()
+        refusals: dict[int, hiredis.ReplyError] = {}
 
         async def send(batches: Sequence[Batch]) -> list[int]:
             data = self._encoder.encode(batches, self._mark())
-            return await connection.send(data, len(batches), REPEAT_TIMEOUT_SECONDS)
+            if self._shards is None:
+                return await connection.send(data, len(batches), REPEAT_TIMEOUT_SECONDS)
+            replies = await connection.send(data, len(batches), REPEAT_TIMEOUT_SECONDS, accepts_errors=True)
+            for batch, reply in zip(batches, replies, strict=True):
+                if is_redirect(reply):
+                    refusals[batch.shard] = reply
+            self._check(connection, replies, self._replicas)
+            return replies
 
-        await self._tail.repeat(connection.node, send)
+        await self._tail.repeat(connection.node, send, shards)
+        return refusals
 
     def _report_far(self, was_far: bool) -> bool:
         """Returns whether Redis is too far away. Logs an error once Redis becomes too far away."""

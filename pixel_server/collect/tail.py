@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from pixel_server.collect.batch import Batch
+from pixel_server.collect.redirects import Redirected
 
 log = logging.getLogger("pixel_server.collect.tail")
 
@@ -113,7 +114,8 @@ class Tail:
     async def repeat(self, node: str, send: Send, shards: Collection[int] | None = None) -> None:
         """Sends to a node the kept batches of its shards that the node is not known to have.
 
-        shards: the node's shards, None for all. Raises the errors of `send`.
+        shards: the node's shards, None for all. Leaves out a shard if `send` raises Redirected, because the
+        node does not have the shard, or not yet. Raises the other errors of `send`.
         """
         sent = missing = 0
         for number, shard in self._shards.items():
@@ -123,10 +125,13 @@ class Tail:
                 # By sequence number: a later number of a producer must not be stored before an earlier one.
                 entries = [entry for entry in shard.entries if entry.node != node]
                 entries.sort(key=lambda entry: (entry.batch.producer, entry.batch.sequence))
-                for run in _runs(entries):
-                    seen = await send([entry.batch._replace(after=0) for entry in run])
-                    sent += len(run)
-                    missing += self._note_repeated(node, run, seen)
+                try:
+                    for run in _runs(entries):
+                        seen = await send([entry.batch._replace(after=0) for entry in run])
+                        sent += len(run)
+                        missing += self._note_repeated(node, run, seen)
+                except Redirected:
+                    continue
                 if all(entry.node == node for entry in shard.entries):
                     shard.node = node
         if sent:

@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from pixel_server.collect.host_beat import read_host_id
-from pixel_server.collect.redis_sink import RedisSink
 from pixel_server.collect.spool.drain import AWAY_ERRORS, Drain
 from pixel_server.collect.spool.segments import list_segments
 from pixel_server.collect.spool.spool import Spool
 from pixel_server.collect.spool.status import read_status
+from pixel_server.collect.store_sink import open_sink
 from pixel_server.commands.failures import Failure
 from pixel_server.commands.findings import counted
 from pixel_server.commands.support import as_json, store_url, with_store
@@ -90,16 +90,14 @@ def spool_drain(directory: Path | None, as_json: bool) -> None:
     async def drain(store: AsyncRedis, settings: Settings) -> int:
         spool_directory = settings.data / "spool" if directory is None else _find_spool(directory)
         own_spool = Spool(spool_directory, settings.spool_bytes)
-        sink = RedisSink(
-            store_url(settings), timeout_seconds=10.0, mark=StoreMark(settings.data).known.encode
-        )
+        mark, url = StoreMark(settings.data).known.encode, store_url(settings)
         try:
-            batches = await Drain(own_spool, sink).drain()
+            async with open_sink(store, settings, url=url, timeout_seconds=10.0, mark=mark) as (sink, nodes):
+                batches = await Drain(own_spool, sink, nodes=nodes).drain()
             if directory is not None:
                 await _forget_drained(store, spool_directory)
             return batches
         finally:
-            sink.close()
             own_spool.close()
 
     try:

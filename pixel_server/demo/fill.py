@@ -12,7 +12,7 @@ from pixel_server import hit
 from pixel_server.campaigns import deletion, storage
 from pixel_server.campaigns.campaign import Campaign, Kind, new_campaign
 from pixel_server.collect.recorder import Recorder
-from pixel_server.collect.redis_sink import RedisSink
+from pixel_server.collect.store_sink import open_sink
 from pixel_server.consent import Consent
 from pixel_server.counters import burst_window
 from pixel_server.demo import hits, mailing
@@ -79,7 +79,7 @@ async def add(
     await _store_recipient_list(store, newsletter, settings, secrets)
     routed_hits = list(hits.make_hits(newsletter.id, web_site.id, now, seed, secrets, mode, settings.shards))
     await _lower_newest_time(store, settings.shards, routed_hits[0][1].time)
-    await _record(url, settings.shards, routed_hits)
+    await _record(store, url, settings, routed_hits)
     for campaign in (newsletter, web_site):
         name = IDS_AND_NAMES[campaign.kind][1]
         await storage.change(store, campaign.id, {"name": name}, audit_log.COMMAND)
@@ -164,15 +164,14 @@ async def _lower_newest_time(store: AsyncRedis, shards: int, first_ms: int) -> N
         await checkpoint.plan_and_commit(store, shard, commands)
 
 
-async def _record(url: str, shards: int, routed_hits: Sequence[RoutedHit]) -> None:
+async def _record(store: AsyncRedis, url: str, settings: Settings, routed_hits: Sequence[RoutedHit]) -> None:
     """Stores the hits in their order, as a web process does. Raises NotStored if a hit was not stored."""
-    sink = RedisSink(url, timeout_seconds=REDIS_TIMEOUT_SECONDS)
-    recorder = Recorder(sink, shards, RECORDER_BYTES)
-    recorder.start()
-    accepted = [
-        recorder.record(shard, hit.encode(record), lambda stored: None) for shard, record in routed_hits
-    ]
-    await recorder.close(STORE_TIMEOUT_SECONDS)
-    sink.close()
+    async with open_sink(store, settings, url=url, timeout_seconds=REDIS_TIMEOUT_SECONDS) as (sink, _):
+        recorder = Recorder(sink, settings.shards, RECORDER_BYTES)
+        recorder.start()
+        accepted = [
+            recorder.record(shard, hit.encode(record), lambda stored: None) for shard, record in routed_hits
+        ]
+        await recorder.close(STORE_TIMEOUT_SECONDS)
     if not all(accepted) or recorder.counts["stored"] < len(accepted):
         raise NotStored

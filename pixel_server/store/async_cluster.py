@@ -41,7 +41,7 @@ class AsyncClusterRedis(AsyncCoreCommands):
         self._topology = Topology(seeds)
         self._nodes: dict[Address, aioredis.Redis] = {}
         self._refreshing: asyncio.Task[None] | None = None
-        self.callbacks: Any = self._node(seeds[0]).response_callbacks
+        self.callbacks: Any = self.node(seeds[0]).response_callbacks
 
     async def __aenter__(self) -> Self:
         return self
@@ -70,7 +70,7 @@ class AsyncClusterRedis(AsyncCoreCommands):
         """
         is_old = self._topology.is_old(time.monotonic())
         slot_map = await self.refresh() if is_old else self._topology.slot_map
-        return [self._node(address) for address in slot_map.primaries + replicas * slot_map.all_replicas]
+        return [self.node(address) for address in slot_map.primaries + replicas * slot_map.all_replicas]
 
     async def node_of(self, key: str) -> aioredis.Redis:
         """Returns the plain client of the primary that has a key. Raises redis.ConnectionError."""
@@ -78,7 +78,7 @@ class AsyncClusterRedis(AsyncCoreCommands):
         address = self.slot_map.primary(slot) or (await self.refresh()).primary(slot)
         if address is None:
             raise redis.ConnectionError(f"no node of the cluster has slot {slot}")
-        return self._node(address)
+        return self.node(address)
 
     @property
     def slot_map(self) -> SlotMap:
@@ -132,7 +132,7 @@ class AsyncClusterRedis(AsyncCoreCommands):
 
     async def _exchange(self, part: Part, deadline: float) -> _Outcome:
         """Sends a node its part of a call, and reads the replies."""
-        pool: Any = self._node(part.address).connection_pool
+        pool: Any = self.node(part.address).connection_pool
         connection: Any = None
         is_sent = False
         replies: list[Any] = []
@@ -185,7 +185,8 @@ class AsyncClusterRedis(AsyncCoreCommands):
         finally:
             await node.aclose()
 
-    def _node(self, address: Address) -> aioredis.Redis:
+    def node(self, address: Address) -> aioredis.Redis:
+        """Returns the plain client of a node."""
         node = self._nodes.get(address)
         if node is None:
             node = self._nodes[address] = self._make_node(address, self._timeout, self._timeout / 2)

@@ -24,6 +24,7 @@ from pixel_server.hit import Hit
 from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.client import connect_async
+from pixel_server.store.protocols import AsyncRedis
 from pixel_server.tokens import Mode
 from pixel_server.verdicts import ELIGIBLE
 from tests.conftest import NOW
@@ -204,8 +205,8 @@ def test_demo_add_to_a_used_store_keeps_counts_and_open_visits(demos, count, cli
 def test_demo_add_after_an_unfinished_demo_replaces_that_demo(demos, count, monkeypatch):
     whole = fill._record
 
-    async def half(url: str, shards: int, routed: Any) -> None:
-        await whole(url, shards, routed[: len(routed) // 2])
+    async def half(store: AsyncRedis, url: str, settings: Settings, routed: Any) -> None:
+        await whole(store, url, settings, routed[: len(routed) // 2])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
