@@ -15,7 +15,7 @@ from pixel_server.api.openapi.values import Schema, choice, text
 from pixel_server.api.paging import BY_NUMBER, cut_by_number
 from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.campaigns.campaign import Campaign
-from pixel_server.figures import compare, csv_export, disclosure, ranges, shared_stats, stats, web_breakdowns
+from pixel_server.figures import breakdowns, compare, csv_export, ranges, shared_stats, stats
 from pixel_server.problems import bad_parameter
 from pixel_server.slug import is_slug
 from pixel_server.times import iso_ms
@@ -50,22 +50,20 @@ async def show_breakdowns(api: Api, request: Request) -> Response:
     now, query = api.clock(), request.query_params
     if request.state.has_shared_key:
         late_since = await asyncio.to_thread(api.late_since)
-        dimensions = web_breakdowns.parse(query, disclosure.DIMENSIONS)
-        answer = await shared_stats.breakdowns(
-            api.store, campaign, query, dimensions, api.settings, late_since, now
-        )
+        answer = await shared_stats.read_breakdowns(api.store, campaign, query, api.settings, late_since, now)
     else:
         time_range = ranges.parse(query, campaign.time_zone, now)
-        dimensions = web_breakdowns.parse(query)
-        answer = await web_breakdowns.read(api.store, campaign, time_range, dimensions, api.settings, now)
+        dimensions = breakdowns.parse(query, campaign.kind)
+        answer = await breakdowns.read(api.store, campaign, time_range, dimensions, api.settings, now)
     if csv_export.MEDIA in request.headers.get("accept", ""):
         return breakdowns_csv(campaign, answer)
     return reply(answer)
 
 
-def breakdowns_csv(campaign: Campaign, breakdowns: Mapping[str, Any]) -> Response:
-    """Returns the breakdowns of `show_breakdowns` as a CSV file."""
-    return _csv_file(f"{campaign.id}-breakdowns.csv", csv_export.of_breakdowns(breakdowns["by"]))
+def breakdowns_csv(campaign: Campaign, answer: Mapping[str, Any]) -> Response:
+    """Returns the answer of `show_breakdowns` as a CSV file."""
+    counts = {"email": ("opens",), "web": ("views", "visits")}[campaign.kind]
+    return _csv_file(f"{campaign.id}-breakdowns.csv", csv_export.of_breakdowns(answer["by"], counts))
 
 
 def _csv_file(name: str, content: bytes) -> Response:
@@ -106,7 +104,7 @@ _FROM_AND_TO = (
     Parameter("from", _boundary("First instant of the range.")),
     Parameter("to", _boundary("End of the range: the first instant after it.")),
 )
-_DIMENSION = f"({'|'.join(web_breakdowns.SHOWN_DIMENSIONS)})"
+_DIMENSION = f"({'|'.join(sorted({name for names in breakdowns.DIMENSIONS.values() for name in names}))})"
 _STATS_QUERY = (
     *_FROM_AND_TO,
     Parameter("interval", choice(ranges.INTERVALS, "Interval of `series`.", default="day")),
@@ -116,7 +114,7 @@ _BREAKDOWNS_QUERY = (
     Parameter(
         "by",
         text(
-            "Names of dimensions, with commas between. Default: all.",
+            "Names of dimensions of this kind of campaign, with commas between. Default: all.",
             pattern=f"^{_DIMENSION}(,{_DIMENSION})*$",
         ),
     ),

@@ -14,12 +14,12 @@ from starlette.responses import Response
 
 from pixel_server.api.context import Api
 from pixel_server.api.routing import reply
-from pixel_server.api.stats import series_csv
+from pixel_server.api.stats import breakdowns_csv, series_csv
 from pixel_server.campaigns import notes
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import figure_texts, forms, range_picker, render, shared_figures, svg
 from pixel_server.dashboard.glossary import DIMENSION_TITLES
-from pixel_server.figures import ranges, stats, web_breakdowns
+from pixel_server.figures import breakdowns, ranges, stats, web_breakdowns
 from pixel_server.figures.ranges import Range
 from pixel_server.problems import Problem
 from pixel_server.recipients import lists
@@ -119,6 +119,21 @@ async def series(api: Api, request: Request) -> Response:
     return series_csv(campaign, await _read_stats(api, campaign, request.query_params))
 
 
+async def download_breakdowns(api: Api, request: Request) -> Response:
+    """Returns the breakdowns of the page's range as CSV."""
+    campaign = await api.campaign(request.path_params["id"])
+    period = _days(campaign, range_picker.query(request.query_params), api.clock())
+    dimensions = breakdowns.parse({}, campaign.kind)
+    answer = await breakdowns.read(api.store, campaign, period, dimensions, api.settings, api.clock())
+    return breakdowns_csv(campaign, answer)
+
+
+def _days(campaign: Campaign, range_query: Mapping[str, str], now: float) -> Range:
+    """Returns the range by days, which breakdowns need, whatever the interval of the page's chart."""
+    days = {name: value for name, value in range_query.items() if name in ("from", "to", "tz")}
+    return ranges.parse(days, campaign.time_zone, now)
+
+
 async def figures_json(api: Api, request: Request) -> Response:
     """Returns the texts of all figures, for pages that poll because they receive no live events."""
     campaign = await api.campaign(request.path_params["id"])
@@ -202,17 +217,14 @@ async def _breakdowns(
         opens_by = campaign_stats["opens_person_by"]
         return None if opens_by is None else {name: svg.ranked(opens_by[name], "opens") for name in opens_by}
     try:
-        days = {name: value for name, value in range_query.items() if name in ("from", "to", "tz")}
-        period = ranges.parse(days, campaign.time_zone, now)
-        breakdowns = await web_breakdowns.read(
+        period = _days(campaign, range_query, now)
+        answer = await web_breakdowns.read(
             api.store, campaign, period, list(WEB_DIMENSIONS), api.settings, now
         )
     except Problem:
         return None
     # Leaves out unused dimensions: a web site without UTM links needs no UTM tables.
-    used = {
-        name: rows for name, rows in breakdowns["by"].items() if any(row["name"] != "(none)" for row in rows)
-    }
+    used = {name: rows for name, rows in answer["by"].items() if any(row["name"] != "(none)" for row in rows)}
     if campaign_stats["totals"]["visits"] is None:  # visitors are not told apart
         used = {name: rows for name, rows in used.items() if web_breakdowns.ranking_count(name) == "views"}
     return {name: svg.ranked(rows, web_breakdowns.ranking_count(name)) for name, rows in used.items()}

@@ -39,6 +39,7 @@ PAGES = (
     Page("GET", "/campaigns/{id}", "read", campaign.page, allows_shared_key=True),
     Page("GET", "/campaigns/{id}/stats.json", "read", campaign.stats_json, allows_shared_key=True),
     Page("GET", "/campaigns/{id}/series.csv", "read", campaign.series),
+    Page("GET", "/campaigns/{id}/breakdowns.csv", "read", campaign.download_breakdowns),
     Page("GET", "/campaigns/{id}/figures.json", "read", campaign.figures_json),
     Page("GET", "/campaigns/{id}/recipients", "people", recipients.page),
     Page("GET", "/campaigns/{id}/recipients.csv", "people", recipients.download),

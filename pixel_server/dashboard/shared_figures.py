@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -114,7 +114,7 @@ async def _lists(api: Api, campaign: Campaign, shared: Shared) -> dict[str, list
     """Returns the ranked rows of each dimension that has shared rows."""
     if campaign.kind == "web":
         breakdowns = await shared_stats.by_dimension(
-            api.store, campaign, shared.months, list(disclosure.DIMENSIONS), api.settings.shards
+            api.store, campaign, shared.months, list(disclosure.DIMENSIONS["web"]), api.settings.shards
         )
         # Leaves out unused dimensions: a web site without UTM links needs no UTM tables.
         used = {
@@ -122,7 +122,6 @@ async def _lists(api: Api, campaign: Campaign, shared: Shared) -> dict[str, list
         }
         return {name: svg.ranked(rows, web_breakdowns.ranking_count(name)) for name, rows in used.items()}
     # Breakdowns of opens are available for a limited number of days.
-    today = datetime.fromtimestamp(api.clock(), campaign.zone).date()
-    start = (today - timedelta(days=campaign_sums.MAX_BREAKDOWN_DAYS)).isoformat()
+    start = shared_stats.first_day_of_opens(campaign, api.clock())
     opens_by = (await read_shared(api, campaign, {"from": start})).stats["opens_person_by"] or {}
     return {name: svg.ranked(rows, "opens") for name, rows in opens_by.items() if rows}

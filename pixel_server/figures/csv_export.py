@@ -31,10 +31,13 @@ def of_series(items: Sequence[Mapping[str, Any]]) -> bytes:
     return lines([columns, *([item[name] for name in columns] for item in items)])
 
 
-def of_breakdowns(by: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
-    """Returns breakdowns as CSV, a row for each name of each dimension: `by,name,views,visits`."""
+def of_breakdowns(by: Mapping[str, Sequence[Mapping[str, Any]]], counts: Sequence[str]) -> bytes:
+    """Returns breakdowns as CSV, a row for each name of each dimension: `by,name,views,visits`.
+
+    counts: names of the counts, for the head of an empty table.
+    """
     names = list(dict.fromkeys(name for rows in by.values() for row in rows for name in row))
-    columns = names or ["name", "views", "visits"]
+    columns = names or ["name", *counts]
     table = [[dimension, *map(row.get, columns)] for dimension, rows in by.items() for row in rows]
     return lines([["by", *columns], *table])
 

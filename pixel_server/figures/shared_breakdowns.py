@@ -108,7 +108,7 @@ def breakdowns(
     parts: dict[str, list[Cells]] = {}
     for month in months:
         for dimension in {name: None for week in month.weeks for name in cells_of_week[week.first]}:
-            if dimension not in disclosure.DIMENSIONS or dimension == "referrer_kind":
+            if dimension not in disclosure.DIMENSIONS["web"] or dimension == "referrer_kind":
                 continue
             weeks = [(week, cells_of_week[week.first].get(dimension, {})) for week in month.weeks]
             cells = month_cells(weeks, min_cell, month.is_whole)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters import labels, open_breakdown
 from pixel_server.figures import (
+    breakdowns,
+    campaign_sums,
     disclosure,
+    mail_breakdowns,
     ranges,
     shared_breakdowns,
     shared_open_rate,
@@ -20,7 +23,8 @@ from pixel_server.figures import (
 )
 from pixel_server.figures.disclosure import Cell
 from pixel_server.figures.shared_breakdowns import Month, Week
-from pixel_server.figures.web_breakdowns import by_day, kind_of, refuse_mail, rows
+from pixel_server.figures.web_breakdowns import by_day, kind_of, rows
+from pixel_server.problems import Problem
 from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
@@ -117,29 +121,43 @@ async def _sent_and_rate(
     return {"sent": answer["sent"], "delivered": delivered, "open_rate": rate}
 
 
-async def breakdowns(
+async def read_breakdowns(
     store: AsyncRedis,
     campaign: Campaign,
     query: Mapping[str, str],
-    dimensions: list[str],
     settings: Settings,
     late_since: int | None,
     now: float,
 ) -> dict[str, Any]:
     """Returns the response to `GET /api/campaigns/{id}/breakdowns` for a shared key.
 
-    Raises Problem 403 if a dimension or the range is not shared, 422 if the range is invalid, and 409 for a
-    mail campaign.
+    Raises Problem 403 if a dimension or the range is not shared, 422 if the range is invalid, and 409 if the
+    opens of this range are not divided.
     """
-    disclosure.check(dimensions)
-    refuse_mail(campaign)
+    shown = disclosure.DIMENSIONS[campaign.kind]
+    dimensions = breakdowns.parse(query, campaign.kind, shown)
+    disclosure.check(dimensions, shown)
+    if campaign.kind == "email" and not {"from", "to"} & query.keys():
+        query = {**query, "from": first_day_of_opens(campaign, now)}
     shared = await read_with_months(store, campaign, query, settings, late_since, now)
+    head = {name: shared.stats[name] for name in ("campaign", "from", "to", "time_zone")}
+    if campaign.kind == "email":
+        opens_by = shared.stats["opens_person_by"]
+        if opens_by is None:
+            raise Problem(409, mail_breakdowns.NOT_KNOWN)
+        return {**head, "by": opens_by, "covered": shared.stats["covered"]}
     return {
-        **{name: shared.stats[name] for name in ("campaign", "from", "to", "time_zone")},
+        **head,
         "by": await by_dimension(store, campaign, shared.months, dimensions, settings.shards),
         "covered": shared_breakdowns.covered(shared.months),
         "visits": shared_breakdowns.whole(shared.months),
     }
+
+
+def first_day_of_opens(campaign: Campaign, now: float) -> str:
+    """Returns the first day, such as `"2026-11-24"`, of the longest range up to today with opens by name."""
+    today = datetime.fromtimestamp(now, campaign.zone).date()
+    return (today - timedelta(days=campaign_sums.MAX_BREAKDOWN_DAYS)).isoformat()
 
 
 async def by_dimension(

@@ -14,7 +14,7 @@ from pixel_server.counters.labels import OTHER
 from pixel_server.counters.web_breakdown import DIMENSIONS, NONE, CountsByName
 from pixel_server.figures import ranges
 from pixel_server.figures.ranges import Range
-from pixel_server.problems import Problem, bad_parameter
+from pixel_server.problems import Problem
 from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
@@ -28,18 +28,6 @@ _BATCH_DAYS = 200
 """Number of days read in one round trip."""
 
 
-def parse(query: Mapping[str, str], default: Sequence[str] = SHOWN_DIMENSIONS) -> list[str]:
-    """Returns the dimensions in the parameter `by`, or `default` if the query has no `by`.
-
-    Raises Problem 422 if a dimension is unknown.
-    """
-    dimensions = list(dict.fromkeys(query["by"].split(","))) if "by" in query else list(default)
-    if any(dimension not in SHOWN_DIMENSIONS for dimension in dimensions):
-        message = f"must be some of these, with commas between: {', '.join(SHOWN_DIMENSIONS)}"
-        raise bad_parameter("by", message)
-    return dimensions
-
-
 async def read(
     store: AsyncRedis,
     campaign: Campaign,
@@ -48,11 +36,11 @@ async def read(
     settings: Settings,
     now: float,
 ) -> dict[str, Any]:
-    """Returns the response to `GET /api/campaigns/{id}/breakdowns`, from the first day that is kept.
+    """Returns the response to `GET /api/campaigns/{id}/breakdowns` for a web campaign, from the first day
+    that is kept.
 
-    Raises Problem 409 for a mail campaign, or if the range is not in days of the campaign's time zone.
+    Raises Problem 409 if the range is not in days of the campaign's time zone.
     """
-    refuse_mail(campaign)
     if time_range.interval != "day" or time_range.zone.key != campaign.time_zone:
         raise Problem(409, "breakdowns need whole days in the campaign's own time zone")
     first = retention.oldest_day(campaign, retention.campaign_days(settings, campaign).days, now)
@@ -74,12 +62,6 @@ async def read(
             for dimension in dimensions
         },
     }
-
-
-def refuse_mail(campaign: Campaign) -> None:
-    """Raises Problem 409 if the campaign is not a web campaign."""
-    if campaign.kind != "web":
-        raise Problem(409, "only web campaigns have breakdowns of views; see `opens_person_by` in stats")
 
 
 def ranking_count(dimension: str) -> str:

@@ -362,6 +362,19 @@ def test_series_csv_equals_the_chart(story, site, reader, name):
     assert reader.get(f"/campaigns/{name}/series.csv?from=no").status_code == 422
 
 
+@pytest.mark.parametrize("name", ["mail", "page"])
+def test_breakdowns_csv_equals_the_answer_of_the_api(story, site, reader, name):
+    days = {"from": "2026-09-19", "to": "2026-09-22"}
+    asked = {"from": "2026-09-19", "until": "2026-09-21", "interval": "hour"}
+    links = [attrs["href"] for attrs in Page(reader.get(f"/campaigns/{name}", params=asked)).all("a")]
+    [link] = [link for link in links if "breakdowns.csv" in link]
+    answer = reader.get(link)
+    accept = {"Accept": "text/csv"}
+    assert answer.text == site.get(f"/api/campaigns/{name}/breakdowns", params=days, headers=accept).text
+    assert len(answer.text.splitlines()) > 3
+    assert reader.get(f"/campaigns/{name}/breakdowns.csv?from=no").status_code == 422
+
+
 @pytest.mark.parametrize("evil", EVIL)
 def test_pages_hostile_names_are_harmless(site, mail, page, clock, viewed, reader, stats, evil):
     clock.at(f"{DAY}T08:00Z")

@@ -355,6 +355,7 @@ def test_key_of_one_campaign_sees_its_shared_figures(site, sign_in, made_key, ma
         "page/stats.json",
         "mail/figures.json",
         "mail/series.csv",
+        "mail/breakdowns.csv",
         "mail/recipients",
     ):
         assert visitor.get(f"/campaigns/{path}").status_code == 403

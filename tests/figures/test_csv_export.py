@@ -61,3 +61,26 @@ def test_csv_export_breakdowns_are_a_row_for_each_name(site, page, clock, count)
     assert len(shown["page"]) == 2
     empty = site.get("/api/campaigns/page/breakdowns?to=2025-06-10", headers={"Accept": "text/csv"})
     assert empty.text == "by,name,views,visits\r\n"
+
+
+def test_csv_export_mail_breakdowns_are_a_row_for_each_name(site, mail, opened, stats):
+    mail()
+    opened("2026-03-01T22:00Z", "ada")
+    opened("2026-03-02T09:00Z", "bob")
+    days = {"from": "2026-03-01", "to": "2026-03-03"}
+    by = {"client": {"Thunderbird": "2"}, "device": {"desktop": "2"}}
+    for query in ({}, days):
+        known = stats("mail", **query)["opens_person_by"]
+        shown = site.get("/api/campaigns/mail/breakdowns", params=query).json()
+        assert shown["by"] == known
+        table = site.get(
+            "/api/campaigns/mail/breakdowns",
+            params={**query, "by": "client,device"},
+            headers={"Accept": "text/csv"},
+        )
+        rows = list(csv.reader(io.StringIO(table.text)))
+        assert rows == [["by", "name", "opens"], *([d, n, o] for d in by for n, o in by[d].items())]
+    assert site.get("/api/campaigns/mail/breakdowns?by=page").status_code == 409
+    assert site.get("/api/campaigns/mail/breakdowns?from=2026-01-01").status_code == 409
+    mail(id="counted", mode="count")
+    assert site.get("/api/campaigns/counted/breakdowns").status_code == 409

@@ -325,10 +325,10 @@ def test_disclosure_kinds_are_sums_of_published_hosts():
 
 
 def test_disclosure_revealing_dimension_is_403():
-    disclosure.check(["page", "country"])
+    disclosure.check(["page", "country"], disclosure.DIMENSIONS["web"])
     for dimension in ("system", "browser", "entry", "exit", "language", "new"):
         with pytest.raises(disclosure.Problem) as caught:
-            disclosure.check(["page", dimension])
+            disclosure.check(["page", dimension], disclosure.DIMENSIONS["web"])
         assert caught.value.status == 403
         cells = {"20260302": {dimension: {"a": (9, 9)}, "page": {"a": (9, 9)}}}
         month = Month((week("20260302", (9, 9)),), False)
@@ -645,9 +645,21 @@ def test_disclosure_breakdowns_are_shared_by_closed_week(site, page, clock, coun
     assert (found["covered"], found["visits"]) == ({"from": "2026-03-02", "to": "2026-03-09"}, 15)
     cut = partner("page/breakdowns", by="page", from_="2026-03-03")
     assert (cut["by"], cut["covered"], cut["visits"]) == ({"page": []}, None, 0)
-    assert partner("page/breakdowns")["by"].keys() == set(disclosure.DIMENSIONS)
+    assert partner("page/breakdowns")["by"].keys() == set(disclosure.DIMENSIONS["web"])
     own = site.get("/api/campaigns/page/breakdowns", params={"by": "page"}).json()["by"]["page"]
     assert [row["name"] for row in own] == ["/a", "/b", "/today"]
+
+
+def test_disclosure_mail_breakdowns_show_clients_of_the_last_days(mail, opened, clock, partner):
+    mail(min_cell=3)
+    for who in "abc":
+        opened("2026-03-02T09:00Z", who)
+    clock.at("2026-03-09T12:00Z")
+    found = partner("mail/breakdowns")
+    assert found["by"] == {"client": [{"name": "Thunderbird", "opens": 3, "share": 1.0}]}
+    assert (found["from"][:10], found["covered"]["to"]) == ("2026-02-06", "2026-03-09")
+    assert partner("mail/breakdowns", by="client", from_="2026-03-02")["by"] == found["by"]
+    partner("mail/breakdowns", status=403, by="device")
 
 
 # Permissions

@@ -87,11 +87,24 @@ SCHEMAS = {
         time_zone=ref("TimeZone"),
         by={
             "type": "object",
-            "properties": {name: array(ref("SharedViewsOf")) for name in disclosure.DIMENSIONS},
+            "properties": {name: array(ref("SharedViewsOf")) for name in disclosure.DIMENSIONS["web"]},
             "additionalProperties": False,
             "description": "Most visits first. `(other)` is the sum of the withheld names.",
         },
         covered=COVERED,
         visits=count("Visits of the weeks that are covered."),
+    ),
+    "SharedMailBreakdowns": answer(
+        campaign=ref("CampaignId"),
+        **{"from": instant("First instant of the range.")},
+        to=instant("First instant after the range."),
+        time_zone=ref("TimeZone"),
+        by={
+            "type": "object",
+            "properties": {name: array(ref("SharedOpensOf")) for name in disclosure.DIMENSIONS["email"]},
+            "additionalProperties": False,
+            "description": "Most opens first. `(other)` is the sum of the withheld names.",
+        },
+        covered=COVERED,
     ),
 }

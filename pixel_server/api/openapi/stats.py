@@ -24,6 +24,7 @@ from pixel_server.figures import (
     csv_export,
     disclosure,
     hyperloglog,
+    mail_breakdowns,
     ranges,
     stats,
     web_breakdowns,
@@ -51,14 +52,25 @@ OPERATIONS = {
         "With `Accept: text/csv`: `series` as a table.",
     ),
     "show_breakdowns": Operation(
-        "Views and visits of pages by page, referrer, country and more",
-        _or_csv("Views and visits by name.", {"anyOf": [ref("Breakdowns"), ref("SharedBreakdowns")]}),
+        "Views and visits by page, referrer, country and more; opens by client, device and country",
+        _or_csv(
+            "Views and visits, or opens by people, by name.",
+            {
+                "anyOf": [
+                    ref(name)
+                    for name in ("Breakdowns", "MailBreakdowns", "SharedBreakdowns", "SharedMailBreakdowns")
+                ]
+            },
+        ),
         "The range consists of days in the campaign's zone. Without `from` and `to`: the last "
-        f"{ranges.DEFAULT_DAYS} days. At least the {web_breakdown.KEPT_NAMES} names with most views of each "
-        f"day and shard are kept, and {web_breakdowns.MAX_NAMES} are shown; the rest is `(other)`. A name "
-        f"has {web_names.MAX_NAME_BYTES} bytes at most. With `Accept: text/csv`: a row for each name. 409: a "
-        f"mail campaign, or an interval or zone that does not fit. {MAY_SHARE}. The answer is then "
-        "`SharedBreakdowns`.",
+        f"{ranges.DEFAULT_DAYS} days; of a mail campaign, all time (shared: the last "
+        f"{campaign_sums.MAX_BREAKDOWN_DAYS} days). A range of a mail campaign has at most "
+        f"{campaign_sums.MAX_BREAKDOWN_DAYS} days. At least the {web_breakdown.KEPT_NAMES} names with most "
+        f"views of each day and shard are kept, and {web_breakdowns.MAX_NAMES} are shown; the rest is "
+        f"`(other)`. A name has {web_names.MAX_NAME_BYTES} bytes at most. With `Accept: text/csv`: a row for "
+        "each name. 409: an interval, zone, range or dimension that does not fit, or a mail campaign whose "
+        "mode stores no recipients. "
+        f"{MAY_SHARE}. The answer is then `SharedBreakdowns` or `SharedMailBreakdowns`.",
         problems=(409,),
     ),
     "compare_campaigns": Operation(
@@ -260,6 +272,18 @@ SCHEMAS = {
             "additionalProperties": False,
             "description": "Names with most visits first. The views and visits of each dimension add up to "
             "the views and visits of the range.",
+        },
+    ),
+    "MailBreakdowns": answer(
+        campaign=ref("CampaignId"),
+        **{"from": instant_or_null("First instant of the range; null: all time.")},
+        to=instant_or_null("First instant after the range; null: all time."),
+        time_zone=ref("TimeZone"),
+        by={
+            "type": "object",
+            "properties": {name: array(ref("OpensOf")) for name in mail_breakdowns.DIMENSIONS},
+            "additionalProperties": False,
+            "description": "As `opens_person_by` in `Stats`: names with most opens first.",
         },
     ),
     "ViewsOf": answer(
