@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,57 @@ DAY_MS = DAY * 1000
 """Milliseconds in a UTC day."""
 MAX_SECONDS = 253_402_300_799
 """Seconds since 1970 at the end of the year 9999, after which no date can be shown."""
+
+
+MAX_INSTANT = 2**32 - 1
+"""Largest instant that a sender or operator may name, in seconds since 1970: in the year 2106."""
+
+_leap_second = re.compile(r"(T\d\d:59:)60").sub
+
+
+class InstantOutOfRangeError(ValueError):
+    """An instant is before 1970 or after MAX_INSTANT. The text is the end of a sentence about a field."""
+
+    def __init__(self) -> None:
+        super().__init__(f"must lie between 1970-01-01 and {iso(MAX_INSTANT)[:10]}")
+
+
+def parse_time(text: str) -> datetime:
+    """Returns a date, or a date and time with or without an offset, from ISO 8601 or RFC 3339 (section 5.6).
+
+    `"2026-11-24t09:00:00z"` is 9 o'clock in UTC, because RFC 3339 allows small letters. A leap second is read
+    as the second before it. Raises ValueError for other text.
+    """
+    return datetime.fromisoformat(_leap_second(r"\g<1>59", text.strip().upper()))
+
+
+def parse_instant(text: str, zone: tzinfo | None) -> int:
+    """Returns the seconds since 1970 of a date, or of a date and time. A date stands for its first instant.
+
+    zone: zone of a text without an offset; None refuses such a text. Raises InstantOutOfRangeError, or
+    another ValueError for other text.
+    """
+    at = parse_time(text)
+    if at.tzinfo is None and zone is None:
+        raise ValueError("has no offset")
+    try:
+        seconds = int((at if at.tzinfo else at.replace(tzinfo=zone)).timestamp())
+    except OverflowError:
+        raise InstantOutOfRangeError from None
+    if not 0 <= seconds <= MAX_INSTANT:
+        raise InstantOutOfRangeError
+    return seconds
+
+
+def parse_end_of_day(text: str, zone: tzinfo) -> int:
+    """Does the same as `parse_instant`, but a date alone stands for its last instant."""
+    try:
+        next_day = date.fromisoformat(text.strip()) + timedelta(days=1)
+    except ValueError:
+        return parse_instant(text, zone)
+    except OverflowError:
+        raise InstantOutOfRangeError from None
+    return parse_instant(next_day.isoformat(), zone)
 
 
 def iso(seconds: int) -> str:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC
+from zoneinfo import ZoneInfo
+
+import pytest
+
 from pixel_server import times
 
 
@@ -21,3 +26,31 @@ def test_iso_ms_has_three_digits_of_a_second():
 
 def test_iso_day_number_is_days_since_1970():
     assert [times.iso_day(number) for number in (0, 20_781)] == ["1970-01-01", "2026-11-24"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2026-11-24T09:00:00Z", "2026-11-24t09:00:00z", "2026-11-24 09:00:00.000Z", "2026-11-24T09:00"),
+        *("2026-11-24T14:45:00+05:45", " 2026-11-24T09:00:00-00:00 ", "20261124T0900"),
+    ],
+)
+def test_parse_instant_reads_rfc_3339_in_small_letters_too(text):
+    assert times.parse_instant(text, UTC) == 1795510800
+
+
+def test_parse_instant_leap_second_is_the_second_before():
+    assert times.iso(times.parse_instant("1990-12-31T15:59:60-08:00", None)) == "1990-12-31T23:59:59Z"
+
+
+@pytest.mark.parametrize("text", ["1969-12-30", "2106-02-08", "9999-12-31", "0001-01-01"])
+def test_parse_instant_out_of_range_is_refused(text):
+    for parse in (times.parse_instant, times.parse_end_of_day):
+        with pytest.raises(times.InstantOutOfRangeError):
+            parse(text, ZoneInfo("Pacific/Kiritimati"))
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "2026-11-24T09:00:60Z", "24.11.2026"])
+def test_parse_instant_other_text_is_refused(text):
+    with pytest.raises(ValueError, match=r"^(?!must lie)"):
+        times.parse_instant(text, UTC)

@@ -23,6 +23,7 @@ from pixel_server.consent import Consent
 from pixel_server.mail.links import check_recipient
 from pixel_server.settings import Settings, parse_base_url, parse_time_zone
 from pixel_server.slug import SLUG_RULE, is_slug
+from pixel_server.times import InstantOutOfRangeError, parse_end_of_day, parse_instant, parse_time
 
 MAX_NAME_CHARACTERS, MAX_ORIGINS = campaigns.MAX_NAME_CHARACTERS, campaigns.MAX_ORIGINS
 PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
@@ -136,15 +137,11 @@ def origins(value: Any) -> tuple[str, ...]:
 def instant(value: Any) -> int:
     """Converts an RFC 3339 date and time with an offset to seconds since 1970."""
     try:
-        if not isinstance(value, str):
-            raise ValueError
-        at = datetime.fromisoformat(value)
-        seconds = int(at.timestamp()) if at.tzinfo is not None else -1
-    except (ValueError, OverflowError):
-        seconds = -1
-    if not 0 <= seconds < 2**32:
-        raise ValueError("must be a date and time with its offset, as 2026-11-24T09:00:00Z")
-    return seconds
+        return parse_instant(string(value), None)
+    except InstantOutOfRangeError:
+        raise
+    except ValueError:
+        raise ValueError("must be a date and time with its offset, as 2026-11-24T09:00:00Z") from None
 
 
 instant_or_null = or_null(instant)
@@ -157,7 +154,7 @@ def with_offset(text: str, zone: ZoneInfo) -> str:
     `"2026-11-24T00:00:00+01:00"`. Returns an invalid text unchanged, so that `instant` refuses it.
     """
     try:
-        at = datetime.fromisoformat(text.strip())
+        at = parse_time(text)
         return (at if at.tzinfo else at.replace(tzinfo=zone)).isoformat()
     except (ValueError, OverflowError):
         return text
@@ -169,6 +166,16 @@ def with_offset_or_end_of_day(text: str, zone: ZoneInfo) -> str:
         return with_offset((date.fromisoformat(text.strip()) + timedelta(days=1)).isoformat(), zone)
     except (ValueError, OverflowError):
         return with_offset(text, zone)
+
+
+def local_instant(text: str, zone: ZoneInfo, *, is_end: bool = False) -> int:
+    """Converts a day, or a date and time, of a zone to seconds since 1970. is_end: a day means its end."""
+    try:
+        return parse_end_of_day(text, zone) if is_end else parse_instant(text, zone)
+    except InstantOutOfRangeError:
+        raise
+    except ValueError:
+        raise ValueError("must be a day or a time, as 2026-11-24 or 2026-11-24T18:00") from None
 
 
 def day(value: Any) -> int:

@@ -81,10 +81,11 @@ def check_fields(fields: dict[str, Any], settings: Settings, zone: str) -> dict[
     own_zone = ZoneInfo(zone if zone in time_zones() else "UTC")  # a bad zone is refused below
     checked = {}
     for name, value in fields.items():
-        if name in _INSTANTS and isinstance(value, str):
-            value = api_fields.with_offset(value, own_zone)  # noqa: PLW2901 - the value with its offset
         try:
-            checked[name] = checks[name](value)
+            if name in _INSTANTS and isinstance(value, str):
+                checked[name] = api_fields.local_instant(value, own_zone)
+            else:
+                checked[name] = checks[name](value)
         except ValueError as error:
             raise Failure(f"{_option_name(name)} {str(error).replace('null', NONE)}") from None
     return checked

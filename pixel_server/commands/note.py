@@ -54,9 +54,9 @@ def add_note(campaign: str, text: str, at: str | None, as_json: bool) -> None:
 def _instant(at: str, zone: ZoneInfo) -> int:
     """Returns the seconds since 1970. Raises Failure if the text is not a time."""
     try:
-        return api_fields.instant(api_fields.with_offset(at, zone))
-    except ValueError:
-        raise Failure("--at must be a day or a time, as 2026-11-24 or 2026-11-24T09:00") from None
+        return api_fields.local_instant(at, zone)
+    except ValueError as error:
+        raise Failure(f"--at {error}") from None
 
 
 @note.command("list")

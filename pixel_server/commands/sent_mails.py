@@ -27,6 +27,7 @@ from pixel_server.store import audit_log, client, keys
 from pixel_server.store.client import StoreError
 from pixel_server.store.compatibility import check_store
 from pixel_server.store.store_mark import StoreMark
+from pixel_server.times import parse_time
 from pixel_server.tokens import Mode
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -54,7 +55,7 @@ def sending_options(command: Command) -> Command:
 def _parse_time(context: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
     """Returns the time as written: without a time zone if it has no offset."""
     try:
-        return None if text is None else datetime.fromisoformat(text.strip())
+        return None if text is None else parse_time(text)
     except ValueError:
         raise click.BadParameter("must be a date, or a date and time, as 2026-11-30T09:00:00+01:00") from None
 

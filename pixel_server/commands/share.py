@@ -74,9 +74,9 @@ def create_share(
 def _instant(expires: str, zone: ZoneInfo) -> int:
     """Returns the seconds since 1970. Raises Failure if the text is not a time."""
     try:
-        return api_fields.instant(api_fields.with_offset_or_end_of_day(expires, zone))
-    except ValueError:
-        raise Failure("--expires must be a day or a time, as 2026-12-31 or 2026-12-31T18:00") from None
+        return api_fields.local_instant(expires, zone, is_end=True)
+    except ValueError as error:
+        raise Failure(f"--expires {error}") from None
 
 
 @share.command("list")

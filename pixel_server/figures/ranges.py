@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from pixel_server.counters.series import BUCKET_SECONDS
 from pixel_server.problems import bad_parameter, bad_parameters
 from pixel_server.settings import time_zones
-from pixel_server.times import DAY
+from pixel_server.times import DAY, parse_time
 
 Interval = Literal["15m", "hour", "day"]
 INTERVALS: tuple[Interval, ...] = ("15m", "hour", "day")
@@ -116,7 +116,7 @@ def _date(at: float, zone: ZoneInfo) -> date:
 def _boundary(text: str, interval: Interval, zone: ZoneInfo) -> int:
     try:
         # A "+" that was not encoded in a query arrives as a space.
-        when = datetime.fromisoformat(text.strip().replace(" ", "+"))
+        when = parse_time(text.strip().replace(" ", "+"))
     except ValueError:
         raise ValueError(
             "must be a date, or a date and time, as 2026-11-24 or 2026-11-24T09:00:00Z"

@@ -34,11 +34,13 @@ from pixel_server.api.openapi.schema import ref
 from pixel_server.api.openapi.values import Schema
 from pixel_server.api.request_body import MAX_BODY_BYTES
 from pixel_server.api.routing import Call
+from pixel_server.times import MAX_INSTANT, iso
 
 _ABOUT = f"""\
 JSON is UTF-8, {MAX_BODY_BYTES} bytes at most, without duplicate keys. Unknown fields of a body are refused,
 and so are unknown parameters of a query. Errors are problem details (RFC 9457). Ranges are half-open: they
-include `from` and exclude `to`. A figure that is not known is `null`, never a guess."""
+include `from` and exclude `to`. A figure that is not known is `null`, never a guess. Times in
+bodies have an offset, and lie between 1970 and {iso(MAX_INSTANT)[:10]}."""
 
 _RESOURCES: tuple[ModuleType, ...] = (
     *(campaigns, links, stats, overview, explain, notes, shares, recipients, audit, withdrawals),
