@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.old_data import answers
 from tests.old_data.answers import Answer
@@ -42,10 +43,13 @@ def compare(out: Path, figures: bool = False, steady: bool = False) -> tuple[int
 
 
 def as_earlier_version(before: Answer, after: Answer) -> Answer:
-    """Returns the later answer with only those changes of JSON that a later version must not make.
+    """Returns the later answer with only those changes that a later version must not make.
 
-    Leaves out fields that the earlier answer lacks, and takes READ_WITH_LISTS from the earlier answer.
+    Leaves out fields of JSON that the earlier answer lacks, and takes READ_WITH_LISTS from the earlier
+    answer. A later version may answer a request for breakdowns that an earlier version refused.
     """
+    if before.status in (409, 422) and urlsplit(before.path).path.endswith("/breakdowns"):
+        return before
     if not before.type == after.type == "application/json":
         return after
     content = _common(json.loads(before.body), json.loads(after.body))

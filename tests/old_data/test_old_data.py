@@ -93,3 +93,10 @@ def test_as_earlier_version_new_field_is_left_out_and_changes_stay():
     before = Answer("/api/x", KEY, 200, "application/json", '{"by": [{"views": 1, "visits": 2}], "to": 3}')
     after = before._replace(body='{"by": [{"new": 0, "views": 9}], "new": [], "to": 3}')
     assert json.loads(compare.as_earlier_version(before, after).body) == {"by": [{"views": 9}], "to": 3}
+
+
+def test_as_earlier_version_refused_breakdowns_may_be_answered():
+    refused = Answer("/api/campaigns/spring/breakdowns?by=page", KEY, 409, "application/problem+json", "{}")
+    answered = refused._replace(status=200, type="application/json", body='{"by": {}}')
+    assert compare.as_earlier_version(refused, answered) == refused
+    assert compare.as_earlier_version(answered, refused) == refused, "answers must stay answers"
