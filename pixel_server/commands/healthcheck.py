@@ -22,11 +22,16 @@ WORKER_SEEN_SECONDS = 10
 _COMMANDS = ("up", "serve", "work")
 
 
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - nothing listens here
+"""Address to ask, by an address that stands for all addresses of the machine."""
+
+
 class Main(NamedTuple):
-    """The main process of a container: its command (`"serve"`), and the port on which it listens."""
+    """The main process of a container: its command (`"serve"`), and the port and address to ask."""
 
     command: str
     port: int
+    host: str = "127.0.0.1"
 
 
 @click.command()
@@ -44,7 +49,7 @@ def healthcheck(pid: int) -> None:
             raise Failure(f"no worker of this machine has been seen for {WORKER_SEEN_SECONDS} s")
         click.echo(f"workers seen: {count}")
     else:
-        _require_answer(main.port)
+        _require_answer(main.host, main.port)
         click.echo(f"port {main.port} answers")
 
 
@@ -68,18 +73,29 @@ def find_main(words: list[str], port_set: str) -> Main:
         if Path(word).name in ("pixel-server", "pixel_server") and words[number + 1] in _COMMANDS
     ]
     rest = words[command_positions[0] :] if command_positions else []
-    port = port_set
-    for number, word in enumerate(rest):
-        if word == "--port" and number + 1 < len(rest):
-            port = rest[number + 1]
-        elif word.startswith("--port="):
-            port = word.removeprefix("--port=")
-    return Main(rest[0] if rest else "serve", int(port) if port.isdigit() else DEFAULT_PORT)
+    port = _option(rest, "--port") or port_set
+    host = (_option(rest, "--host") or "").strip("[]")
+    return Main(
+        rest[0] if rest else "serve",
+        int(port) if port.isdigit() else DEFAULT_PORT,
+        _LOOPBACK.get(host, host),
+    )
 
 
-def _require_answer(port: int) -> None:
-    """Raises Failure unless a web process on this port answers `/healthz`."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
+def _option(words: list[str], name: str) -> str | None:
+    """Returns the last value of an option, or None if it is not given."""
+    value = None
+    for number, word in enumerate(words):
+        if word == name and number + 1 < len(words):
+            value = words[number + 1]
+        elif word.startswith(f"{name}="):
+            value = word.removeprefix(f"{name}=")
+    return value
+
+
+def _require_answer(host: str, port: int) -> None:
+    """Raises Failure unless a web process at this address answers `/healthz`."""
+    connection = HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/healthz")
         status = connection.getresponse().status
@@ -100,6 +116,8 @@ def _count_workers(settings: Settings, machine: str) -> int:
             names = store.zrangebyscore(
                 keys.WORKERS, now - WORKER_SEEN_SECONDS, now + keys.MAX_BEAT_SKEW_SECONDS
             )
+    except redis.ResponseError as error:
+        raise Failure(f"Redis refuses a command: {error}") from None
     except (redis.RedisError, OSError) as error:
         raise Failure(f"Redis does not answer: {error}") from None
     return sum(name.decode(errors="replace").rpartition(":")[0] == machine for name in names)

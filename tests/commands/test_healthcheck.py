@@ -23,7 +23,8 @@ DOCKERFILE = Path(__file__).parents[2] / "Dockerfile"
     [
         ("/app/bin/python /app/bin/pixel-server up --host 0.0.0.0", "", Main("up", 8000)),
         ("/app/bin/python /app/bin/pixel-server up --host 0.0.0.0", "9100", Main("up", 9100)),
-        ("pixel-server serve --port 9200 --host ::", "9100", Main("serve", 9200)),
+        ("pixel-server serve --port 9200 --host ::", "9100", Main("serve", 9200, "::1")),
+        ("pixel-server serve --host=10.1.2.3", "", Main("serve", 8000, "10.1.2.3")),
         ("pixel-server serve --port=9300", "", Main("serve", 9300)),
         ("python -m pixel_server work --processes 2", "9100", Main("work", 9100)),
         ("/sbin/docker-init -- pixel-server work", "", Main("work", 8000)),
