@@ -16,7 +16,7 @@ from rq import Queue
 from pixel_server.settings import Settings
 from pixel_server.store import jobs, keys
 from pixel_server.store.aof_rewrite import Rewriter
-from pixel_server.store.client import connect, connect_queue
+from pixel_server.store.client import connect, connect_queue, is_away
 from pixel_server.store.memory_reserve import explain
 from pixel_server.store.protocols import Redis
 from workers.without_queue import JobThreads
@@ -62,13 +62,12 @@ class Schedule:
             if self._store_fails:
                 log.warning("schedule: Redis answers again")
             self._store_fails = False
-        except (redis.RedisError, OSError) as error:
-            if not self._store_fails:
-                log.error("schedule: Redis does not answer; hits are not counted until it does: %s", error)
-            self._store_fails = True
         except Exception as error:  # the schedule must go on, whatever the store holds
-            if not self._store_fails:
-                log.error("schedule: the store holds a value that this version cannot read: %r", error)
+            if not self._store_fails and is_away(error):
+                log.error("schedule: Redis does not answer; hits are not counted until it does: %s", error)
+            elif not self._store_fails:
+                why = f"{type(error).__name__}: {error}"
+                log.error("schedule: the store holds a value that this version cannot read: %s", why)
             self._store_fails = True
 
     def _read_backlog(self) -> tuple[Sequence[int], Sequence[bytes | None], int]:

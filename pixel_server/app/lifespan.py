@@ -25,7 +25,7 @@ from pixel_server.auth import api_keys
 from pixel_server.collect import dropped_counts
 from pixel_server.settings import Settings
 from pixel_server.store import clock as clocks
-from pixel_server.store.client import StoreAwayError, StoreError
+from pixel_server.store.client import StoreAwayError, StoreError, is_wrong_type
 from pixel_server.store.compatibility import check_store
 from pixel_server.store.protocols import AsyncRedis
 
@@ -192,6 +192,6 @@ async def _prepare_api_keys(redis: AsyncRedis, settings: Settings) -> None:
         if not await api_keys.list_keys(redis):
             log.warning("there is no API key yet: make one with `pixel-server key create NAME`")
     except (ResponseError, ValueError, TypeError, LookupError) as error:
-        if isinstance(error, ResponseError) and not str(error).startswith("WRONGTYPE"):
+        if isinstance(error, ResponseError) and not is_wrong_type(error):
             raise
         log.error("the API keys in the store cannot be read: %r", error)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import redis
 
 from pixel_server import files, tasks
 from pixel_server.campaigns import change_log
@@ -25,7 +24,7 @@ from pixel_server.campaigns.storage import page, queue_record
 from pixel_server.consent import Consent, Rule
 from pixel_server.settings import cookie_path
 from pixel_server.store import keys
-from pixel_server.store.client import StoreEmptiedError
+from pixel_server.store.client import StoreEmptiedError, is_away
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 from pixel_server.tokens import Mode
@@ -260,7 +259,11 @@ class CampaignCache:
 def _report_failed_refresh(error: Exception) -> None:
     if isinstance(error, StoreEmptiedError):
         return  # `StoreMark.compare` has logged it
-    if isinstance(error, redis.RedisError | OSError):
+    if is_away(error):
         log.warning("campaigns: Redis does not answer; the campaigns known so far stay in use: %s", error)
     else:  # whatever the store holds, this process goes on
-        log.error("campaigns: cannot be read; the campaigns known so far stay in use: %r", error)
+        log.error(
+            "campaigns: cannot be read; the campaigns known so far stay in use: %s: %s",
+            type(error).__name__,
+            error,
+        )

@@ -11,15 +11,13 @@ from copy import copy
 from pathlib import Path
 from struct import Struct
 
-import redis
-
 from pixel_server import tasks
 from pixel_server.recipients import withdrawals_file
 from pixel_server.recipients.withdrawals import MARK_BYTES, counts_as_withdrawn, is_newer
 from pixel_server.recipients.withdrawals_file import WithdrawalsFile
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
-from pixel_server.store.client import StoreEmptiedError
+from pixel_server.store.client import StoreEmptiedError, is_away
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 
@@ -197,9 +195,13 @@ class WithdrawnSet:
 def _report_failed_refresh(error: Exception) -> None:
     if isinstance(error, StoreEmptiedError):
         return  # `StoreMark.compare` has logged it
-    if isinstance(error, redis.RedisError | OSError):
+    if is_away(error):
         log.warning(
             "withdrawals: Redis does not answer; the withdrawals known so far stay in force: %s", error
         )
     else:  # such as a value of an unexpected form; `follow` tries again
-        log.error("withdrawals: cannot be read; the withdrawals known so far stay in force: %r", error)
+        log.error(
+            "withdrawals: cannot be read; the withdrawals known so far stay in force: %s: %s",
+            type(error).__name__,
+            error,
+        )

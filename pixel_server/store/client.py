@@ -43,6 +43,16 @@ class StoreEmptiedError(StoreAwayError):
     """The store was emptied, or is not the store that this server used. See `store_mark`."""
 
 
+def is_wrong_type(error: Exception) -> bool:
+    """Returns whether Redis answered that a key holds a value of another type than the command needs."""
+    return isinstance(error, redis.ResponseError) and str(error).startswith("WRONGTYPE")
+
+
+def is_away(error: Exception) -> bool:
+    """Returns whether an error means that Redis does not answer or refuses, whatever it stores."""
+    return isinstance(error, redis.RedisError | OSError) and not is_wrong_type(error)
+
+
 def connect(url: str, *, timeout: float = 5.0) -> Redis:
     """Returns a client that waits `timeout` seconds and never sends a command twice."""
     parts = store_url.parse(url)

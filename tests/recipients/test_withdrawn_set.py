@@ -11,6 +11,7 @@ from pixel_server.recipients import withdrawals
 from pixel_server.recipients.withdrawn_set import WithdrawnSet
 from pixel_server.store import keys
 from pixel_server.store.client import connect_async
+from tests.stack import until
 
 
 def person(n):
@@ -52,6 +53,19 @@ def test_refresh_sees_changes_made_elsewhere(run_story, secrets):
         again = WithdrawnSet(client, secrets)
         await again.load()
         assert [person(n) in again for n in range(4)] == [False, False, True, False]
+
+    run_story(story)
+
+
+def test_follow_wrong_type_in_the_store_is_not_called_a_silent_redis(run_story, secrets, caplog):
+    async def story(client):
+        await client.set(keys.WITHDRAWN, "text")
+        following = asyncio.create_task(WithdrawnSet(client, secrets).follow())
+        await asyncio.to_thread(until, lambda: caplog.messages)
+        following.cancel()
+        [message] = caplog.messages
+        assert "cannot be read" in message
+        assert "WRONGTYPE" in message
 
     run_story(story)
 
