@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from pixel_server.api import fields
 from pixel_server.api.context import Api
+from pixel_server.api.media_types import JSON, NDJSON, choose
 from pixel_server.api.request_body import Check, check_each_field, check_fields, read_json
 from pixel_server.api.routing import Call, reply
 from pixel_server.campaigns import storage
@@ -63,9 +64,9 @@ async def make(api: Api, campaign: Campaign, content: Any) -> list[dict[str, Any
 async def make_links(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     links = await make(api, campaign, await read_json(request))
-    if "application/x-ndjson" in request.headers.get("accept", ""):
+    if choose(request, NDJSON) != JSON:
         lines = b"".join(_json(link) + b"\n" for link in links)
-        return Response(lines, 200, {"Cache-Control": "no-store"}, "application/x-ndjson")
+        return Response(lines, 200, {"Cache-Control": "no-store"}, NDJSON)
     return reply({"links": links})
 
 

@@ -12,11 +12,12 @@ from starlette.responses import Response, StreamingResponse
 
 from pixel_server.api import fields, uploads
 from pixel_server.api.context import Api
+from pixel_server.api.media_types import CSV, NDJSON, choose, refuse_codings
 from pixel_server.api.openapi.values import choice, text
 from pixel_server.api.paging import Page, Paging
 from pixel_server.api.request_body import check_fields, read_json
 from pixel_server.api.routing import Call, Parameter, reply
-from pixel_server.api.uploads import CSV, NDJSON, Upload
+from pixel_server.api.uploads import Upload
 from pixel_server.api.withdrawals import periods_json
 from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign
@@ -48,6 +49,7 @@ async def upload_recipients(api: Api, request: Request) -> Response:
     store_rows = uploads.list_writer(
         api.store, api.secrets, api.settings, campaign.id, keeps_names, api.clock(), who, mailed_at=mailed_at
     )
+    refuse_codings(request)
     is_csv = uploads.is_csv_type(request.headers.get("content-type", ""))
     upload = Upload(store_rows, is_csv=is_csv, keeps_names=keeps_names)
     try:
@@ -180,10 +182,10 @@ async def _list_response(
     api: Api, request: Request, parts: Parts, columns: Sequence[str], limit: int
 ) -> Response:
     """Returns all rows if `Accept` names NDJSON or CSV, else a page of at most `limit` rows in JSON."""
-    accept = request.headers.get("accept", "")
-    if NDJSON in accept:
+    media_type = choose(request, NDJSON, CSV)
+    if media_type == NDJSON:
         return StreamingResponse(recipients.ndjson(parts), 200, NO_STORE, NDJSON)
-    if CSV in accept:
+    if media_type == CSV:
         lines = recipients.as_csv(parts, columns)
         return StreamingResponse(lines, 200, NO_STORE, "text/csv; charset=utf-8")
     items: list[recipients.Row] = []

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from starlette.requests import Request
 
+from pixel_server.api.media_types import refuse_codings
 from pixel_server.api.request_stream import BodyError, read_body
 from pixel_server.problems import Problem, bad_fields
 
@@ -25,11 +26,12 @@ async def read_json(request: Request) -> Any:
     """Returns the parsed JSON of a request's body.
 
     Raises Problem 400 if the body is not JSON or is cut off, 408 if it comes too late, 413 if it is too
-    large, and 415 if it has another content type.
+    large, and 415 if it has another content type or is compressed.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise Problem(415, "send JSON, with Content-Type: application/json")
+    refuse_codings(request)
     try:
         body = await read_body(request, MAX_BODY_BYTES)
     except BodyError as error:

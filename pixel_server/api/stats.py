@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.api.context import Api
+from pixel_server.api.media_types import JSON, choose
 from pixel_server.api.openapi.schema import ref
 from pixel_server.api.openapi.values import Schema, choice, text
 from pixel_server.api.paging import BY_NUMBER, cut_by_number
@@ -35,7 +36,7 @@ async def show_stats(api: Api, request: Request) -> Response:
         late_since = await asyncio.to_thread(api.late_since)
         figures = await stats.read(api.store, campaign, time_range, api.settings, now)
         figures["late_since"] = None if late_since is None else iso_ms(late_since)
-    if csv_export.MEDIA in request.headers.get("accept", ""):
+    if choose(request, csv_export.MEDIA) != JSON:
         return series_csv(campaign, figures)
     return reply(figures)
 
@@ -55,7 +56,7 @@ async def show_breakdowns(api: Api, request: Request) -> Response:
         time_range = ranges.parse(query, campaign.time_zone, now)
         dimensions = breakdowns.parse(query, campaign.kind)
         answer = await breakdowns.read(api.store, campaign, time_range, dimensions, api.settings, now)
-    if csv_export.MEDIA in request.headers.get("accept", ""):
+    if choose(request, csv_export.MEDIA) != JSON:
         return breakdowns_csv(campaign, answer)
     return reply(answer)
 

@@ -14,6 +14,7 @@ import redis
 from starlette.requests import ClientDisconnect
 
 from pixel_server.api import fields
+from pixel_server.api.media_types import CSV, NDJSON
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.mail.list_reader import ListReader
 from pixel_server.mail.list_rows import Columns, ListError, ListRow
@@ -25,7 +26,6 @@ from pixel_server.settings import Settings
 from pixel_server.store import audit_log
 from pixel_server.store.protocols import AsyncRedis
 
-NDJSON, CSV = "application/x-ndjson", "text/csv"
 CHARSETS = frozenset({"utf-8", "us-ascii", "utf-16", "utf-16le", "utf-16be", "windows-1252"})
 """Charsets that a `Content-Type` may name. The reader detects the charset from the bytes of the list."""
 StoreRows = Callable[[list[ListEntry]], Awaitable[PutResult]]

@@ -278,6 +278,8 @@ def read_header(unread: Unread, columns: Columns, charset: CharsetGuess, warn: W
             csv_list.preamble = bytes(separator[0]) if separator else b""
             unread.take(header_start + row.next)
             return csv_list
+    if unread.is_final and not header:
+        raise ListError("it is empty")
     if not name_lists:
         raise ListError("its first line is not CSV: its quotes are broken")
     if b"\0" in header:

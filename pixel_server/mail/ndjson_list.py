@@ -69,7 +69,7 @@ class NdjsonList:
 
     def _name(self, row: dict[str, Any]) -> str | None:
         name = row.get(NAME_COLUMN) if self._can_have_names else None
-        if name is None:
+        if name in (None, ""):
             return None
         self.has_names = True
         if not self._columns.with_names:

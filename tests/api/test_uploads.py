@@ -8,7 +8,8 @@ import json
 import pytest
 from starlette.requests import ClientDisconnect
 
-from pixel_server.api.uploads import CSV, NDJSON, Upload, is_csv_type
+from pixel_server.api.media_types import CSV, NDJSON
+from pixel_server.api.uploads import Upload, is_csv_type
 from pixel_server.mail.csv_rows import MAX_ROW_BYTES
 from pixel_server.problems import Problem
 from pixel_server.recipients import lists
@@ -139,6 +140,7 @@ def test_uploads_bad_csv_line_is_left_out_and_named(mail, put, line, message):
         (b"recipient,recipient\nada,a\n", CSV, 422),
         (b'"recipient\nada\n', CSV, 422),
         (b"x" * (MAX_ROW_BYTES + 1) + b"\nada\n", CSV, 422),
+        (b"\r\n \n", CSV, 422),
         (b"recipient,note,note\nada,a,a\n", CSV, 422),
         (b"recipient\nada\n", "text/csv; charset=latin-1", 415),
         (b'{"recipient": "ada"}', "application/json", 415),
@@ -148,6 +150,8 @@ def test_uploads_bad_csv_line_is_left_out_and_named(mail, put, line, message):
 def test_uploads_unreadable_list_stores_nothing(mail, put, shown, content, kind, status):
     mail(mode="identified")
     answer = put(content, kind)
+    if content == b"\r\n \n":
+        assert "it is empty" in answer.json()["detail"]
     if content == b"":  # an empty list
         assert (answer.status_code, of(answer)) == (200, counts(0))
     else:
@@ -188,7 +192,7 @@ def test_uploads_refused_list_is_not_in_the_audit_log(mail, put, site):
 def test_uploads_line_without_name_keeps_the_name(mail, put, shown):
     mail(mode="identified")
     put([{"recipient": "ada", "name": "Ada"}])
-    put([{"recipient": "ada"}, {"recipient": "eve", "name": "Eve"}, {"recipient": "eve"}])
+    put([{"recipient": "ada", "name": ""}, {"recipient": "eve", "name": "Eve"}, {"recipient": "eve"}])
     assert (shown()["name"], shown("eve")["name"]) == ("Ada", "Eve")
 
 

@@ -131,7 +131,7 @@ def test_link_list_bad_rows_are_named_and_left_out(link):
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"", "no column 'recipient'"),
+        (b"", "it is empty"),
         (b"email\nada@example.org\n", "no column 'recipient'; it names email"),
         (b"recipient,pixel_url\n", "a column 'pixel_url' already"),
         ("mail\n".encode("utf-16"), "no column 'recipient'; it names mail"),

@@ -17,7 +17,7 @@ _STATUSES = {
     408: f"The body did not come within {request_stream.BODY_TIMEOUT_SECONDS:.0f} seconds.",
     409: "The call conflicts with what is stored or set; `detail` says why.",
     413: f"The body has more than {request_body.MAX_BODY_BYTES} bytes.",
-    415: "The body is not sent as `application/json`.",
+    415: "The body is not sent as `application/json`, or is compressed.",
     422: "The input cannot be used; `errors` names each bad field, up to 100 of them.",
     429: "The API key is not known, and too many wrong keys come at the moment. A known key never gets this.",
     503: "Redis does not answer, or refuses. It is not known whether the call had an effect: try again.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pixel_server.api import fields, uploads
+from pixel_server.api import fields, media_types, uploads
 from pixel_server.api.openapi.operation import Operation, content, ok
 from pixel_server.api.openapi.schema import answer, array, body, mapping, page, ref
 from pixel_server.api.openapi.values import (
@@ -23,8 +23,8 @@ def _page_or_lines(item: str) -> Schema:
         "description": "A page, in no particular order. If `Accept` names NDJSON or CSV: all recipients.",
         "content": {
             **content(page(item)),
-            **content(text("A recipient as JSON on each line."), uploads.NDJSON),
-            **content(text("A recipient on each line."), uploads.CSV),
+            **content(text("A recipient as JSON on each line."), media_types.NDJSON),
+            **content(text("A recipient on each line."), media_types.CSV),
         },
     }
 
@@ -52,7 +52,7 @@ OPERATIONS = {
         "dropped in others. Lines that cannot be used are left out; `errors` names the first "
         f"{uploads.Upload.MAX_ERRORS}, and the others are stored. 422: no line can be used. If the body is "
         "cut off, the lines that arrived completely are stored.",
-        body={**content(_LIST, uploads.NDJSON), **content(_LIST, uploads.CSV)},
+        body={**content(_LIST, media_types.NDJSON), **content(_LIST, media_types.CSV)},
         problems=(409, 415, 422),
     ),
     "list_quiet": Operation(
