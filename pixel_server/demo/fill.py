@@ -111,7 +111,9 @@ async def _create(store: AsyncRedis, kind: Kind, mode: Mode, now: float) -> Camp
     """Creates the campaign of this kind, under the first id that was never used. Returns the campaign."""
     first_id, name = IDS_AND_NAMES[kind]
     for number in itertools.count(1):
-        campaign = new_campaign(first_id if number == 1 else f"{first_id}-{number}", name + UNFINISHED, kind)
+        campaign_id = first_id if number == 1 else f"{first_id}-{number}"
+        # The open rate that is shared counts the days from the creation on.
+        campaign = new_campaign(campaign_id, name + UNFINISHED, kind, created=hits.first_day(now))
         campaign = msgspec.structs.replace(campaign, mode=mode.name.lower(), made_by="demo")
         if kind == "email":
             sent_at = mailing.sent_at(hits.first_day(now), 0)

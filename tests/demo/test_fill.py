@@ -19,7 +19,7 @@ from pixel_server.campaigns.campaign import Campaign, new_campaign
 from pixel_server.counters import burst_window
 from pixel_server.demo import DEFAULT_SEED, cast, fill, hits, mailing, site
 from pixel_server.demo.fill import Added
-from pixel_server.figures import ranges, stats
+from pixel_server.figures import ranges, shared_stats, stats
 from pixel_server.hit import Hit
 from pixel_server.settings import Settings
 from pixel_server.store import keys
@@ -128,6 +128,19 @@ def test_demo_add_figures_equal_made_up_events(demos, count, client, seed):
         series = demos.stats(name)["series"]
         assert sum(day[figure] for day in series[-14:]) == demos.stats(name)["totals"][figure]
         assert sum(day[figure] > 0 for day in series[-14:]) >= 12
+
+
+def test_demo_newsletter_shows_its_open_rate_on_a_share_link(demos, count, settings):
+    demos.add()
+    count(NOW)
+
+    async def read(there: Any) -> dict[str, Any]:
+        campaign = await storage.get(there, IDS[0])
+        return await shared_stats.read(there, campaign, {}, settings, None, NOW)
+
+    shared = demos.do(read)
+    assert (shared["sent"], shared["delivered"]) == (2000, 2000 - mailing.BOUNCED)
+    assert 0.2 < shared["open_rate"]["low"] < shared["open_rate"]["high"] < 0.7
 
 
 def test_demo_events_same_seed_and_day_are_equal(secrets):
