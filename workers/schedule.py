@@ -14,7 +14,7 @@ import redis
 from rq import Queue
 
 from pixel_server.settings import Settings
-from pixel_server.store import jobs, keys
+from pixel_server.store import jobs, keys, merged
 from pixel_server.store.aof_rewrite import Rewriter
 from pixel_server.store.client import connect, connect_queue, is_away
 from pixel_server.store.memory_reserve import explain
@@ -89,6 +89,7 @@ class Schedule:
             name
             for name, seconds in jobs.PERIOD_SECONDS.items()
             if self._periods_done.get(name) != now // seconds
+            and (name != jobs.MERGE or merged.is_merged(self._settings.shards))
         ]
         try:
             jobs.request_rollups(self._queue, waiting, now, self._settings.shards)

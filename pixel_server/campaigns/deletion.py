@@ -68,6 +68,7 @@ async def _remove_keys(store: AsyncRedis, campaign: str, shards: int) -> None:
     for shard in range(shards):
         await checkpoint.raise_generation(store, shard)
         await purge.remove_all(store, shard, campaign)
+    await purge.remove_merged(store, campaign)
     await aof_rewrite.request(store)
     await replication.confirm(store, shards)
     await store.srem(keys.DELETING, campaign)

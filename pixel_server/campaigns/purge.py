@@ -11,9 +11,10 @@ from collections.abc import Iterable
 
 from pixel_server.counters import burst_window, open_breakdown, series
 from pixel_server.settings import MAX_DAYS
-from pixel_server.store import checkpoint, keys
-from pixel_server.store.key import CampaignBucketKey, CampaignDayKey, CampaignKey
+from pixel_server.store import checkpoint, keys, noted_changes
+from pixel_server.store.key import CampaignBucketKey, CampaignDayKey, CampaignKey, Tag
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.script import GLOBAL
 from pixel_server.times import DAY
 
 _LOCAL_DAY_KEYS = [key for key in keys.kinds(CampaignDayKey) if key is not keys.buckets]
@@ -27,11 +28,21 @@ async def remove_all(store: AsyncRedis, shard: int, campaign: str) -> int:
     removed = await remove_recipients(store, shard, campaign)
     removed += await remove_time_buckets(store, shard, campaign, 0, int((await store.time())[0]) + 2 * DAY)
     removed += await remove_visits(store, shard, campaign)
-    days = await _stored_days(store, shard, campaign)
-    key_names = [key(shard, campaign, day) for day in days for key in _LOCAL_DAY_KEYS]
-    key_names += [key(shard, campaign) for key in keys.kinds(CampaignKey) if key is not keys.months]
-    key_names.append(keys.months(shard, campaign))  # last, because `_stored_days` reads the months
-    return removed + await _unlink(store, key_names)
+    return removed + await _unlink(store, shard, await _counter_keys(store, shard, campaign))
+
+
+async def remove_merged(store: AsyncRedis, campaign: str) -> None:
+    """Removes the values of a deleted campaign that were merged over shards, see `store.merged`."""
+    end = int((await store.time())[0]) + 2 * DAY
+    await _unlink(store, GLOBAL, await _time_bucket_keys(store, GLOBAL, campaign, 0, end))
+    await _unlink(store, GLOBAL, await _counter_keys(store, GLOBAL, campaign))
+
+
+async def _counter_keys(store: AsyncRedis, tag: Tag, campaign: str) -> list[str]:
+    days = await _stored_days(store, tag, campaign)
+    key_names = [key(tag, campaign, day) for day in days for key in _LOCAL_DAY_KEYS]
+    key_names += [key(tag, campaign) for key in keys.kinds(CampaignKey) if key is not keys.months]
+    return [*key_names, keys.months(tag, campaign)]  # last, because `_stored_days` reads the months
 
 
 async def remove_recipients(store: AsyncRedis, shard: int, campaign: str) -> int:
@@ -44,7 +55,7 @@ async def remove_recipients(store: AsyncRedis, shard: int, campaign: str) -> int
             await store.hdel(trace_key, field)
     for key in keys.kinds(CampaignBucketKey):
         removed += await _unlink(
-            store, (key(shard, campaign, bucket) for bucket in range(keys.PEOPLE_BUCKETS))
+            store, shard, (key(shard, campaign, bucket) for bucket in range(keys.PEOPLE_BUCKETS))
         )
     return removed
 
@@ -62,13 +73,13 @@ async def remove_visits(store: AsyncRedis, shard: int, campaign: str) -> int:
 async def remove_names(store: AsyncRedis, shard: int, campaign: str) -> int:
     """Removes the names of recipients."""
     return await _unlink(
-        store, (keys.names(shard, campaign, bucket) for bucket in range(keys.PEOPLE_BUCKETS))
+        store, shard, (keys.names(shard, campaign, bucket) for bucket in range(keys.PEOPLE_BUCKETS))
     )
 
 
 async def remove_time_buckets(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> int:
     """Removes the 15-minute series of the UTC days from `start` to `end` (s). Goes back MAX_DAYS at most."""
-    return await _unlink(store, await _time_bucket_keys(store, shard, campaign, start, end))
+    return await _unlink(store, shard, await _time_bucket_keys(store, shard, campaign, start, end))
 
 
 async def count_time_buckets(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> int:
@@ -77,7 +88,7 @@ async def count_time_buckets(store: AsyncRedis, shard: int, campaign: str, start
     return int(await store.exists(*key_names)) if key_names else 0
 
 
-async def _time_bucket_keys(store: AsyncRedis, shard: int, campaign: str, start: int, end: int) -> list[str]:
+async def _time_bucket_keys(store: AsyncRedis, shard: Tag, campaign: str, start: int, end: int) -> list[str]:
     first = int((await store.time())[0]) // DAY * DAY - MAX_DAYS * DAY
     days = range(max(start, first), end, DAY)
     return [keys.buckets(shard, campaign, series.utc_day(at)) for at in days]
@@ -94,7 +105,7 @@ async def remove_days(store: AsyncRedis, shard: int, campaign: str, before: str)
     Returns the number of days removed.
     """
     old = await list_days_before(store, shard, campaign, before)
-    await _unlink(store, (key(shard, campaign, day) for day in old for key in _LOCAL_DAY_KEYS))
+    await _unlink(store, shard, (key(shard, campaign, day) for day in old for key in _LOCAL_DAY_KEYS))
     months_key, opens_key = keys.months(shard, campaign), keys.breakdown(shard, campaign)
 
     async def plan() -> list[checkpoint.Command]:
@@ -130,11 +141,17 @@ async def remove_days(store: AsyncRedis, shard: int, campaign: str, before: str)
     return len(old)
 
 
-async def _unlink(store: AsyncRedis, key_names: Iterable[str]) -> int:
-    names = list(key_names)
-    return sum([int(await store.unlink(*names[i : i + _STEP])) for i in range(0, len(names), _STEP)])
+async def _unlink(store: AsyncRedis, tag: Tag, key_names: Iterable[str]) -> int:
+    names, removed = list(key_names), 0
+    for i in range(0, len(names), _STEP):
+        step = names[i : i + _STEP]
+        if tag == GLOBAL:
+            removed += int(await store.unlink(*step))
+        else:
+            removed += await noted_changes.remove(store, tag, step)
+    return removed
 
 
-async def _stored_days(store: AsyncRedis, shard: int, campaign: str) -> list[str]:
+async def _stored_days(store: AsyncRedis, shard: Tag, campaign: str) -> list[str]:
     months = await store.hgetall(keys.months(shard, campaign))
     return [f"{month.decode()}{day:02d}" for month, value in months.items() for day in series.unpack(value)]

@@ -19,6 +19,7 @@ from pixel_server.api.context import Api
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters.stored_format import NewerFormat
+from pixel_server.figures import sources
 from pixel_server.problems import Problem
 from pixel_server.store import keys
 
@@ -175,16 +176,18 @@ class Watch:
 
         The first value is the campaign's record, or None if the campaign was deleted.
         """
-        campaign, shards = self._campaign, self._api.settings.shards
+        campaign = self._campaign
+        found = await sources.find(self._api.store, self._api.settings.shards)
         pipe = self._api.store.pipeline(transaction=False)
         pipe.hget(keys.campaign(campaign), "record")
         pipe.hmget(keys.DROPPED, [keys.dropped_field(campaign, why) for why in ("gpc", "out", "origin")])
-        for shard in range(shards):
-            pipe.hgetall(keys.total(shard, campaign))
+        for tag in found.tags:
+            pipe.hgetall(keys.total(tag, campaign))
         for key_id in key_ids:
             pipe.exists(keys.api_key(key_id))
         answers = await pipe.execute()
-        return answers[: 2 + shards], answers[2 + shards :]
+        count = 2 + len(found.tags)
+        return answers[:count], answers[count:]
 
     async def _send_figures(self, query: Query) -> None:
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from pixel_server.campaigns import change_log, storage
 from pixel_server.campaigns.campaign import Campaign, Kind
 from pixel_server.consent import Consent
 from pixel_server.figures import totals
+from pixel_server.store.key import Tag
 from pixel_server.store.protocols import AsyncRedis
 
 SORTS = ("name", "created", "last_hit", "rate", "uniques")
@@ -69,32 +71,34 @@ class _Cache:
 _caches: WeakKeyDictionary[AsyncRedis, _Cache] = WeakKeyDictionary()
 
 
-async def read(store: AsyncRedis, shards: int, consent: Consent, now: float) -> Order:
-    """Returns the order. Its figures are at most MAX_AGE_SECONDS old. now: seconds."""
+async def read(store: AsyncRedis, tags: Sequence[Tag], consent: Consent, now: float) -> Order:
+    """Returns the order. Its figures are at most MAX_AGE_SECONDS old. tags: see `sources`. now: seconds."""
     cache = _caches.setdefault(store, _Cache())
     async with cache.lock:  # other callers wait for the order that is being read
         order = cache.order
         if order is not None:
             is_old = time.monotonic() - order.made_at > MAX_AGE_SECONDS
-            order = None if is_old else await _apply_changes(store, shards, consent, order)
-        cache.order = order = order or await _read(store, shards, consent, now)
+            order = None if is_old else await _apply_changes(store, tags, consent, order)
+        cache.order = order = order or await _read(store, tags, consent, now)
     is_renewing = cache.renewal is not None and not cache.renewal.done()
     if time.monotonic() - order.made_at > FRESH_SECONDS and not is_renewing:
-        cache.renewal = asyncio.create_task(_renew(cache, store, shards, consent, now))
+        cache.renewal = asyncio.create_task(_renew(cache, store, tags, consent, now))
     return order
 
 
-async def _renew(cache: _Cache, store: AsyncRedis, shards: int, consent: Consent, now: float) -> None:
+async def _renew(cache: _Cache, store: AsyncRedis, tags: Sequence[Tag], consent: Consent, now: float) -> None:
     with contextlib.suppress(redis.RedisError, OSError):  # a caller after MAX_AGE_SECONDS sees the error
-        cache.order = await _read(store, shards, consent, now)
+        cache.order = await _read(store, tags, consent, now)
 
 
-async def _read(store: AsyncRedis, shards: int, consent: Consent, now: float) -> Order:
+async def _read(store: AsyncRedis, tags: Sequence[Tag], consent: Consent, now: float) -> Order:
     made_at, version = time.monotonic(), await change_log.read_version(store)
-    return Order(await _read_entries(store, shards, consent), now, version, made_at)
+    return Order(await _read_entries(store, tags, consent), now, version, made_at)
 
 
-async def _apply_changes(store: AsyncRedis, shards: int, consent: Consent, order: Order) -> Order | None:
+async def _apply_changes(
+    store: AsyncRedis, tags: Sequence[Tag], consent: Consent, order: Order
+) -> Order | None:
     """Returns the order with the changes since `order.version`, or None if the change log lacks some."""
     changes = await change_log.read(store, order.version)
     if changes is None:
@@ -109,7 +113,7 @@ async def _apply_changes(store: AsyncRedis, shards: int, consent: Consent, order
     campaigns = [record for record in records if record is not None]
     entries = [entry for entry in order.entries if entry.id not in changed]
     if campaigns:
-        totals.queue_many(pipe, campaigns, shards)
+        totals.queue_many(pipe, campaigns, tags)
         sums = totals.unpack_many(await pipe.execute(), campaigns)
         entries += [_entry(campaign, sums[campaign.id], consent) for campaign in campaigns]
     return order._replace(entries=_newest_first(entries), version=version)
@@ -119,14 +123,14 @@ def _newest_first(entries: list[Entry]) -> list[Entry]:
     return sorted(entries, key=lambda entry: (-entry.created, entry.id))
 
 
-async def _read_entries(store: AsyncRedis, shards: int, consent: Consent) -> list[Entry]:
+async def _read_entries(store: AsyncRedis, tags: Sequence[Tag], consent: Consent) -> list[Entry]:
     entries: list[Entry] = []
     sums: dict[str, totals.Sums] = {}
     batch: list[Campaign] = []
     next_batch, after = await storage.page(store, None, BATCH)
     while next_batch or after:
         pipe = store.pipeline(transaction=False)
-        totals.queue_many(pipe, next_batch, shards)
+        totals.queue_many(pipe, next_batch, tags)
         storage.queue_page(pipe, after or "~", BATCH)  # "~" sorts after all ids: an empty page
         reading = asyncio.ensure_future(pipe.execute())
         await asyncio.sleep(0)  # the commands are sent: Redis works on them while the last batch is handled

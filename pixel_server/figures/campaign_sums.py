@@ -1,9 +1,9 @@
-"""The sums of one campaign over a range of time, read from all shards in a few round trips."""
+"""The sums of one campaign over a range of time, read in a few round trips."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from pixel_server.counters.series import Cell
 from pixel_server.figures import hyperloglog, totals
 from pixel_server.figures.ranges import Range
 from pixel_server.store import keys
+from pixel_server.store.key import Tag
 from pixel_server.store.protocols import AsyncRedis, Pipeline
 
 MAX_BREAKDOWN_DAYS = 31
@@ -26,18 +27,18 @@ stores meanwhile."""
 class CampaignSums:
     """The sums of a campaign. `queue` queues the commands. `unpack` takes their answers in the same order.
 
-    starts, ends: start and end of each interval, in seconds. all_time: sums of all time. cells: counts of
-    each interval, at the positions of `series`. visitors: estimated visitors of each interval.
-    range_visitors: estimated visitors of the range. addresses: estimated addresses of all time. breakdown:
-    counts by label (`counters.labels`). rules: hits by rule id, and the times (s since 1970) of the first and
-    last use of each ruleset under `VERSION from` and `VERSION to`. dropped: three numbers of requests that
-    were not recorded: because of GPC or DNT, the opt-out cookie, and the page's origin.
+    tags: see `sources`. starts, ends: start and end of each interval, in seconds. all_time: sums of all time.
+    cells: counts of each interval, at the positions of `series`. visitors: estimated visitors of each
+    interval. range_visitors: estimated visitors of the range. addresses: estimated addresses of all time.
+    breakdown: counts by label (`counters.labels`). rules: hits by rule id, and the times (s since 1970) of
+    the first and last use of each ruleset under `VERSION from` and `VERSION to`. dropped: three numbers of
+    requests that were not recorded: because of GPC or DNT, the opt-out cookie, and the page's origin.
     """
 
-    def __init__(self, campaign: Campaign, time_range: Range, shards: int) -> None:
+    def __init__(self, campaign: Campaign, time_range: Range, tags: Sequence[Tag]) -> None:
         self.campaign = campaign
         self.range = time_range
-        self.shards = shards
+        self._tags = tags
         self.is_by_local_day = time_range.interval == "day" and time_range.zone.key == campaign.time_zone
         self.starts = time_range.starts()
         self.ends = [*self.starts[1:], time_range.end]
@@ -68,28 +69,28 @@ class CampaignSums:
         campaign, is_all_time = self.campaign.id, self.range.is_all_time
         if is_all_time:
             pipe.hmget(keys.DROPPED, [keys.dropped_field(campaign, why) for why in ("gpc", "out", "origin")])
-        for shard in range(self.shards):
-            pipe.hgetall(keys.total(shard, campaign))
+        for tag in self._tags:
+            pipe.hgetall(keys.total(tag, campaign))
             if self.has_breakdown:
                 months = [open_breakdown.ALL] if is_all_time else self._months
-                pipe.hmget(keys.breakdown(shard, campaign), months)
+                pipe.hmget(keys.breakdown(tag, campaign), months)
             if is_all_time:
-                pipe.hgetall(keys.rules(shard, campaign))
+                pipe.hgetall(keys.rules(tag, campaign))
             if self.is_by_local_day:
-                pipe.hmget(keys.months(shard, campaign), self._months)
+                pipe.hmget(keys.months(tag, campaign), self._months)
             else:
                 for day in self._utc_days:
-                    pipe.get(keys.buckets(shard, campaign, day))
+                    pipe.get(keys.buckets(tag, campaign, day))
             if is_all_time:
-                pipe.get(keys.addresses(shard, campaign))
-                pipe.pfcount(keys.visitors(shard, campaign))
+                pipe.get(keys.addresses(tag, campaign))
+                pipe.pfcount(keys.visitors(tag, campaign))
 
     def unpack(self, answers: Iterator[Any]) -> None:
         addresses: list[bytes | None] = []
         is_all_time = self.range.is_all_time
         if is_all_time:
             self.dropped = [int(value or 0) for value in next(answers)]
-        for _ in range(self.shards):
+        for _ in self._tags:
             counts = {name.decode(): int(value) for name, value in next(answers).items()}
             visitors = 0
             if self.has_breakdown:
@@ -110,10 +111,10 @@ class CampaignSums:
         """Reads the visitors of the days that have views, VISITORS_BATCH counts in a round trip."""
         if not self.has_visitors:
             return
-        campaign, shards = self.campaign.id, range(self.shards)
+        campaign = self.campaign.id
         days = [(i, day) for i, day in enumerate(self._days) if any(self.cells[i])]
         sets_to_count = [
-            (i, keys.daily_visitors(shard, campaign, day)) for shard in shards for i, day in days
+            (i, keys.daily_visitors(tag, campaign, day)) for tag in self._tags for i, day in days
         ]
         for begin in range(0, len(sets_to_count), VISITORS_BATCH):
             batch = sets_to_count[begin : begin + VISITORS_BATCH]
@@ -124,8 +125,8 @@ class CampaignSums:
                 self.visitors[i] += count
         if days and not self.range.is_all_time:
             pipe = store.pipeline(transaction=False)
-            for shard in shards:
-                pipe.pfcount(*(keys.daily_visitors(shard, campaign, day) for _, day in days))
+            for tag in self._tags:
+                pipe.pfcount(*(keys.daily_visitors(tag, campaign, day) for _, day in days))
             self.range_visitors = sum(await pipe.execute())
 
     def count(self, interval: int, name: str) -> int:

@@ -243,7 +243,8 @@ async def _batches(store: AsyncRedis) -> AsyncIterator[list[tuple[str, str]]]:
         async for key in node.scan_iter(match="px:*", count=1000):
             name = key.decode()
             kind = keys.kind_of(name)
-            if kind is not None and kind.pattern in SOURCES:
+            is_copy = name.startswith("px:{all}:")  # if the pattern has a shard: see `store.merged`
+            if kind is not None and kind.pattern in SOURCES and not (is_copy and "{s}" in kind.pattern):
                 batch.append((kind.pattern, name))
             if len(batch) >= _BATCH:
                 yield batch

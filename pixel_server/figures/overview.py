@@ -6,6 +6,7 @@ old, see `campaign_order`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,10 +15,11 @@ from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.campaign import Campaign, campaign_json
 from pixel_server.consent import Consent
 from pixel_server.counters import series
-from pixel_server.figures import campaign_order, hyperloglog, open_rate, totals
+from pixel_server.figures import campaign_order, hyperloglog, open_rate, sources, totals
 from pixel_server.problems import bad_parameters
 from pixel_server.settings import Settings
 from pixel_server.store import keys
+from pixel_server.store.key import Tag
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import iso_ms
 
@@ -94,20 +96,21 @@ async def read(
     sort = sort or DEFAULT_SORT
     if errors := errors_of(query, sort):
         raise bad_parameters(errors)
-    order = await campaign_order.read(store, settings.shards, consent, now)
+    found = await sources.find(store, settings.shards)
+    order = await campaign_order.read(store, found.tags, consent, now)
     matches = campaign_order.find(order, query, sort)
     entries = matches[start : start + limit]
     pipe = store.pipeline(transaction=False)
-    totals.queue_as_of(pipe, settings.shards)
+    found.queue_as_of(pipe)
     for entry in entries:
         storage.queue_record(pipe, entry.id)
-    totals.queue_many(pipe, entries, settings.shards)
+    totals.queue_many(pipe, entries, found.tags)
     answers = iter(await pipe.execute())
-    as_of = totals.as_of([next(answers) for _ in range(settings.shards)])
+    as_of = found.unpack_as_of(answers)
     records = [storage.unpack_record(next(answers), entry.id) for entry in entries]
     sums = totals.unpack_many(list(answers), entries)
     campaigns = [campaign for campaign in records if campaign is not None]
-    days = await _read_days(store, settings, campaigns, now)
+    days = await _read_days(store, settings, found.tags, campaigns, now)
     rows = [_row(campaign, sums[campaign.id], days[campaign.id], consent) for campaign in campaigns]
     return Overview(rows, len(matches), start + limit, as_of / 1000, order.as_of)
 
@@ -120,21 +123,21 @@ def _row(campaign: Campaign, sums: totals.Sums, days: list[int | None], consent:
 
 
 async def _read_days(
-    store: AsyncRedis, settings: Settings, campaigns: list[Campaign], now: float
+    store: AsyncRedis, settings: Settings, tags: Sequence[Tag], campaigns: list[Campaign], now: float
 ) -> dict[str, list[int | None]]:
     """Returns the counts of the last days, as in `Row.days`, by campaign id."""
     dates = {campaign.id: _dates(campaign, now) for campaign in campaigns}
     pipe = store.pipeline(transaction=False)
     for campaign in campaigns:
-        for shard in range(settings.shards):
-            pipe.hmget(keys.months(shard, campaign.id), _months(dates[campaign.id]))
+        for tag in tags:
+            pipe.hmget(keys.months(tag, campaign.id), _months(dates[campaign.id]))
     answers = iter(await pipe.execute())
     counts: dict[str, list[int | None]] = {}
     for campaign in campaigns:
         days = dates[campaign.id]
         position = series.OPENS if campaign.kind == "email" else series.VIEWS
         sums = dict.fromkeys(days, 0)
-        for _ in range(settings.shards):
+        for _ in tags:
             months = dict(zip(_months(days), map(series.unpack, next(answers)), strict=True))
             for day in days:
                 cell = months[day[:6]].get(int(day[6:]), [])

@@ -18,6 +18,7 @@ from pixel_server.figures import (
     ranges,
     shared_breakdowns,
     shared_open_rate,
+    sources,
     stats,
     web_breakdowns,
 )
@@ -167,7 +168,8 @@ async def by_dimension(
     weeks = [week for month in months for week in month.weeks]
     week_of = {day: week.first for week in weeks for day in week.days}
     cells: dict[str, dict[str, dict[str, Cell]]] = {week.first: {} for week in weeks}
-    async for day, counts in by_day(store, campaign.id, list(week_of), dimensions, shards):
+    found = await sources.find(store, shards)
+    async for day, counts in by_day(store, campaign.id, list(week_of), dimensions, found.tags):
         of_week = cells[week_of[day]]
         for dimension, by_name in counts.items():
             day_cells = {name: (views, visits) for name, (views, visits) in by_name.items()}
@@ -199,9 +201,10 @@ async def _clients(
     months = sorted({day[:6] for day in days})
     if not months:
         return {}
+    found = await sources.find(store, shards)
     pipe = store.pipeline(transaction=False)
-    for shard in range(shards):
-        pipe.hmget(keys.breakdown(shard, campaign), months)
+    for tag in found.tags:
+        pipe.hmget(keys.breakdown(tag, campaign), months)
     opens: dict[str, Counter[str]] = {day: Counter() for day in days}
     for values in await pipe.execute():
         unpacked = {month: open_breakdown.unpack(value) for month, value in zip(months, values, strict=True)}

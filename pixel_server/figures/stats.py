@@ -12,7 +12,7 @@ from pixel_server.campaigns.retention import KeepDays
 from pixel_server.consent import Consent
 from pixel_server.counters import histogram, labels
 from pixel_server.counters.labels import OTHER
-from pixel_server.figures import hyperloglog, open_rate, ranges
+from pixel_server.figures import hyperloglog, open_rate, ranges, sources
 from pixel_server.figures import totals as all_time
 from pixel_server.figures.campaign_sums import CampaignSums
 from pixel_server.figures.ranges import Range
@@ -81,13 +81,14 @@ async def _read_sums(
     store: AsyncRedis, campaign: Campaign, time_range: Range, shards: int
 ) -> tuple[int, list[notes.Note], CampaignSums]:
     """Returns `as_of` (ms), all notes of the campaign, and its sums in the range."""
-    sums = CampaignSums(campaign, time_range, shards)
+    found = await sources.find(store, shards)
+    sums = CampaignSums(campaign, time_range, found.tags)
     pipe = store.pipeline(transaction=False)
-    all_time.queue_as_of(pipe, shards)
+    found.queue_as_of(pipe)
     pipe.hvals(keys.notes(campaign.id))
     sums.queue(pipe)
     answers = iter(await pipe.execute())
-    as_of = all_time.as_of([next(answers) for _ in range(shards)])
+    as_of = found.unpack_as_of(answers)
     all_notes = notes.decode_notes(next(answers))
     sums.unpack(answers)
     await sums.read_visitors(store)

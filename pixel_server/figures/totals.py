@@ -14,7 +14,8 @@ import msgspec
 from pixel_server.campaigns.campaign import Campaign, Kind
 from pixel_server.consent import Consent
 from pixel_server.figures import open_rate
-from pixel_server.store import keys, producer
+from pixel_server.store import keys
+from pixel_server.store.key import Tag
 from pixel_server.store.protocols import Pipeline
 from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.tokens import Mode
@@ -152,21 +153,21 @@ class HasIdAndKind(Protocol):
     def kind(self) -> Kind: ...
 
 
-def queue_many(pipe: Pipeline, campaigns: Sequence[HasIdAndKind], shards: int) -> None:
-    """Queues the commands for `unpack_many`: one for each shard."""
-    for shard in range(shards):
-        pipe.eval(*_read_many_call(shard, campaigns, OVERVIEW_FIELDS))
+def queue_many(pipe: Pipeline, campaigns: Sequence[HasIdAndKind], tags: Sequence[Tag]) -> None:
+    """Queues the commands for `unpack_many`: one for each tag, see `sources`."""
+    for tag in tags:
+        pipe.eval(*_read_many_call(tag, campaigns, OVERVIEW_FIELDS))
 
 
-def _read_many_call(shard: int, campaigns: Sequence[HasIdAndKind], fields: Sequence[str]) -> ScriptCall:
+def _read_many_call(tag: Tag, campaigns: Sequence[HasIdAndKind], fields: Sequence[str]) -> ScriptCall:
     """Returns the call that reads these fields of totals, and the visitors, of each campaign."""
     names = " ".join(f"{campaign.kind[0]}:{campaign.id}" for campaign in campaigns)
-    prefixes = keys.total(shard, ""), keys.visitors(shard, "")
-    return script_call(_READ_MANY, keys=prefixes, arguments=(names, *fields), undeclared=shard)
+    prefixes = keys.total(tag, ""), keys.visitors(tag, "")
+    return script_call(_READ_MANY, keys=prefixes, arguments=(names, *fields), undeclared=tag)
 
 
 def unpack_many(answers: Sequence[bytes], campaigns: Sequence[HasIdAndKind]) -> dict[str, Sums]:
-    """Returns the sums of OVERVIEW_FIELDS by campaign id. answers: one for each shard."""
+    """Returns the sums of OVERVIEW_FIELDS by campaign id. answers: one for each tag."""
     width = len(OVERVIEW_FIELDS) + 1
     shards = [_unpack_numbers(answer) for answer in answers]
     last_hits = list(map(max, zip(*(numbers[::width] for numbers in shards), strict=True)))
@@ -177,17 +178,3 @@ def unpack_many(answers: Sequence[bytes], campaigns: Sequence[HasIdAndKind]) -> 
         counts = dict(zip(OVERVIEW_FIELDS[1:], values, strict=True))
         sums[campaign.id] = Sums(counts, visitors, last_hits[i] or None)
     return sums
-
-
-def queue_as_of(pipe: Pipeline, shards: int) -> None:
-    """Queues the commands for `as_of`, one for each shard. Call it before any other command is queued."""
-    for shard in range(shards):
-        producer.queue_counted_until(pipe, shard)
-
-
-def as_of(answers: list[Any]) -> int:
-    """Returns an instant in ms since 1970. answers: the answers to `queue_as_of`.
-
-    Sums read after these answers include every hit that reached the stream before this instant.
-    """
-    return int(min(answers))

@@ -12,11 +12,12 @@ from pixel_server.classify import referrers
 from pixel_server.counters import series, web_breakdown
 from pixel_server.counters.labels import OTHER
 from pixel_server.counters.web_breakdown import DIMENSIONS, NONE, CountsByName
-from pixel_server.figures import ranges
+from pixel_server.figures import ranges, sources
 from pixel_server.figures.ranges import Range
 from pixel_server.problems import Problem
 from pixel_server.settings import Settings
 from pixel_server.store import keys
+from pixel_server.store.key import Tag
 from pixel_server.store.protocols import AsyncRedis
 
 REFERRER_KIND = "referrer_kind"
@@ -48,8 +49,9 @@ async def read(
     starts = {datetime.fromtimestamp(at, zone).strftime("%Y%m%d"): at for at in time_range.starts()}
     days = [day for day in starts if day >= first]
     sums: dict[str, CountsByName] = {dimension: {} for dimension in stored_dimensions(dimensions)}
-    days_with_views = await _days_with_views(store, campaign.id, days, settings.shards)
-    async for _, counts in by_day(store, campaign.id, days_with_views, dimensions, settings.shards):
+    found = await sources.find(store, settings.shards)
+    days_with_views = await _days_with_views(store, campaign.id, days, found.tags)
+    async for _, counts in by_day(store, campaign.id, days_with_views, dimensions, found.tags):
         for dimension, day_counts in counts.items():
             _add(sums[dimension], day_counts)
     return {
@@ -74,14 +76,16 @@ def stored_dimensions(shown: Iterable[str]) -> list[str]:
     return list(dict.fromkeys("referrer" if dimension == REFERRER_KIND else dimension for dimension in shown))
 
 
-async def _days_with_views(store: AsyncRedis, campaign: str, days: Sequence[str], shards: int) -> list[str]:
+async def _days_with_views(
+    store: AsyncRedis, campaign: str, days: Sequence[str], tags: Sequence[Tag]
+) -> list[str]:
     """Returns the days (YYYYMMDD) on which anything was counted."""
     months = sorted({day[:6] for day in days})
     if not months:
         return []
     pipe = store.pipeline(transaction=False)
-    for shard in range(shards):
-        pipe.hmget(keys.months(shard, campaign), months)
+    for tag in tags:
+        pipe.hmget(keys.months(tag, campaign), months)
     viewed = {
         f"{month}{day:02}"
         for values in await pipe.execute()
@@ -93,19 +97,23 @@ async def _days_with_views(store: AsyncRedis, campaign: str, days: Sequence[str]
 
 
 async def by_day(
-    store: AsyncRedis, campaign: str, days: Sequence[str], shown_dimensions: Iterable[str], shards: int
+    store: AsyncRedis,
+    campaign: str,
+    days: Sequence[str],
+    shown_dimensions: Iterable[str],
+    tags: Sequence[Tag],
 ) -> AsyncIterator[tuple[str, dict[str, CountsByName]]]:
-    """Yields each day (YYYYMMDD) with its counts by dimension, over all shards."""
+    """Yields each day (YYYYMMDD) with its counts by dimension. tags: see `sources`."""
     dimensions = stored_dimensions(shown_dimensions)
     for i in range(0, len(days), _BATCH_DAYS):
         pipe = store.pipeline(transaction=False)
         for day in days[i : i + _BATCH_DAYS]:
-            for shard in range(shards):
-                pipe.hmget(keys.web(shard, campaign, day), dimensions)
+            for tag in tags:
+                pipe.hmget(keys.web(tag, campaign, day), dimensions)
         answers: Iterator[list[bytes | None]] = iter(await pipe.execute())
         for day in days[i : i + _BATCH_DAYS]:
             counts: dict[str, CountsByName] = {dimension: {} for dimension in dimensions}
-            for _ in range(shards):
+            for _ in tags:
                 for dimension, value in zip(dimensions, next(answers), strict=True):
                     _add(counts[dimension], web_breakdown.unpack(value))
             yield day, counts

@@ -28,6 +28,7 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import checkpoint, keys
 from pixel_server.store.checkpoint import IF_SAME_GENERATION, Generation
+from pixel_server.store.noted_changes import NOTE_CHANGES
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.store.shards import shard_of
@@ -80,10 +81,11 @@ def keeps_names(campaign: Campaign, consent: Consent) -> bool:
 
 _PUT = (
     IF_SAME_GENERATION
+    + NOTE_CHANGES
     + """
--- KEYS: checkpoint, total. ARGV: generation as read, prefixes of the keys of list hashes and of name hashes,
--- number of hashes, day of the mails or '', recipient keys of 8 bytes each, then a packed name for each of
--- these recipients, or no names at all.
+-- KEYS: checkpoint, total, changed. ARGV: generation as read, prefixes of the keys of list hashes and of name
+-- hashes, number of hashes, day of the mails or '', recipient keys of 8 bytes each, then a packed name for
+-- each of these recipients, or no names at all.
 -- Returns how many recipients are new on the list.
 local new, mailed, day = 0, 0, ARGV[5]
 for i = 1, #ARGV[6], 8 do
@@ -109,6 +111,9 @@ for i = 1, #ARGV[6], 8 do
 end
 if new > 0 then redis.call('HINCRBY', KEYS[2], 'listed', new) end
 if mailed > 0 then redis.call('HINCRBY', KEYS[2], 'mailed', mailed) end
+local names = {}
+note_change(names, KEYS[2])
+if new + mailed > 0 then store_changes(KEYS[3], names) end
 return new
 """
 )
@@ -128,7 +133,7 @@ def _put_call(
     packed_keys = b"".join(recipients)
     return script_call(
         _PUT,
-        keys=(keys.checkpoint(shard), keys.total(shard, campaign)),
+        keys=(keys.checkpoint(shard), keys.total(shard, campaign), keys.changed(shard)),
         arguments=(generation.word(), *prefixes, keys.PEOPLE_BUCKETS, mail_day, packed_keys, *names),
         undeclared=shard,
     )
@@ -258,15 +263,20 @@ def _has_name(keyed: tuple[bytes, ListEntry]) -> bool:
 
 _COUNT_MAILS = (
     IF_SAME_GENERATION
+    + NOTE_CHANGES
     + """
--- KEYS: checkpoint, total. ARGV: generation as read, number of mails. Returns the new total of mails.
-return redis.call('HINCRBY', KEYS[2], 'mailed', ARGV[2])
+-- KEYS: checkpoint, total, changed. ARGV: generation as read, number of mails. Returns the new
+-- total of mails.
+local total, names = redis.call('HINCRBY', KEYS[2], 'mailed', ARGV[2]), {}
+note_change(names, KEYS[2])
+store_changes(KEYS[3], names)
+return total
 """
 )
 
 
 def _count_mails_call(shard: int, campaign: str, number: int, *, generation: Generation) -> ScriptCall:
-    script_keys = (keys.checkpoint(shard), keys.total(shard, campaign))
+    script_keys = (keys.checkpoint(shard), keys.total(shard, campaign), keys.changed(shard))
     return script_call(_COUNT_MAILS, keys=script_keys, arguments=(generation.word(), number))
 
 

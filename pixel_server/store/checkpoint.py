@@ -38,6 +38,7 @@ from typing import NamedTuple
 import redis
 
 from pixel_server.store import keys
+from pixel_server.store.noted_changes import NOTE_CHANGES
 from pixel_server.store.protocols import AsyncRedis, Redis
 from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 
@@ -94,11 +95,13 @@ if (stored[1] or '0') .. ' ' .. (stored[2] or '') ~= ARGV[1] then return -1 end
 _COMMIT = (
     EVEN_IF_FULL
     + IF_SAME_GENERATION
+    + NOTE_CHANGES
     + """
--- KEYS: checkpoint, hits. ARGV: generation as read; number and mark of the new generation; id of the last
--- entry counted, or ''; number of hashes that records are spread over; number of pairs; the pairs, each a
--- prefix of these hashes' names and a string of records; the commands, each the number of its words and the
--- words. The string has for each record: recipient key (8 bytes), the record's length (1 byte), the record.
+-- KEYS: checkpoint, hits, changed. ARGV: generation as read; number and mark of the new generation; id of
+-- the last entry counted, or ''; number of hashes that records are spread over; number of pairs; the pairs,
+-- each a prefix of these hashes' names and a string of records; the commands, each the number of its words
+-- and the words. The string has for each record: recipient key (8 bytes), the record's length (1 byte), the
+-- record.
 -- Returns 1, or -1 if the last entry is not in the stream: then the store has lost entries, and nothing was
 -- done. Fails, and does nothing, if a key holds another type, or a number to raise is not an integer.
 local call, byte, format, sub = redis.call, string.byte, string.format, string.sub
@@ -140,11 +143,16 @@ for i = 7, first - 1, 2 do
   end
 end
 at = first
+local is_merged, names = call('EXISTS', KEYS[3]) == 1, {}
 while at < #ARGV do
   local last = at + tonumber(ARGV[at])
-  call(unpack(ARGV, at + 1, last))
+  local reply = call(unpack(ARGV, at + 1, last))
+  if is_merged and not (ARGV[at + 1] == 'PFADD' and reply == 0) then
+    note_change(names, ARGV[at + 2], ARGV[at + 3])
+  end
   at = last + 1
 end
+if is_merged then store_changes(KEYS[3], names, ARGV[3]) end
 return 1
 """
 )
@@ -275,7 +283,7 @@ def _commit_call(
     counts = keys.PEOPLE_BUCKETS, len(pairs) // 2
     return script_call(
         _COMMIT,
-        keys=(keys.checkpoint(shard), keys.hits(shard)),
+        keys=(keys.checkpoint(shard), keys.hits(shard), keys.changed(shard)),
         arguments=(generation.word(), *new, last_entry, *counts, *pairs, *words),
         undeclared=shard,
     )

@@ -9,6 +9,10 @@ from pixel_server.settings import Settings
 RedisType = Literal["string", "hash", "set", "zset", "stream", "hll"]
 
 
+Tag = int | Literal["all"]
+"""A key's hash tag: a shard's number, or "all"."""
+
+
 class Key:
     """A kind of key. pattern: a name with placeholders, for example `px:{s}:people:ID:BUCKET`.
 
@@ -47,7 +51,7 @@ class GlobalKey(Key):
 class ShardKey(Key):
     """A key for each shard: `px:{3}:hits`."""
 
-    def __call__(self, shard: int) -> str:
+    def __call__(self, shard: Tag) -> str:
         return f"px:{{{shard}}}:{self.kind_name}"
 
 
@@ -70,16 +74,19 @@ class BucketKey(Key):
 
 
 class CampaignKey(Key):
-    """A key for each shard and campaign: `px:{3}:total:spring`."""
+    """A key for each shard and campaign: `px:{3}:total:spring`. Tag "all": see `store.merged`."""
 
-    def __call__(self, shard: int, campaign: str) -> str:
+    def __call__(self, shard: Tag, campaign: str) -> str:
         return f"px:{{{shard}}}:{self.kind_name}:{campaign}"
 
 
 class CampaignDayKey(Key):
-    """A key for each shard, campaign and day (YYYYMMDD): `px:{3}:web:spring:20260302`."""
+    """A key for each shard, campaign and day (YYYYMMDD): `px:{3}:web:spring:20260302`.
 
-    def __call__(self, shard: int, campaign: str, day: str) -> str:
+    Tag "all": see `store.merged`.
+    """
+
+    def __call__(self, shard: Tag, campaign: str, day: str) -> str:
         return f"px:{{{shard}}}:{self.kind_name}:{campaign}:{day}"
 
 

@@ -82,6 +82,8 @@ WORKERS = Key("px:{all}:workers", "zset", "10 seconds an entry",
     "workers, by the time of their last beat", writer="workers", reader="readyz, roll-up").name
 NONE = Key("px:{all}:none", "string", "never made",
     "nothing, see `script.script_call`", writer="none", reader="scripts").name
+MERGED = Key("px:{all}:merged", "hash", "forever",
+    "what is merged over shards, see `merged`", writer="workers", reader="workers, stats").name
 CLOCKS = Key("px:{all}:clocks", "hash", "a minute",
     "processes with a wrong clock", writer="web, workers", reader="readyz, cli").name
 REPLICATED = Key("px:{all}:replicated", "string", "1 second",
@@ -125,6 +127,8 @@ visit_times = ShardKey("px:{s}:lasts", "zset", "an hour of hit time, at most a d
     "visits under way, by the time (ms) of their last hit", writer="roll-up", reader="roll-up")
 visiting = ShardKey("px:{s}:visiting", "hash", "an hour of hit time, at most a day",
     "number of visits under way, by campaign", writer="roll-up", reader="roll-up")
+changed = ShardKey("px:{s}:changed", "zset", "until merged",
+    "changed values, by number of the change", writer="the shard's writers", reader="workers")
 drops = ShardKey("px:{s}:drops", "hash", "forever",
     "hits dropped, by reason", writer="roll-up", reader="readyz")
 dead = ShardKey("px:{s}:dead", "stream", "{settings.keep_dead_letters:,} days",
@@ -143,6 +147,7 @@ last = BucketKey("px:{s}:last:BUCKET", "hash", "{settings.keep_recipients:,} day
     "day of the last open, mode `last`", writer="roll-up", reader="api, retention")
 
 # A key for each shard and campaign. Some kinds have a key for each shard, campaign and day or bucket.
+# With many shards, the keys of stats exist with the tag {all} too: merged over all shards, see `merged`.
 total = CampaignKey("px:{s}:total:ID", "hash", "until the campaign is deleted",
     "sums of all time, last hit", writer="roll-up, api", reader="stats")
 rules = CampaignKey("px:{s}:rules:ID", "hash", "until the campaign is deleted",

@@ -23,6 +23,7 @@ from __future__ import annotations
 import secrets
 
 from pixel_server.store import keys
+from pixel_server.store.key import Tag
 from pixel_server.store.protocols import Pipeline, Redis
 from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 
@@ -135,7 +136,7 @@ def queue_oldest_entry(pipe: Pipeline, shard: int) -> None:
     pipe.eval(*script_call(_OLDEST_ENTRY, keys=(keys.hits(shard),)))
 
 
-def queue_counted_until(pipe: Pipeline, shard: int) -> None:
+def queue_counted_until(pipe: Pipeline, shard: Tag) -> None:
     """Queues a command whose reply is an instant (ms). Every hit that reached the shard before that instant
     is counted.
 

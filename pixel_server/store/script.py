@@ -14,16 +14,17 @@ types of the arguments, and `script_call` counts the keys.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Sequence
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 from pixel_server.store import keys as table
+from pixel_server.store.key import Tag
 from pixel_server.store.protocols import AsyncRedis, Redis, Value
 
 ScriptCall = tuple[str, int, *tuple[Value, ...]]
 """Arguments of a client's `eval`: text, number of keys, keys, arguments."""
 
-GLOBAL = -1
-"""Number that stands for the keys of {all} where a shard's number is expected."""
+GLOBAL: Literal["all"] = "all"
+"""Tag of the keys that belong to no shard."""
 
 EVEN_IF_FULL = "#!lua flags=allow-oom\n"
 """First line of a script that Redis (7.0 and newer, and Valkey) carries out although it is full.
@@ -35,7 +36,7 @@ _ANY_COMMAND = EVEN_IF_FULL + "return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 
 
 
 def script_call(
-    text: str, *, keys: Sequence[str], arguments: Iterable[Value] = (), undeclared: int | None = None
+    text: str, *, keys: Sequence[str], arguments: Iterable[Value] = (), undeclared: Tag | None = None
 ) -> ScriptCall:
     """Returns the arguments of `eval` for a script.
 
@@ -45,13 +46,9 @@ def script_call(
     another node, key by key, the node then refuses the whole script. Otherwise the script could end at a key
     that has moved, with half of its changes made.
     """
-    declared = keys if undeclared is None else (*keys, _guard(undeclared))
+    declared = keys if undeclared is None else (*keys, table.none(undeclared))
     words: tuple[Value, ...] = (*declared, *arguments)
     return text, len(declared), *words
-
-
-def _guard(shard: int) -> str:
-    return table.NONE if shard == GLOBAL else table.none(shard)
 
 
 @overload

@@ -96,13 +96,13 @@ def realistic(
 class Writer:
     """Writes groups of hits. Splits each group into one batch a shard, as a recorder does."""
 
-    def __init__(self, client: Redis, group: int = 32) -> None:
+    def __init__(self, client: Redis, group: int = 32, shards: int = SHARDS) -> None:
         self._client = client
         self._group = group
         self._append = client.register_script(producer.APPEND).sha
         client.script_load(producer.APPEND)
         self._id = producer.new_id(time.time())
-        self._sequence = [0] * SHARDS
+        self._sequence = [0] * shards
 
     def write(self, hits: Iterable[tuple[int, bytes]]) -> None:
         waiting = iter(hits)

@@ -118,6 +118,7 @@ def test_inventory_sources_have_every_key_of_people():
         "rules",
         "lasts",
         "visiting",
+        "changed",
         "none",
         "replicated",
     }

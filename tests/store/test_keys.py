@@ -131,6 +131,7 @@ def test_keys_used_store_has_no_key_outside_the_table(web, client, count, settin
         used.add(key.pattern)
     rare = {keys.SWEEP, keys.CLOCKS, keys.DELETING, keys.WORKERS, keys.LOSSES}
     rare |= {keys.stop.pattern, keys.hits.pattern, keys.lead.pattern, keys.moved_producers.pattern}
+    rare |= {keys.MERGED, keys.changed.pattern}  # only with many shards
     rare |= {keys.REPLICATED, keys.replicated.pattern}  # only with replicas
     never = {keys.NONE, keys.none.pattern}
     assert not used & never

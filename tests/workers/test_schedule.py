@@ -84,4 +84,8 @@ def test_schedule_workers_make_progress_leaves_the_shards_to_them(uncounted, cli
 
 def test_schedule_queue_works_enqueues_each_due_job(uncounted, client, settings):
     tick(Schedule(settings))
-    assert {job.func_name for job in jobs.queue(client).get_jobs()} == {jobs.ROLLUP, *jobs.PERIOD_SECONDS}
+    assert {job.func_name for job in jobs.queue(client).get_jobs()} == {
+        jobs.ROLLUP,
+        jobs.CHORES,
+        jobs.RETENTION,
+    }
