@@ -15,6 +15,7 @@ from pixel_server.commands.failures import Failure
 from pixel_server.commands.support import as_json, is_redis_url_set, settings_here, store_url
 from pixel_server.copying import fence
 from pixel_server.copying.copier import Copier
+from pixel_server.run.up_state import read_up_state
 from pixel_server.run.valkey import Valkey
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -23,6 +24,7 @@ from pixel_server.store.client import StoreError, connect, connect_async
 from pixel_server.store.clock import Clock
 from pixel_server.store.compatibility import check_store
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.store_mark import StoreMark
 from pixel_server.store_url import parse, without_password
 from workers import rollup
 
@@ -71,8 +73,10 @@ def copy(target_url: str | None, shards: int | None, cancel: bool, as_json: bool
 @contextmanager
 def _running_store(settings: Settings) -> Iterator[str]:
     """Yields the URL of the store. Starts the Valkey of a stopped `up` meanwhile."""
-    url = store_url(settings)
-    valkey = Valkey(settings.data)
+    url, valkey = store_url(settings), Valkey(settings.data)
+    has_own_data = (settings.data / "valkey").is_dir()
+    if has_own_data and not is_redis_url_set() and read_up_state(settings.data) is None:
+        url = valkey.url
     if is_redis_url_set() or url != valkey.url or _answers(url):
         yield url
         return
@@ -111,7 +115,9 @@ async def _copy(source_url: str, target_url: str, settings: Settings, secrets: S
     source = connect_async(source_url, timeout=_TIMEOUT_SECONDS)
     target = connect_async(target_url, timeout=_TIMEOUT_SECONDS)
     try:
-        await check_store(source, source_url, settings.shards, secrets)
+        is_closed = await source.hget(keys.STORE, "moved") is not None
+        own_mark = None if is_closed else StoreMark(settings.data)
+        await check_store(source, source_url, settings.shards, secrets, own_mark)
         await check_store(target, target_url, shards, None)
         mark = await fence.announce(source)
         await _wait_until_left(source)
