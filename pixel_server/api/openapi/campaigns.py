@@ -90,7 +90,9 @@ _SHOWN_FIELDS = {
 
 SCHEMAS = {
     "CampaignId": text("A campaign's id: lower-case letters, digits and hyphens.", pattern=f"^{PATTERN}$"),
-    "TimeZone": text("A name from the IANA time zone database.", examples=["Europe/Berlin", "UTC"]),
+    "TimeZone": text(
+        "A name from the IANA time zone database.", minLength=1, examples=["Europe/Berlin", "UTC"]
+    ),
     "Campaign": record(
         Campaign,
         without=("leaving", "gone"),
