@@ -130,14 +130,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _read_encoded(self, data: bytes) -> None:
         """Reads bytes that are not ASCII. Percent-encodes request lines: the parser refuses raw UTF-8."""
-        start = 0
+        start = tries = 0
         while start < len(data) and not self.transport.is_closing():
             is_request_line = self._is_between_requests or self._is_in_request_line
             if is_request_line or not self._head_is_whole:
                 end = data.find(b"\n", start) + 1 or len(data)
             else:
-                # Only the parser knows where a body ends, so it reads up to what may be a request line.
-                found = _find_raw_line(data, start + 1)
+                # Only the parser knows where a body ends, so it reads up to what may be a request line. The
+                # number of pieces is bounded: a body may hold many such lines.
+                tries += 1
+                found = tries <= MAX_WAITING_REQUESTS and _find_raw_line(data, start + 1)
                 end = found.start() if found else len(data)
             line = data[start:end]
             super().data_received(_percent_encode(line) if is_request_line else line)
