@@ -152,8 +152,11 @@ def _options(parts: StoreUrl, timeout: float) -> dict[str, Any]:
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         "protocol": 2,
-        "driver_info": None,  # saves two round trips of each new connection
     }
+    # The default driver_info costs two round trips of each new connection. TLS needs a round trip: until a
+    # reply was read, redis-py takes the server's session tickets for data that nobody asked for.
+    if parts.tls is None:
+        options["driver_info"] = None
     if parts.socket_path:
         return {**options, "unix_socket_path": parts.socket_path}
     options |= {"socket_keepalive": True, "socket_keepalive_options": keepalive_options()}
