@@ -11,8 +11,11 @@ from typing import Any
 import redis
 
 from pixel_server.run.valkey import binary
+from pixel_server.store.client import connect
+from pixel_server.store.cluster import ClusterRedis
+from pixel_server.store.cluster_calls import slot_of_command
 from pixel_server.store.slots import SLOTS
-from pixel_server.store_url import shown_address
+from pixel_server.store_url import parse, shown_address
 from tests.stack import free_port, until
 
 SETTINGS = {
@@ -140,3 +143,31 @@ def running_cluster(directory: Path, primaries: int = 1, replicas: int = 0) -> I
         yield cluster
     finally:
         cluster.close()
+
+
+def client_of(url: str) -> Any:
+    """Returns a client of the store at a URL. It also sends commands that concern one node.
+
+    So a test can look at a cluster of one node as at one Valkey.
+    """
+    parts = parse(url)
+    if parts.kind != "cluster":
+        return connect(url)
+    make = lambda address, timeout, _: redis.Redis(*address, protocol=2, socket_timeout=timeout)  # noqa: E731
+    return _TestClient(parts.addresses, make, 5.0)
+
+
+class _TestClient(ClusterRedis):
+    """A client of a cluster of one node that sends commands without a key to this node."""
+
+    def execute_command(self, *words: Any, **options: Any) -> Any:
+        try:
+            slot_of_command(words)
+        except redis.DataError:
+            (node,) = self.nodes()
+            return node.execute_command(*words, **options)
+        return super().execute_command(*words, **options)
+
+    @property
+    def connection_pool(self) -> Any:
+        return self.nodes()[0].connection_pool

@@ -21,8 +21,9 @@ from pixel_server.run.valkey import Valkey
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import jobs
-from pixel_server.store.client import connect, connect_async
+from pixel_server.store.client import connect, connect_async, connect_queue
 from tests import leftovers
+from tests.cluster_nodes import client_of, running_cluster
 from tests.stack import Stack
 from workers.rollup_pass import Outcome, Rollup
 
@@ -70,9 +71,38 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         signal.signal(signal.SIGALRM, earlier_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--store",
+        choices=("valkey", "cluster"),
+        default="valkey",
+        help="Store of the tests: one Valkey, or a cluster of one node with a Valkey for the queue.",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the tests that need one Redis if the store is a cluster."""
+    if config.getoption("--store") == "cluster":
+        left_out = [item for item in items if item.get_closest_marker("one_redis")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session")
-def valkey_url() -> Iterator[str]:
-    """Returns the URL of a Valkey that `up` could have started. Each test process has its own."""
+def valkey_url(request: pytest.FixtureRequest, own_valkey_url: str) -> Iterator[str]:
+    """Returns the URL of the store. Each test process has its own."""
+    if request.config.getoption("--store") == "valkey":
+        yield own_valkey_url
+        return
+    home = Path(tempfile.mkdtemp(prefix="px-"))
+    for cluster in running_cluster(home):
+        yield cluster.url
+    shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def own_valkey_url() -> Iterator[str]:
+    """Returns the URL of a Valkey that `up` could have started."""
     home = Path(tempfile.mkdtemp(prefix="px-"))
     valkey = Valkey(home)
     valkey.start()
@@ -85,17 +115,27 @@ def valkey_url() -> Iterator[str]:
 
 @pytest.fixture
 def redis_url(valkey_url: str) -> str:
-    """Returns the URL of the Valkey, which is emptied for the test."""
-    with connect(valkey_url) as client:
+    """Returns the URL of the store, which is emptied for the test."""
+    with client_of(valkey_url) as client:
         client.flushall()
     return valkey_url
 
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    """Returns a Redis client of the emptied Valkey. It answers in bytes."""
-    with connect(redis_url) as client:
+    """Returns a Redis client of the emptied store. It answers in bytes."""
+    with client_of(redis_url) as client:
         yield client
+
+
+@pytest.fixture
+def queue_url(redis_url: str, own_valkey_url: str) -> str | None:
+    """Returns the URL of the job queue, None if the store has the queue too."""
+    if redis_url == own_valkey_url:
+        return None
+    with connect(own_valkey_url) as client:
+        client.flushall()
+    return own_valkey_url
 
 
 @pytest.fixture(scope="session")
@@ -110,9 +150,29 @@ def keep_buckets() -> int:
 
 
 @pytest.fixture
-def settings(redis_url: str, tmp_path: Path, keep_buckets: int) -> Settings:
+def queue_client(client: redis.Redis, queue_url: str | None) -> Iterator[redis.Redis]:
+    """Returns a client of the job queue's Redis."""
+    if queue_url is None:
+        yield client
+        return
+    with connect_queue(queue_url, timeout=5.0) as queue_client:
+        yield queue_client
+
+
+@pytest.fixture
+def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sets the environment by which jobs find the store, the queue and the data directory."""
+    monkeypatch.setenv("REDIS_URL", settings.redis_url)
+    monkeypatch.setenv("PIXEL_DATA_DIR", str(settings.data))
+    if settings.queue_url is not None:
+        monkeypatch.setenv("PIXEL_QUEUE_URL", settings.queue_url)
+
+
+@pytest.fixture
+def settings(redis_url: str, queue_url: str | None, tmp_path: Path, keep_buckets: int) -> Settings:
     return Settings(
         redis_url=redis_url,
+        queue_url=queue_url,
         data=tmp_path,
         base_url="http://pixel.test",
         api_key=API_KEY,
@@ -124,7 +184,7 @@ def settings(redis_url: str, tmp_path: Path, keep_buckets: int) -> Settings:
 @pytest.fixture
 def web(settings: Settings, secrets: Secrets) -> Iterator[TestClient]:
     """Returns a test client of the app. It sends the API key. The app uses the real time."""
-    queue = jobs.queue(connect(settings.redis_url))
+    queue = jobs.queue(connect_queue(settings.queue_url or settings.redis_url, timeout=5.0))
     app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
     with TestClient(
         app, base_url="http://pixel.test", headers={"Authorization": f"Bearer {API_KEY}"}

@@ -26,7 +26,7 @@ def fill(client, name, numbers):
     ],
 )
 def test_hyperloglog_union_agrees_with_redis(client, ranges, encodings):
-    names = [f"hll-{i}" for i in range(len(ranges))]
+    names = [f"{{hll}}-{i}" for i in range(len(ranges))]
     for name, (first, end) in zip(names, ranges, strict=True):
         client.pfadd(name)
         fill(client, name, range(first, end))

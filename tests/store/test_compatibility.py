@@ -34,14 +34,14 @@ def check(settings: Settings, secrets: Secrets) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("state", [full, read_only])
+@pytest.mark.parametrize("state", [full, pytest.param(read_only, marks=pytest.mark.one_redis)])
 def test_check_store_own_store_takes_no_writes_is_accepted(state, client, settings, secrets):
     check(settings, secrets)
     with state(client):
         check(settings, secrets)
 
 
-@pytest.mark.parametrize("state", [full, read_only])
+@pytest.mark.parametrize("state", [full, pytest.param(read_only, marks=pytest.mark.one_redis)])
 def test_check_store_new_store_takes_no_writes_raises_away(state, client, settings, secrets):
     with state(client), pytest.raises(store.StoreAwayError, match="takes no writes"):
         check(settings, secrets)
@@ -98,7 +98,7 @@ MANAGED = "+@all -info -config -bgrewriteaof"
 def managed(client, settings):
     """Settings with a user of Redis who may use what managed services allow."""
     client.execute_command("ACL", "SETUSER", "managed", "on", ">pw", "~*", "&*", *MANAGED.split())
-    yield replace(settings, redis_url=settings.redis_url.replace("unix://", "unix://managed:pw@"))
+    yield replace(settings, redis_url=settings.redis_url.replace("://", "://managed:pw@"))
     client.execute_command("ACL", "DELUSER", "managed")
 
 

@@ -14,18 +14,18 @@ def test_shards_of_rollup_rollups_have_each_shard_once(shards):
     assert len(rollups) == min(shards, jobs.MAX_ROLLUPS)
 
 
-def test_request_rollups_of_256_shards_queues_16_jobs_once(client):
-    queue = jobs.queue(client)
+def test_request_rollups_of_256_shards_queues_16_jobs_once(queue_client):
+    queue = jobs.queue(queue_client)
     assert jobs.request_rollups(queue, range(256), 1e9, 256) == []
     first_shards = sorted(job.args[0] for job in queue.get_jobs())
     assert first_shards == list(range(16))
-    calls_before = client.info()["total_commands_processed"]
+    calls_before = queue_client.info()["total_commands_processed"]
     assert sorted(jobs.request_rollups(queue, range(256), 1e9, 256)) == list(range(256))
-    assert client.info()["total_commands_processed"] - calls_before <= 16 + 1
+    assert queue_client.info()["total_commands_processed"] - calls_before <= 16 + 1
 
 
-def test_request_rollups_of_4_shards_queues_a_job_for_each(client):
-    queue = jobs.queue(client)
+def test_request_rollups_of_4_shards_queues_a_job_for_each(queue_client):
+    queue = jobs.queue(queue_client)
     assert jobs.request_rollups(queue, [1, 3], 1e9, 4) == []
     assert jobs.request_rollups(queue, [0, 3], 1e9, 4) == [3]
     assert sorted(job.args[0] for job in queue.get_jobs()) == [0, 1, 3]

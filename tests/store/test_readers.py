@@ -35,18 +35,18 @@ def follow(pipe, key):
 
 
 def test_together_readers_of_different_length_share_round_trips(client):
-    client.mset({"a1": "a2", "a2": "a3", "b1": "b2"})
+    client.mset({"{t}a1": "{t}a2", "{t}a2": "{t}a3", "{t}b1": "{t}b2"})
     store = CountedTrips(client)
     results = read(
         store,
         lambda pipe: together(
             pipe,
-            follow(pipe, "a1"),
+            follow(pipe, "{t}a1"),
             follow(pipe, None),
-            together(pipe, follow(pipe, "b1"), follow(pipe, "c1")),
+            together(pipe, follow(pipe, "{t}b1"), follow(pipe, "{t}c1")),
         ),
     )
-    assert results == [["a1", b"a2", b"a3"], [], [["b1", b"b2"], ["c1"]]]
+    assert results == [["{t}a1", b"{t}a2", b"{t}a3"], [], [["{t}b1", b"{t}b2"], ["{t}c1"]]]
     assert store.trips == 3
 
 

@@ -11,9 +11,9 @@ from tests.redis_states import full
 
 
 def test_script_call_two_keys_are_counted_before_the_arguments(client):
-    call = script_call("return {KEYS[2], ARGV[1]}", keys=("a", "b"), arguments=(b"\xff",))
-    assert call == ("return {KEYS[2], ARGV[1]}", 2, "a", "b", b"\xff")
-    assert client.eval(*call) == [b"b", b"\xff"]
+    call = script_call("return {KEYS[2], ARGV[1]}", keys=("{t}a", "{t}b"), arguments=(b"\xff",))
+    assert call == ("return {KEYS[2], ARGV[1]}", 2, "{t}a", "{t}b", b"\xff")
+    assert client.eval(*call) == [b"{t}b", b"\xff"]
 
 
 def test_even_if_full_redis_full_stores_the_value(client):

@@ -21,8 +21,9 @@ from pixel_server.counters import web_names
 from pixel_server.hit import Hit
 from pixel_server.settings import Settings
 from pixel_server.store import keys
-from pixel_server.store.client import connect, connect_async
+from pixel_server.store.client import connect_async
 from pixel_server.tokens import Mode
+from tests.cluster_nodes import client_of
 from workers import fold_mail, fold_web
 from workers.rollup_pass import Outcome, Rollup
 
@@ -151,7 +152,7 @@ any_hits = st.builds(
 @options(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(any_hits, min_size=1, max_size=30))
 def test_fold_any_hits_are_counted_dropped_or_dead_letters(valkey_url, secrets, hits):
-    with connect(valkey_url) as client:
+    with client_of(valkey_url) as client:
         client.flushall()
         asyncio.run(create_campaigns(valkey_url))
         assert roll_up(client, Settings(redis_url=valkey_url, shards=1), secrets, hits) == len(hits)

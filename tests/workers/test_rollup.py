@@ -38,11 +38,9 @@ def store_hit(client, shard: int = 0, entry: str = "*") -> None:
 
 
 @pytest.fixture
-def of_64_shards(settings, monkeypatch):
+def of_64_shards(settings, environment, monkeypatch):
     """Makes the jobs of this process use a store of 64 shards."""
     Secrets.load_or_create(settings.data)
-    for name, value in {"REDIS_URL": settings.redis_url, "PIXEL_DATA_DIR": settings.data}.items():
-        monkeypatch.setenv(name, str(value))
     monkeypatch.setenv("PIXEL_SHARDS", "64")
     context.cache_clear()
     yield

@@ -19,14 +19,12 @@ NOW = 1e9
 
 
 @pytest.fixture
-def uncounted(client, settings, monkeypatch):
+def uncounted(client, settings, environment):
     """Stores two hits in two shards; returns a function that counts the stream entries left.
 
     The server's secrets lie in its data directory.
     """
     Secrets.load_or_create(settings.data)
-    monkeypatch.setenv("REDIS_URL", settings.redis_url)
-    monkeypatch.setenv("PIXEL_DATA_DIR", str(settings.data))
     context.cache_clear()
     for shard in (0, 3):
         batch = hit.encode_batch([hit.encode(Hit(int(NOW * 1000), "none", hit.EMAIL, "GET"))])
@@ -41,11 +39,11 @@ def tick(schedule: Schedule) -> None:
     schedule.job_threads.wait()
 
 
-def test_schedule_redis_full_counts_and_does_the_chores(uncounted, client, settings, caplog):
+def test_schedule_redis_full_counts_and_does_the_chores(uncounted, client, queue_client, settings, caplog):
     schedule = Schedule(settings)
     client.hset(keys.producers(0), "0" * 28, "1 1000")
     client.hset(keys.checkpoint(0), "newest", int(NOW * 1000))
-    with full(client):
+    with full(client), full(queue_client):
         tick(schedule)
         assert uncounted() == 0
         assert client.hkeys(keys.producers(0)) == [b"floor"]
@@ -82,10 +80,7 @@ def test_schedule_workers_make_progress_leaves_the_shards_to_them(uncounted, cli
     assert uncounted() == 2
 
 
-def test_schedule_queue_works_enqueues_each_due_job(uncounted, client, settings):
+def test_schedule_queue_works_enqueues_each_due_job(uncounted, queue_client, settings):
     tick(Schedule(settings))
-    assert {job.func_name for job in jobs.queue(client).get_jobs()} == {
-        jobs.ROLLUP,
-        jobs.CHORES,
-        jobs.RETENTION,
-    }
+    queued = {job.func_name for job in jobs.queue(queue_client).get_jobs()}
+    assert queued == {jobs.ROLLUP, jobs.CHORES, jobs.RETENTION}
