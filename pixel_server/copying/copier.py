@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, cast
 
 from pixel_server.copying import merge
-from pixel_server.copying.rules import Rule, rule
+from pixel_server.copying.rules import Rule, rule_of_name
 from pixel_server.copying.values import Stored, queue_write, read
 from pixel_server.store import keys
 from pixel_server.store.client import StoreError
@@ -80,27 +80,24 @@ class Copier:
     async def copy(self) -> None:
         """Copies all keys."""
         async for batch in _batches(_names(self._source)):
-            by_rule: dict[Rule, list[tuple[str, Key]]] = defaultdict(list)
+            by_rule: dict[Rule, list[str]] = defaultdict(list)
             for name in batch:
-                kind = keys.kind_of(name)
-                if kind is None:
-                    raise StoreError(f"the store holds {name}, a key of a newer version: update this version")
-                by_rule[self._rule(kind)].append((name, kind))
-            for how, named in by_rule.items():
+                by_rule[self._rule(name)].append(name)
+            for how, names in by_rule.items():
                 if how not in ("skip", "letters"):
-                    await self._copy_batch(how, named)
+                    await self._copy_batch(how, names)
         await self._copy_letters()
 
-    def _rule(self, kind: Key) -> Rule:
-        how = rule(kind.pattern)
+    def _rule(self, name: str) -> Rule:
+        how = rule_of_name(name)
         if self._source_shards == self._target_shards and how in ("recipients", "salt"):
             return "whole"
         if self._source_shards <= self._target_shards and how in ("counts", "sketch", *merge.PACKED):
             return "whole"  # no two shards of the source come together
         return how
 
-    async def _copy_batch(self, how: Rule, named: Sequence[tuple[str, Key]]) -> None:
-        kinds = dict(named)
+    async def _copy_batch(self, how: Rule, names: Sequence[str]) -> None:
+        kinds = {name: cast(Key, keys.kind_of(name)) for name in names}
         if how in ("counts", *merge.PACKED):
             kinds = {name: kind for name, kind in kinds.items() if name not in self._read}
             self._read.update(kinds)

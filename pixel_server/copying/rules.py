@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pixel_server.store import keys
+from pixel_server.store.client import StoreError
 
 Rule = Literal[
     "skip",
@@ -34,6 +35,7 @@ _SKIPPED = {
     keys.REWRITE: "the source's append-only file",
     keys.SWEEP: "retention begins anew",
     keys.NONE: "never made",
+    keys.MERGED: "made again from the shards",
     keys.REPLICATED: "the source's replicas",
 }
 """Single keys that are not copied, each with the reason."""
@@ -43,6 +45,7 @@ _OF_SHARDS: dict[str, Rule] = {
     keys.lead.pattern: "skip",
     keys.stop.pattern: "skip",
     keys.none.pattern: "skip",
+    keys.changed.pattern: "skip",  # the target merges all values anew
     keys.replicated.pattern: "skip",
     keys.producers.pattern: "skip",  # the fence
     keys.moved_producers.pattern: "producers",
@@ -68,6 +71,16 @@ _OF_SHARDS: dict[str, Rule] = {
     keys.listed.pattern: "recipients",
     keys.names.pattern: "recipients",
 }
+
+
+def rule_of_name(name: str) -> Rule:
+    """Returns the rule of a key by its name. Raises StoreError if the table has no such key."""
+    kind = keys.kind_of(name)
+    if kind is None:
+        raise StoreError(f"the store holds {name}, a key of a newer version: update this version")
+    if name.startswith("px:{all}:") and not kind.pattern.startswith("px:{all}:"):
+        return "skip"  # a value that is merged over all shards
+    return rule(kind.pattern)
 
 
 def rule(pattern: str) -> Rule:

@@ -147,7 +147,7 @@ def spooled(settings) -> bool:
     return any(path.stat().st_size for path in (settings.data / "spool").glob("*.seg"))
 
 
-@pytest.mark.parametrize("shards", [4, 7, 2])
+@pytest.mark.parametrize("shards", [4, 12, 2])
 def test_copy_answers_of_the_api_stay(settings, secrets, run, other_url, shards):
     with serving(settings, secrets) as web:
         fill(web, secrets)
