@@ -1,28 +1,34 @@
-"""The job that merges the values of all shards, see `store.merged`."""
+"""Merges the values of all shards, see `store.merged`."""
 
 from __future__ import annotations
 
 import logging
 import secrets
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from itertools import islice
 from typing import Any, TypeVar
 
+import redis
+
 from pixel_server.counters import open_breakdown, series
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.settings import Settings
 from pixel_server.store import keys, merged
 from pixel_server.store.checkpoint import Command
+from pixel_server.store.client import connect
 from pixel_server.store.merged import Position
 from pixel_server.store.protocols import Redis
 from pixel_server.store.script import GLOBAL
 from workers import merge_values
-from workers.context import context, is_known_store
+from workers.context import is_known_store
 
 log = logging.getLogger("workers.merge")
 
+REDIS_TIMEOUT_SECONDS = 5.0
+"""Seconds in which Redis must answer."""
 BATCH_VALUES = 8192
 """Number of values read in one round trip, from all shards together."""
 MAX_UNITED = 16
@@ -43,21 +49,45 @@ T = TypeVar("T")
 class Overtaken(Exception):
     """Another merge has begun, so this merge cannot write any more."""
 
+    def __init__(self) -> None:
+        super().__init__("took so long that another merge has begun")
 
-def run() -> None:
-    """Runs the job. Does nothing if another merge is under way or has just ended."""
-    store, settings, _ = context()
-    if merged.is_merged(settings.shards) and is_known_store(store):
+
+class MergeThread:
+    """Merges in a thread of this process, so that no worker is kept from counting."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store: Redis = connect(settings.redis_url, timeout=REDIS_TIMEOUT_SECONDS)
+        self._thread: threading.Thread | None = None
+        self._is_failing = False
+
+    def start(self) -> None:
+        """Starts a merge, unless the last merge still runs, or the store has few shards."""
+        if merged.is_merged(self._settings.shards) and (self._thread is None or not self._thread.is_alive()):
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
+
+    def wait(self) -> None:
+        """Waits until the merge has ended."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
         try:
-            merge(store, settings)
-        except Overtaken:
-            log.warning("merge: took so long that another merge has begun")
-        except NewerFormat as error:
-            log.error("merge: figures are read from the shards: %s; update the workers", error)
+            if is_known_store(self._store):
+                merge(self._store, self._settings)
+            self._is_failing = False
+        except Exception as error:  # the next merge tries again, whatever the error
+            if not self._is_failing:
+                is_expected = isinstance(error, redis.RedisError | OSError | NewerFormat | Overtaken)
+                stack = None if is_expected else error
+                log.error("merge: failed; figures are soon read from the shards: %s", error, exc_info=stack)
+            self._is_failing = True
 
 
 def merge(store: Redis, settings: Settings) -> bool:
-    """Merges what has changed since the last merge. Returns False if another merge is under way."""
+    """Merges what has changed since the last merge. Returns False if another merge is under way or rests."""
     began, owner = time.monotonic(), secrets.token_hex(8)
     fields = merged.begin(store, owner)
     if fields is None:

@@ -1,4 +1,5 @@
-"""The schedule: looks at all shards each second, and enqueues the roll-ups and chores that are due.
+"""The schedule: looks at all shards each second, and enqueues the roll-ups and chores that are due. With many
+shards, it also starts the merge of their values.
 
 If the queue takes no jobs, or its workers count nothing, the schedule runs the jobs in its own process.
 Otherwise a full Redis would stay full: it refuses what RQ writes, and only a roll-up frees memory.
@@ -14,11 +15,12 @@ import redis
 from rq import Queue
 
 from pixel_server.settings import Settings
-from pixel_server.store import jobs, keys, merged
+from pixel_server.store import jobs, keys
 from pixel_server.store.aof_rewrite import Rewriter
 from pixel_server.store.client import connect, connect_queue, is_away
 from pixel_server.store.memory_reserve import explain
 from pixel_server.store.protocols import Redis
+from workers.merge import MergeThread
 from workers.without_queue import JobThreads
 
 log = logging.getLogger("workers.schedule")
@@ -42,6 +44,7 @@ class Schedule:
         self._queue: Queue = jobs.queue(connect_queue(queue_url, timeout=REDIS_TIMEOUT_SECONDS))
         self._rewriter = Rewriter(settings)
         self.job_threads = JobThreads(settings)
+        self.merge_thread = MergeThread(settings)
         self._periods_done: dict[str, int] = {}  # number of the period that each job was last enqueued for
         self._without_queue_until = 0.0
         # For each shard with hits: id of the last counted entry, time since which it has stayed the same.
@@ -58,6 +61,7 @@ class Schedule:
             lengths, last_counted, now = self._read_backlog()
             waiting = [shard for shard, length in enumerate(lengths) if length]
             self._enqueue(waiting, self._is_late(waiting, last_counted), now)
+            self.merge_thread.start()
             self._rewriter.tick(self._store, last_counted, now)
             if self._store_fails:
                 log.warning("schedule: Redis answers again")
@@ -89,7 +93,6 @@ class Schedule:
             name
             for name, seconds in jobs.PERIOD_SECONDS.items()
             if self._periods_done.get(name) != now // seconds
-            and (name != jobs.MERGE or merged.is_merged(self._settings.shards))
         ]
         try:
             jobs.request_rollups(self._queue, waiting, now, self._settings.shards)

@@ -15,11 +15,10 @@ QUEUE = "pixel-rollup"
 ROLLUP = "workers.rollup.drain"
 CHORES = "workers.maintenance.run"
 RETENTION = "workers.retention.run"
-MERGE = "workers.merge.run"
 """Dotted names of the functions that the jobs call."""
 
-PERIOD_SECONDS = {CHORES: 60, RETENTION: 30, MERGE: 1}
-"""Seconds between two runs of a periodic job. MERGE only runs if there are many shards."""
+PERIOD_SECONDS = {CHORES: 60, RETENTION: 30}
+"""Seconds between two runs of a periodic job."""
 
 SLICE_SECONDS = 5
 """Seconds after which another roll-up of a shard can be queued although a roll-up is queued already.
@@ -30,7 +29,7 @@ roll-ups of a shard at once do no harm: the roll-up whose commit fails ends.
 MAX_ROLLUPS = 16
 """Largest number of roll-ups in the queue. With more shards than that, a roll-up drains several shards:
 otherwise hits in many shards would cost more in jobs than in counting."""
-_MAX_WAIT_SECONDS = {ROLLUP: 60, CHORES: 600, RETENTION: 600, MERGE: 10}
+_MAX_WAIT_SECONDS = {ROLLUP: 60, CHORES: 600, RETENTION: 600}
 """Seconds after which a job that no worker took leaves the queue."""
 
 

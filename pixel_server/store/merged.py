@@ -34,7 +34,7 @@ from pixel_server.store.script import GLOBAL, ScriptCall, script_call
 
 MERGED_ABOVE = 8
 """Largest number of shards whose values are not merged. Figures then read all shards."""
-STALE_SECONDS = 60.0
+STALE_SECONDS = 120.0
 """Seconds after which figures are read from the shards again, because no worker merges."""
 LEASE_MS = 10_000
 """Milliseconds after its last write for which a merge keeps other merges from starting."""

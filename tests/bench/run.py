@@ -26,6 +26,7 @@ from tests.bench import (
     overview,
     pages,
     rollup,
+    shards,
     site,
     stats,
     upload,
@@ -48,6 +49,7 @@ PARTS = (
     "stats",
     "overview",
     "pages",
+    "shards",
     "upload",
     "links",
     "freshness",
@@ -229,6 +231,8 @@ def main() -> None:
                     keep("The list of 5,000 campaigns", overview.measure_on(side, CAMPAIGNS, 40))
                 if "pages" in chosen.only:
                     keep("The dashboard's pages, with them", pages.measure_on(side, 40))
+        if "shards" in chosen.only:
+            keep("Figures with many shards", shards.measure(bench, campaigns=20))
         if "upload" in chosen.only:
             keep("An upload of a million recipients", upload.measure(bench))
         if "links" in chosen.only:

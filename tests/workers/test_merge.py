@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +13,14 @@ import pytest
 import redis
 
 from pixel_server import hit
-from pixel_server.figures import campaign_order, hyperloglog
+from pixel_server.figures import campaign_order, hyperloglog, sources
+from pixel_server.figures.sources import Sources
 from pixel_server.hit import Hit
 from pixel_server.store import checkpoint, keys, merged
+from pixel_server.store.client import connect, connect_async
 from pixel_server.store.shards import shard_of
 from pixel_server.tokens import Token
+from tests.cluster_nodes import running_cluster
 from tests.conftest import NOW
 from workers import merge, merge_values
 
@@ -307,6 +311,27 @@ def test_merge_under_way_lets_no_other_begin(client, hits, merge_all, monkeypatc
     monkeypatch.setattr(merged, "LEASE_MS", 60_000)
     assert merged.begin(client, "another") is not None
     assert not merge_all()
+
+
+def test_merge_on_a_cluster_adds_up_the_shards_of_all_nodes(tmp_path, settings):
+    async def sources_of(url: str) -> Sources:
+        store = connect_async(url)
+        try:
+            return await sources.find(store, SHARDS)
+        finally:
+            await store.aclose()
+
+    for cluster in running_cluster(tmp_path, 3):
+        with connect(cluster.url) as client:
+            client.zadd(keys.CAMPAIGNS, dict.fromkeys(CAMPAIGNS, 0))
+            for number in range(2 * SHARDS):
+                change(client, number)
+                if number % SHARDS == 0:
+                    assert merge.merge(client, settings)
+            assert merge.merge(client, settings)
+            assert client.hget(keys.total("all", "mail"), "hits") == b"%d" % (3 * 2 * SHARDS)
+            assert client.pfcount(keys.addresses("all", "mail")) == 2 * SHARDS
+        assert asyncio.run(sources_of(cluster.url)).tags == ("all",)
 
 
 def test_stats_nobody_merges_any_more_reads_the_shards(client, hits, merge_all, ask, from_shards):

@@ -84,3 +84,11 @@ def test_schedule_queue_works_enqueues_each_due_job(uncounted, queue_client, set
     tick(Schedule(settings))
     queued = {job.func_name for job in jobs.queue(queue_client).get_jobs()}
     assert queued == {jobs.ROLLUP, jobs.CHORES, jobs.RETENTION}
+
+
+def test_schedule_many_shards_merges_their_values(uncounted, client, settings):
+    for shards, is_merged in ((4, False), (9, True)):
+        schedule = Schedule(replace(settings, shards=shards))
+        tick(schedule)
+        schedule.merge_thread.wait()
+        assert client.hexists(keys.MERGED, "as_of") is is_merged
