@@ -19,9 +19,9 @@ def test_request_rollups_of_256_shards_queues_16_jobs_once(queue_client):
     assert jobs.request_rollups(queue, range(256), 1e9, 256) == []
     first_shards = sorted(job.args[0] for job in queue.get_jobs())
     assert first_shards == list(range(16))
-    calls_before = queue_queue_client.info()["total_commands_processed"]
+    calls_before = queue_client.info()["total_commands_processed"]
     assert sorted(jobs.request_rollups(queue, range(256), 1e9, 256)) == list(range(256))
-    assert queue_queue_client.info()["total_commands_processed"] - calls_before <= 16 + 1
+    assert queue_client.info()["total_commands_processed"] - calls_before <= 16 + 1
 
 
 def test_request_rollups_of_4_shards_queues_a_job_for_each(queue_client):

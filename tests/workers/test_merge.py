@@ -208,7 +208,8 @@ class Broken:
 
     def __init__(self, client: redis.Redis, patch: pytest.MonkeyPatch) -> None:
         self.left, self.is_late = 0, False
-        for owner, name in ((redis.Redis, "eval"), (redis.client.Pipeline, "execute")):
+        pipeline = client.pipeline(transaction=False)
+        for owner, name in ((type(client), "eval"), (type(pipeline), "execute")):
             patch.setattr(owner, name, self._breaking(getattr(owner, name)))
 
     def _breaking(self, carry_out):
