@@ -68,6 +68,8 @@ def copy(target_url: str | None, shards: int | None, cancel: bool, as_json: bool
     click.echo(f"  REDIS_URL={without_password(target_url) if '@' in target_url else target_url}")
     if shards not in (None, settings.shards):
         click.echo(f"  PIXEL_SHARDS={shards}")
+    if parse(target_url).kind == "cluster" and settings.queue_url is None:
+        click.echo("  PIXEL_QUEUE_URL=... (a Redis of its own, because RQ runs on no cluster)")
 
 
 @contextmanager

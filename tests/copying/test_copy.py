@@ -19,6 +19,7 @@ from pixel_server.secret import Secrets
 from pixel_server.store import jobs, keys
 from pixel_server.store.client import StoreError, connect, connect_async
 from pixel_server.store.compatibility import check_store
+from tests.cluster_nodes import running_cluster
 from tests.conftest import API_KEY
 from tests.stack import READER, until
 from workers import context
@@ -51,9 +52,9 @@ def run(settings, monkeypatch):
 
 
 @contextmanager
-def serving(settings, secrets):
-    """Runs a web process in this process."""
-    queue = jobs.queue(connect(settings.redis_url))
+def serving(settings, secrets, queue_url: str | None = None):
+    """Runs a web process in this process. queue_url: Redis of the job queue, None for that of the store."""
+    queue = jobs.queue(connect(queue_url or settings.redis_url))
     app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
     headers = {"Authorization": f"Bearer {API_KEY}"}
     with TestClient(app, base_url="http://pixel.test", headers=headers) as web:
@@ -232,3 +233,17 @@ def test_copy_to_a_store_in_use_is_refused(settings, secrets, run, other_url, cl
     assert (refused.exit_code, "the target is not empty" in refused.stderr) == (1, True)
     assert "give either --to URL or --cancel" in run("copy").stderr
     assert "must be" in run("copy", "--to", "http://example.org").stderr
+
+
+def test_copy_to_a_cluster_with_more_shards(settings, secrets, run, tmp_path, redis_url):
+    with serving(settings, secrets) as web:
+        fill(web, secrets)
+        roll_up(settings, secrets)
+        before = answers(web)
+    with contextmanager(running_cluster)(tmp_path / "cluster", primaries=2) as cluster:
+        done = run("copy", "--to", cluster.url, "--shards", "6")
+        assert done.exit_code == 0, done.output
+        assert "PIXEL_SHARDS=6\n  PIXEL_QUEUE_URL=" in done.stdout
+        there = replace(settings, redis_url=cluster.url, shards=6)
+        with serving(there, secrets, queue_url=redis_url) as web:
+            assert answers(web) == before
