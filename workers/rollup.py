@@ -57,7 +57,7 @@ def drain(shard: int) -> int:
         workers = _count_workers(store, clock)
     except StoreEmptiedError:
         return 0
-    if settings.shards > jobs.MAX_ROLLUPS:
+    if settings.shards > jobs.FEW_SHARDS:
         shards = _waiting_first(store, jobs.shards_of_rollup(shard, settings.shards))
     else:
         shards = shards_of_job(shard, settings.shards, workers)

@@ -26,9 +26,9 @@ SLICE_SECONDS = 5
 RQ lists a job for minutes after its worker was killed; a shard waits only this long for such a job. Two
 roll-ups of a shard at once do no harm: the roll-up whose commit fails ends.
 """
-MAX_ROLLUPS = 16
-"""Largest number of roll-ups in the queue. With more shards than that, a roll-up drains several shards:
-otherwise hits in many shards would cost more in jobs than in counting."""
+FEW_SHARDS, SHARDS_PER_ROLLUP = 16, 4
+"""Number of shards up to which each shard has a roll-up of its own, and with many more shards the number of
+shards that share a roll-up. A job costs about as much as a pass over a shard with few hits."""
 _MAX_WAIT_SECONDS = {ROLLUP: 60, CHORES: 600, RETENTION: 600}
 """Seconds after which a job that no worker took leaves the queue."""
 
@@ -38,9 +38,14 @@ def queue(connection: redis.Redis) -> Queue:
     return Queue(QUEUE, connection=connection)
 
 
+def rollup_count(shard_count: int) -> int:
+    """Returns the number of roll-ups that can be queued at once: at most so many workers count at once."""
+    return min(shard_count, max(FEW_SHARDS, shard_count // SHARDS_PER_ROLLUP))
+
+
 def shards_of_rollup(shard: int, shard_count: int) -> list[int]:
     """Returns the shards that a shard's roll-up drains. `shards_of_rollup(3, 64)` is `[3, 19, 35, 51]`."""
-    rollups = min(shard_count, MAX_ROLLUPS)
+    rollups = rollup_count(shard_count)
     return list(range(shard % rollups, shard_count, rollups))
 
 
@@ -50,9 +55,10 @@ def request_rollups(jobs: Queue, shards: Iterable[int], now: float, shard_count:
     now: s. shard_count: number of all shards. First asks in one round trip which roll-ups are queued: to
     enqueue a job takes several round trips.
     """
+    rollups = rollup_count(shard_count)
     shards_by_job: dict[str, list[int]] = {}
     for shard in shards:
-        job_id = f"rollup-{shard % min(shard_count, MAX_ROLLUPS)}-{int(now) // SLICE_SECONDS}"
+        job_id = f"rollup-{shard % rollups}-{int(now) // SLICE_SECONDS}"
         shards_by_job.setdefault(job_id, []).append(shard)
     pipe = jobs.connection.pipeline(transaction=False)
     for job_id in shards_by_job:
@@ -61,7 +67,7 @@ def request_rollups(jobs: Queue, shards: Iterable[int], now: float, shard_count:
     for (job_id, waiting), is_queued in zip(shards_by_job.items(), pipe.execute(), strict=True):
         try:
             if not is_queued:
-                _enqueue(jobs, ROLLUP, job_id, waiting[0] % min(shard_count, MAX_ROLLUPS))
+                _enqueue(jobs, ROLLUP, job_id, waiting[0] % rollups)
                 continue
         except DuplicateJobError:
             pass  # another process has queued the roll-up since
