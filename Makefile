@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 
 # Tests that start servers or browsers, or that try many examples. `make quick` leaves them out.
-WHOLE = journeys chaos properties old_data run demo \
+WHOLE = journeys chaos properties old_data run demo deploy \
 	api/test_openapi.py campaigns/test_retention.py collect/test_script.py commands/test_networks.py \
 	commands/test_retention.py dashboard/test_live.py figures/test_overview.py \
 	recipients/test_withdrawn_set.py store/test_aof_rewrite.py
