@@ -29,12 +29,13 @@ async def open_sink(
     url: str,
     timeout_seconds: float,
     mark: Callable[[], bytes] = bytes,
+    replicas: int = 0,
 ) -> AsyncIterator[tuple[Sink, Nodes]]:
     """Yields a sink of the store, and the store's nodes. Each node is worth a try.
 
-    url: the address of the store. timeout_seconds, mark: as in `RedisSink`.
+    url: the address of the store. timeout_seconds, mark, replicas: as in `RedisSink`.
     """
-    options: dict[str, Any] = {"timeout_seconds": timeout_seconds, "mark": mark}
+    options: dict[str, Any] = {"timeout_seconds": timeout_seconds, "mark": mark, "replicas": replicas}
     if not isinstance(store, AsyncClusterRedis):
         sink = RedisSink(url, **options)
         try:

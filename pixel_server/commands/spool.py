@@ -18,7 +18,7 @@ from pixel_server.commands.failures import Failure
 from pixel_server.commands.findings import counted
 from pixel_server.commands.support import as_json, store_url, with_store
 from pixel_server.settings import Settings
-from pixel_server.store import hosts, keys
+from pixel_server.store import hosts, keys, replication
 from pixel_server.store.clock import read_time
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
@@ -91,8 +91,11 @@ def spool_drain(directory: Path | None, as_json: bool) -> None:
         spool_directory = settings.data / "spool" if directory is None else _find_spool(directory)
         own_spool = Spool(spool_directory, settings.spool_bytes)
         mark, url = StoreMark(settings.data).known.encode, store_url(settings)
+        # This process ends, so it cannot send to a promoted replica again what the replica lacks.
+        replicas = max(settings.replicas, int(await replication.has_replicas(store)))
+        opened = open_sink(store, settings, url=url, timeout_seconds=10.0, mark=mark, replicas=replicas)
         try:
-            async with open_sink(store, settings, url=url, timeout_seconds=10.0, mark=mark) as (sink, nodes):
+            async with opened as (sink, nodes):
                 batches = await Drain(own_spool, sink, nodes=nodes).drain()
             if directory is not None:
                 await _forget_drained(store, spool_directory)

@@ -10,7 +10,7 @@ import asyncio
 import redis
 
 from pixel_server.store import keys
-from pixel_server.store.nodes import nodes_of
+from pixel_server.store.nodes import nodes, nodes_of
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.role import Role, parse_role
 from pixel_server.store.script import even_if_full_call
@@ -33,8 +33,14 @@ async def confirm(store: AsyncRedis, shards: int = 0) -> None:
     Returns at once if there is no replica. Raises NotReplicatedError after CONFIRM_SECONDS.
     """
     written = [keys.REPLICATED, *map(keys.replicated, range(shards))]
-    nodes = await nodes_of(store, written)
-    await asyncio.gather(*(_confirm_at(node, key) for node, key in nodes.items()))
+    keys_by_node = await nodes_of(store, written)
+    await asyncio.gather(*(_confirm_at(node, key) for node, key in keys_by_node.items()))
+
+
+async def has_replicas(store: AsyncRedis) -> bool:
+    """Returns whether each primary of the store has a connected replica."""
+    roles = await asyncio.gather(*map(_read_role, await nodes(store)))
+    return all(role is not None and role.replica_offsets for role in roles)
 
 
 async def _confirm_at(node: AsyncRedis, key: str) -> None:

@@ -11,11 +11,15 @@ from dataclasses import replace
 import pytest
 
 from pixel_server import hit
+from pixel_server.collect import redis_sink
+from pixel_server.collect.spool.spool import Spool
 from pixel_server.mail.links import Minter
+from pixel_server.secret import Secrets
 from pixel_server.store import keys, replication
 from pixel_server.store.client import connect
 from tests.chaos.switch import Server, Switch
-from tests.journeys.test_emptied_store import ask, serving, warnings
+from tests.collect.spool.batches import batch
+from tests.journeys.test_emptied_store import ask, run_command, serving, warnings
 from tests.replicas import Pair
 from tests.stack import until
 from workers.rollup_pass import Rollup
@@ -113,6 +117,22 @@ def test_replicas_one_is_asked_for_and_cut_off_hits_wait_in_the_spool(pair, sett
         with connect(pair.primary.url) as client:
             client.config_set("min-replicas-to-write", 1)
         assert "min-replicas-to-write" not in warnings(web)
+
+
+def test_spool_drain_command_replica_hangs_keeps_the_hits_in_the_spool(pair, settings, secrets, monkeypatch):
+    monkeypatch.setattr(redis_sink, "WAIT_SHARE", 0.02)
+    spool = Spool(settings.data / "spool", 1 << 20)
+    spool.append([batch(1)])
+    spool.close()
+    for name, value in (("REDIS_URL", settings.redis_url), ("PIXEL_DATA_DIR", str(settings.data))):
+        monkeypatch.setenv(name, value)
+    Secrets.load_or_create(settings.data)
+    pair.replica.process.send_signal(signal.SIGSTOP)
+    assert "0 of 1 replicas have confirmed the hits" in run_command("spool", "drain").output
+    pair.replica.process.send_signal(signal.SIGCONT)
+    monkeypatch.setattr(redis_sink, "WAIT_SHARE", 0.9)
+    assert run_command("spool", "drain").output == "drained 1 batches\n"
+    assert hits_of(pair.replica, settings.shards).total() == 2
 
 
 def test_changes_that_people_rely_on_are_errors_until_a_replica_has_them(
