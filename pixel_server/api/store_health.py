@@ -9,7 +9,7 @@ import redis
 
 from pixel_server.api import redis_health
 from pixel_server.campaigns import retention
-from pixel_server.store import clock, hosts, keys, producer
+from pixel_server.store import aof_rewrite, clock, hosts, keys, producer
 from pixel_server.store.protocols import AsyncRedis
 
 WORKER_SEEN_SECONDS = 10
@@ -29,6 +29,7 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
     pipe.hgetall(keys.CLOCKS)
     pipe.hgetall(keys.HOSTS)
     pipe.hget(keys.SWEEP, "waits")
+    pipe.hget(keys.REWRITE, aof_rewrite.WAITING)
     pipe.zcount(keys.WORKERS, now - WORKER_SEEN_SECONDS, now + keys.MAX_BEAT_SKEW_SECONDS)
     for shard in range(shards):
         pipe.xlen(keys.hits(shard))
@@ -38,11 +39,11 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
         pipe.get(keys.stop(shard))
     replies = await pipe.execute(raise_on_error=False)
     for position, reply in enumerate(replies):
-        if isinstance(reply, Exception) and (position < 4 or isinstance(reply, redis.ResponseError)):
+        if isinstance(reply, Exception) and (position < 5 or isinstance(reply, redis.ResponseError)):
             raise reply
     away = sorted({str(reply) for reply in replies if isinstance(reply, Exception)})
-    clocks, beats, waiting_kinds, workers = replies[:4]
-    answers = {shard: replies[4 + 5 * shard :][:5] for shard in range(shards)}
+    clocks, beats, waiting_kinds, waiting_files, workers = replies[:5]
+    answers = {shard: replies[5 + 5 * shard :][:5] for shard in range(shards)}
     shards_here = [shard for shard in answers if not isinstance(answers[shard][0], Exception)]
     lengths, oldest_entries, dead, drops, stops = zip(*(answers[shard] for shard in shards_here), strict=True)
     dropped: Counter[str] = Counter()
@@ -56,6 +57,7 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
         "wrong_clocks": dict(wrong_clocks),
         **_hosts_json(hosts.parse(beats), now),
         "retention_waits": retention.unpack_waiting(waiting_kinds),
+        "rewrite_waits": waiting_files.decode() if waiting_files else None,
         "oldest_uncounted_seconds": round(max(0.0, *ages), 3) if ages else None,
         "stream_entries": sum(lengths),
         "dead_letters": sum(dead),
@@ -98,6 +100,9 @@ def warnings(health: dict[str, Any]) -> list[tuple[str, str]]:
     texts += [("clocks", clock.describe(*wrong)) for wrong in health["wrong_clocks"].items()]
     if health["retention_waits"]:
         texts.append(("retention", retention.waiting_message(health["retention_waits"])))
+    if health["rewrite_waits"]:
+        text = f"removed data may still be in an append-only file of Redis: {health['rewrite_waits']}"
+        texts.append(("retention", text))
     if health["dead_letters"]:
         text = f"{health['dead_letters']} dead letters: see `pixel-server dead-letters list`"
         texts.append(("workers", text))

@@ -73,7 +73,8 @@ AUDIT = Key("px:{all}:audit", "stream", "the last 10,000",
 API_KEYS = Key("px:{all}:apikeys", "set", "forever",
     "ids of API keys", writer="api", reader="api").name
 REWRITE = Key("px:{all}:rewrite", "hash", "forever",
-    "rewrites of the append-only file: asked, answered", writer="erasure, schedule", reader="schedule").name
+    "rewrites of the append-only files: asked, answered, waiting; answered by each node",
+    writer="erasure, schedule", reader="schedule, readyz").name
 SWEEP = Key("px:{all}:sweep", "hash", "forever",
     "position of the retention run, removals that wait", writer="retention", reader="retention, readyz").name
 LOSSES = Key("px:{all}:losses", "hash", "60 days",

@@ -14,20 +14,21 @@ import redis
 from pixel_server.store.async_cluster import AsyncClusterRedis
 from pixel_server.store.cluster import ClusterRedis
 from pixel_server.store.protocols import AsyncRedis, Redis
+from pixel_server.store.sentinel_client import SentinelRedis
 from pixel_server.store_url import shown_address
 
 T = TypeVar("T")
 _AWAY = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 
-async def nodes(store: AsyncRedis, *, replicas: bool = False) -> list[AsyncRedis]:
-    """Returns a plain client of each primary, in the order of their slots, and then of each replica if asked.
+async def nodes(store: AsyncRedis) -> list[AsyncRedis]:
+    """Returns a plain client of each primary, in the order of their slots.
 
     Returns `[store]` if the store is one Redis. The store closes these clients, not the caller. Raises
     redis.ConnectionError if no node of a cluster answers.
     """
     if isinstance(store, AsyncClusterRedis):
-        return cast(list[AsyncRedis], await store.nodes(replicas=replicas))
+        return cast(list[AsyncRedis], await store.nodes())
     return [store]
 
 
@@ -42,21 +43,26 @@ async def nodes_of(store: AsyncRedis, keys: Iterable[str]) -> dict[AsyncRedis, s
 
 
 def nodes_sync(store: Redis, *, replicas: bool = False) -> list[Redis]:
-    """Returns what `nodes` returns, for a client that blocks."""
+    """Returns what `nodes` returns, for a client that blocks, and then a client of each replica if asked.
+
+    The replicas of a Redis that has no sentinels are not known.
+    """
     if isinstance(store, ClusterRedis):
         return cast(list[Redis], store.nodes(replicas=replicas))
+    if replicas and isinstance(store, SentinelRedis):
+        return cast(list[Redis], store.nodes())
     return [store]
 
 
 async def ask_each(
-    store: AsyncRedis, ask: Callable[[AsyncRedis], Awaitable[T]], *, replicas: bool = False
+    store: AsyncRedis, ask: Callable[[AsyncRedis], Awaitable[T]]
 ) -> list[tuple[AsyncRedis, T]]:
     """Asks all nodes at once. Returns (node, answer) of each node that answers.
 
     Raises redis.ConnectionError, redis.TimeoutError or OSError only if no node answers. Raises other errors
     of `ask`.
     """
-    members = await nodes(store, replicas=replicas)
+    members = await nodes(store)
     if members == [store]:
         return [(store, await ask(store))]
     answers = await asyncio.gather(*map(ask, members), return_exceptions=True)

@@ -9,18 +9,57 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
+from typing import Any, cast
 
 import redis
 from redis import asyncio as aioredis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from pixel_server.store.sentinel import AgreedPrimary, NoPrimaryError
-from pixel_server.store_url import StoreUrl
+from pixel_server.store.sentinel import ASK_SECONDS, AgreedPrimary, NoPrimaryError
+from pixel_server.store_url import Address, StoreUrl, sign_in_options
 
 
-def client(url: StoreUrl, **options: Any) -> redis.Redis:
-    """Returns a client that blocks. options: arguments of redis.Connection."""
-    return redis.Redis.from_pool(_Pool(url, options))
+class SentinelRedis(redis.Redis):
+    """A client of the primary. `nodes` also returns clients of its replicas."""
+
+    def nodes(self) -> list[redis.Redis]:
+        """Returns a client of the primary, and of each replica that a sentinel knows, also if it is away.
+
+        Raises NoPrimaryError if the sentinels do not agree on the primary, or do not tell the replicas. The
+        clients share no connection with this client, and are closed with it.
+        """
+        pool: Any = self.connection_pool
+        primary = pool.refresh()
+        addresses = [primary, *(replica for replica in ask_replicas(pool.url) if replica != primary)]
+        for address in addresses:
+            if address not in pool.nodes:
+                pool.nodes[address] = redis.Redis(*address, **pool.node_options)
+        return [pool.nodes[address] for address in addresses]
+
+    def close(self) -> None:
+        super().close()
+        pool: Any = self.connection_pool
+        while pool.nodes:
+            pool.nodes.popitem()[1].close()
+
+
+def ask_replicas(url: StoreUrl) -> list[Address]:
+    """Returns the replicas that a sentinel knows. Raises NoPrimaryError if no sentinel answers."""
+    options = {**sign_in_options(url.sentinel_sign_in), **url.tls_options(), "socket_timeout": ASK_SECONDS}
+    for host, port in url.addresses:
+        try:
+            with redis.Redis(host, port, retry=Retry(NoBackoff(), 0), protocol=2, **options) as sentinel:
+                replicas = cast(list[dict[str, Any]], sentinel.sentinel_slaves(url.name))
+                return [(replica["ip"], replica["port"]) for replica in replicas]
+        except (redis.RedisError, OSError):
+            continue
+    raise NoPrimaryError(f"no sentinel of {url.shown()} tells the replicas of {url.name!r}")
+
+
+def client(url: StoreUrl, **options: Any) -> SentinelRedis:
+    """Returns a client that blocks. options: arguments of redis.Redis."""
+    return cast(SentinelRedis, SentinelRedis.from_pool(_Pool(url, options)))
 
 
 def async_client(url: StoreUrl, **options: Any) -> aioredis.Redis:
@@ -65,15 +104,24 @@ class _TlsConnection(_Connection, redis.SSLConnection):
 
 
 class _Pool(redis.ConnectionPool):
+    """Connections to the primary. nodes: plain clients of the primary and its replicas, by address."""
+
     def __init__(self, url: StoreUrl, options: dict[str, Any]) -> None:
+        self.url = url
+        self.node_options = dict(options)
+        self.nodes: dict[Address, redis.Redis] = {}
         self._primary = AgreedPrimary(url)
         self._refresh_lock = threading.Lock()
         is_tls = options.pop("ssl", False)
         super().__init__(_TlsConnection if is_tls else _Connection, primary=self._primary, **options)
 
-    def get_connection(self, *arguments: Any, **options: Any) -> Any:
+    def refresh(self) -> Address:
+        """Returns the primary's address. Raises NoPrimaryError if the sentinels do not agree on it."""
         with self._refresh_lock:
-            self._primary.refresh_sync()
+            return self._primary.refresh_sync()
+
+    def get_connection(self, *arguments: Any, **options: Any) -> Any:
+        self.refresh()
         try:
             return super().get_connection()
         except redis.RedisError:

@@ -51,6 +51,7 @@ def rested_rewriter(client):
     rested = rewriter()
     assert rested.tick(client, [b"0-0"], NOW)
     wait_for_rewrite(client)
+    assert not rested.tick(client, [b"0-0"], NOW)
     return rested
 
 
@@ -65,6 +66,33 @@ def request(client):
         await store.aclose()
 
     asyncio.run(run())
+
+
+def answered(client):
+    """Returns (number of requests, number of answered requests)."""
+    return tuple(int(number or 0) for number in client.hmget(keys.REWRITE, ["asked", "answered"]))
+
+
+def test_rewriter_request_is_answered_when_the_rewrite_has_ended(client):
+    rested = rested_rewriter(client)
+    client.config_set("rdb-key-save-delay", 20_000)
+    client.mset({f"k{n}": n for n in range(100)})
+    request(client)
+    assert rested.tick(client, [b"0-0"], NOW + 20)
+    assert not rested.tick(client, [b"0-0"], NOW + 21)
+    assert answered(client) == (2, 1)
+    wait_for_rewrite(client)
+    assert not rested.tick(client, [b"0-0"], NOW + 22)
+    assert answered(client) == (2, 2)
+    assert client.hkeys(keys.REWRITE) == [b"asked", b"answered", b"begun"]
+
+
+def test_rewriter_process_ends_meanwhile_another_rewrites(client):
+    rested = rested_rewriter(client)
+    request(client)
+    assert rested.tick(client, [b"0-0"], NOW + 20)
+    wait_for_rewrite(client)
+    assert rewriter().tick(client, [b"0-0"], NOW + 20 + MIN_PAUSE_SECONDS)
 
 
 def test_rewriter_nothing_counted_begins_nothing(client):

@@ -39,7 +39,16 @@ SCHEMAS = {
     "Readiness": answer(
         (
             *("workers", "wrong_clocks", "retention_waits", "oldest_uncounted_seconds", "stream_entries"),
-            *("dead_letters", "drops", "stopped", "store", "losses", "hosts", "host_warnings"),
+            *(
+                "rewrite_waits",
+                "dead_letters",
+                "drops",
+                "stopped",
+                "store",
+                "losses",
+                "hosts",
+                "host_warnings",
+            ),
         ),
         status=choice(
             ("ok", "degraded", "failing"), "`failing`: hits are not stored. `degraded`: see `warnings`."
@@ -140,6 +149,10 @@ SCHEMAS = {
         ),
         retention_waits=mapping(
             count("Number of entries."), "Data that only `pixel-server retention run --yes` removes, by kind."
+        ),
+        rewrite_waits=or_null(
+            text("Append-only files of Redis."),
+            "Files that may still hold removed data, and why they could not be rewritten; or null.",
         ),
         oldest_uncounted_seconds=or_null(
             {"type": "number"},
