@@ -36,8 +36,8 @@ MAX_UNITED = 16
 microseconds."""
 WRITE_BYTES = 256 << 10
 """Bytes of commands after which they are written."""
-REST = 3.0
-"""Seconds of rest after each second of work. So merging takes at most a quarter of a core."""
+REST = 1.0
+"""Seconds of rest after each second of work. So merging takes at most half a core."""
 MAX_REST_MS = 20_000
 _CAMPAIGNS = 100
 """Number of campaigns read at once."""

@@ -186,11 +186,10 @@ def test_merge_campaign_deleted_leaves_nothing(client, hits, merge_all, site):
     hits(50)
     merge_all()
     assert all(merged_and_parts(client))
-    for campaign in CAMPAIGNS:
-        assert site.delete(f"/api/campaigns/{campaign}").status_code == 204
-    assert not any(merged_and_parts(client))
-    merge_all()
-    assert not any(merged_and_parts(client))
+    assert site.delete("/api/campaigns/page").status_code == 204
+    for _ in range(2):
+        assert not any("page" in name for names in merged_and_parts(client) for name in names)
+        merge_all()
 
 
 def change(client, number: int) -> None:
@@ -260,7 +259,7 @@ def going_back(client, tag: str) -> Iterator[None]:
     pipe.execute()
 
 
-@pytest.mark.parametrize("tag", ["all", *map(str, range(3))])
+@pytest.mark.parametrize("tag", ["all", "0"])
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_merge_after_lost_changes_figures_are_those_of_all_shards(
     client, hits, merge_all, ask, from_shards, tag, goes_on
