@@ -170,7 +170,7 @@ def test_commands_exist_as_they_stand():
 def test_scaler_scales_no_further_than_roll_ups_go():
     spec = SCALER["spec"]
     assert (SCALER["apiVersion"], SCALER["kind"]) == ("keda.sh/v1alpha1", "ScaledObject")
-    assert spec["maxReplicaCount"] <= min(jobs.MAX_ROLLUPS, int(SETTINGS["PIXEL_SHARDS"]))
+    assert spec["maxReplicaCount"] <= jobs.rollup_count(int(SETTINGS["PIXEL_SHARDS"]))
     assert spec["minReplicaCount"] >= 1
 
 
