@@ -26,6 +26,8 @@ ASK_SECONDS = 0.5
 """Seconds that each sentinel has to answer. All are asked at once."""
 CHECK_SECONDS = 1.0
 """Seconds after which the sentinels are asked again."""
+RETRY_SECONDS = 0.2
+"""Seconds after a failure until the sentinels are asked again."""
 TRUST_SECONDS = 5.0
 """Seconds for which the last agreed address is used while too few sentinels agree.
 
@@ -57,7 +59,8 @@ class AgreedPrimary:
     def __init__(self, url: StoreUrl) -> None:
         self.url = url
         self._address: Address | None = None
-        self._asked_at = self._agreed_at = float("-inf")
+        self._asked_at = self._agreed_at = self._failed_at = float("-inf")
+        self._failure = ""
 
     @property
     def address(self) -> Address:
@@ -75,7 +78,7 @@ class AgreedPrimary:
 
         Raises NoPrimaryError if they do not agree, and did not agree in the last TRUST_SECONDS.
         """
-        if not self._is_due():
+        if self._is_known():
             return self.address
         try:
             return self._agree(await ask(self.url))
@@ -84,15 +87,22 @@ class AgreedPrimary:
 
     def refresh_sync(self) -> Address:
         """Returns what `refresh` returns."""
-        if not self._is_due():
+        if self._is_known():
             return self.address
         try:
             return self._agree(ask_sync(self.url))
         except NoPrimaryError as error:
             return self._trust(error)
 
-    def _is_due(self) -> bool:
-        return time.monotonic() - self._asked_at >= CHECK_SECONDS
+    def _is_known(self) -> bool:
+        """Returns whether the agreed address is new enough. Raises NoPrimaryError after a recent failure.
+
+        Otherwise callers that wait for each other would wait for the sentinels one after the other.
+        """
+        now = time.monotonic()
+        if now - self._failed_at < RETRY_SECONDS:
+            raise NoPrimaryError(self._failure)
+        return now - self._asked_at < CHECK_SECONDS
 
     def _agree(self, address: Address) -> Address:
         self._asked_at = self._agreed_at = time.monotonic()
@@ -103,6 +113,7 @@ class AgreedPrimary:
         """Returns the last agreed address while it may be used. Raises `error` later."""
         now = time.monotonic()
         if now - self._agreed_at >= TRUST_SECONDS:
+            self._failed_at, self._failure = now, str(error)
             raise error
         self._asked_at = now
         return self.address

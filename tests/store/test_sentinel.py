@@ -67,6 +67,23 @@ def test_agreed_primary_sentinels_go_away_is_trusted_for_a_time(monkeypatch, fak
         primary.refresh_sync()
 
 
+def test_agreed_primary_sentinels_hang_lets_all_callers_wait_for_one_answer(fakes: Fakes):
+    url = fakes(b"", b"", b"")
+    requests = []
+    for fake in fakes.servers:
+        fake.process_request = lambda *request: requests.append(request)  # type: ignore[method-assign]
+
+    async def story() -> list[object]:
+        client = connect_async(url)
+        try:
+            return await asyncio.gather(*(client.get("x") for _ in range(20)), return_exceptions=True)
+        finally:
+            await client.aclose()
+
+    assert {type(error) for error in asyncio.run(story())} == {NoPrimaryError}
+    assert len(requests) < 20
+
+
 def _disagree(url: object) -> None:
     raise NoPrimaryError("the sentinels disagree")
 
