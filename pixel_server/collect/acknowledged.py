@@ -9,11 +9,14 @@ number of its shard, and the number of hits of each batch that it still holds.
 A record is in its file after `loss_watch.FLUSH_SECONDS`, and on the disk after `loss_watch.COMPARE_SECONDS`.
 Before the first, a kill of the process loses the record; before the second, a failure of the machine. A file
 is removed if there are MAX_FILES newer files, or if another was last changed more than MAX_IDLE_DAYS later.
+
+A process holds a lock on the files of its producers. So other processes can tell whether it still runs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -85,6 +88,7 @@ class AcknowledgedFiles:
         self._shards = shards
         self._ring_size = max(64, RECORDS_PER_FILE // shards)
         self._open: dict[str, int] = {}
+        self._locked: set[str] = set()
         self._unsynced: set[str] = set()
         self._generations: list[int] = []
         self.newest: dict[tuple[str, int], int] = {}
@@ -104,6 +108,7 @@ class AcknowledgedFiles:
                 del self.newest[key]
         for (producer, shard), ring in rings.items():
             file = self._file(producer)
+            self._lock(producer, file)
             self._unsynced.add(producer)
             first, records = 0, bytearray()
             for sequence, hits in ring:
@@ -143,6 +148,17 @@ class AcknowledgedFiles:
         for file in self._open.values():
             os.close(file)
         self._open.clear()
+        self._locked.clear()
+
+    def has_running_owner(self, producer: str) -> bool:
+        """Returns whether the process of a producer runs. It may be this process."""
+        path = self._folder / f"{producer}.ack"
+        with contextlib.suppress(FileNotFoundError), self._reserve.run(lambda: path.open("rb")) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def find_missing(self, producer: str, shard: int, seen: int, last: int) -> MissingBatches:
         """Returns the batches from `seen` + 1 to `last`, with the hits of those whose records are kept."""
@@ -197,6 +213,13 @@ class AcknowledgedFiles:
         """Returns the offset of a record in its file."""
         return _HEAD.size + (shard * self._ring_size + sequence % self._ring_size) * _RECORD.size
 
+    def _lock(self, producer: str, file: int) -> None:
+        """Locks the file of a producer of this process."""
+        if producer not in self._locked:
+            with contextlib.suppress(BlockingIOError):  # another process looks at the lock: next time then
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                self._locked.add(producer)
+
     def _file(self, producer: str) -> int:
         """Returns the open file of a producer. Closes another file if too many are open."""
         file = self._open.get(producer)
@@ -206,6 +229,7 @@ class AcknowledgedFiles:
                 os.fsync(self._open[oldest])
                 os.close(self._open.pop(oldest))
                 self._unsynced.discard(oldest)
+                self._locked.discard(oldest)
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._reserve.run(self._tidy)
             path, flags = self._folder / f"{producer}.ack", os.O_RDWR | os.O_CREAT

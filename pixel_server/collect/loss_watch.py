@@ -37,9 +37,6 @@ COMPARE_SECONDS = 1.0
 """Seconds between two comparisons with the store, and between two syncs of the files."""
 ALL_FILES_EVERY = 30
 """Number of comparisons after which the batches of other and ended processes are compared again."""
-DOUBT_SECONDS = 10.0
-"""Seconds for which batches of another process may be missing before they are lost. If it runs, it sends them
-again to a promoted replica meanwhile."""
 MAX_NOTED = 100_000
 """Maximum number of batches in memory while the disk hangs. Further batches are not remembered."""
 
@@ -82,8 +79,6 @@ class LossWatch:
         self._shards = shards
         self._generations: list[int] = []
         self._comparisons = 0
-        self._doubted: dict[tuple[str, int], float] = {}
-        """Producers and shards of other processes whose batches were missing, by time.monotonic() (s)."""
         self._losses: StoredLosses = {}
 
     def note(self, batches: Sequence[Batch], seen: Sequence[int]) -> None:
@@ -177,8 +172,8 @@ class LossWatch:
             self._generations = await self._in_thread(self._files.read_generations)
         self._comparisons += 1
         newest = dict(self._files.newest)
-        others = self._earlier if self._comparisons % ALL_FILES_EVERY == 1 else self._doubted
-        newest = {**{key: self._earlier[key] for key in others}, **newest}
+        if self._comparisons % ALL_FILES_EVERY == 1:
+            newest = {**self._earlier, **newest}
         pipe = self._store.pipeline(transaction=False)
         for shard in range(self._shards):
             pipe.hget(keys.checkpoint(shard), "n")
@@ -193,23 +188,19 @@ class LossWatch:
         for ((producer, shard), last), reply in zip(newest.items(), producer_replies, strict=True):
             seen = int(reply.partition(b" ")[0]) if reply else 0  # b"400 1790000000000": last number, time
             is_known = reply or producer >= floors[shard]  # otherwise the producer was pruned
-            if seen < last and is_known and not self._may_be_sent_again(producer, shard, seen):
+            if seen < last and is_known and await self._is_lost(producer, shard, seen):
                 arguments = producer, shard, seen, last
                 self._add_missing(await self._in_thread(partial(self._files.find_missing, *arguments)))
-            elif seen >= last:
-                self._doubted.pop((producer, shard), None)
         self._compare_generations([int(generation or 0) for generation in shard_replies[::2]])
 
-    def _may_be_sent_again(self, producer: str, shard: int, seen: int) -> bool:
-        """Returns whether batches after the number `seen` are not lost yet: a tail may still hold them.
+    async def _is_lost(self, producer: str, shard: int, seen: int) -> bool:
+        """Returns whether the batches after the number `seen` are lost, and not kept in the tail.
 
-        The producer of another process is doubted for DOUBT_SECONDS first, if there are replicas.
+        Another process that runs judges its own batches, because it has a tail of its own.
         """
-        key = producer, shard
-        if key in self._files.newest or not self._tail.is_kept:
-            return self._tail.keeps_after(producer, shard, seen)
-        now = time.monotonic()
-        return now - self._doubted.setdefault(key, now) < DOUBT_SECONDS
+        if (producer, shard) in self._files.newest:
+            return not self._tail.keeps_after(producer, shard, seen)
+        return not await self._in_thread(partial(self._files.has_running_owner, producer))
 
     def _compare_generations(self, generations: list[int]) -> None:
         """Reports shards whose generation fell since the last comparison.

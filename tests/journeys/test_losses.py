@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from contextlib import contextmanager
 
 import pytest
 
+from pixel_server.collect import loss_watch
+from pixel_server.collect.acknowledged import AcknowledgedFiles
 from pixel_server.collect.spool.status import read_status
-from pixel_server.store import keys
+from pixel_server.store import keys, producer
 from tests.journeys.test_emptied_store import ask, run_command, serving, warnings
 from tests.stack import until
 
@@ -46,6 +49,24 @@ def test_losses_under_live_web_without_hits_are_reported(settings, secrets, clie
         assert [ask(web, secrets, "mail", "ada") for _ in range(3)] == ["recorded"] * 3
         set_back(client, settings.shards, 1)
         until(lambda: "1 batches were lost, 1 hits" in warnings(web))
+
+
+def test_losses_of_another_process_that_runs_are_left_to_it(settings, secrets, client, monkeypatch):
+    """It may still send the missing batches again, because it keeps them in a tail of its own."""
+    monkeypatch.setattr(loss_watch, "ALL_FILES_EVERY", 2)
+    looks, has_running_owner = [], AcknowledgedFiles.has_running_owner
+    monkeypatch.setattr(
+        AcknowledgedFiles,
+        "has_running_owner",
+        lambda files, producer: looks.append(producer) or has_running_owner(files, producer),
+    )
+    other, id_of_other = AcknowledgedFiles(settings.data, settings.shards), producer.new_id(time.time())
+    other.note([(id_of_other, 0, 1, 7)])
+    with serving(settings, secrets) as web:
+        until(lambda: looks == [id_of_other])
+        assert web.get("/readyz").json()["losses"]["batches"] == 0
+        other.close([])
+        until(lambda: "1 batches were lost, 7 hits" in warnings(web))
 
 
 def test_losses_counters_that_went_back_are_reported(settings, secrets, client, count):
