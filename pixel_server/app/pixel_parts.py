@@ -15,7 +15,7 @@ from pixel_server.collect.batch import Batch, Sink, report_gap
 from pixel_server.collect.cluster_nodes import ClusterNodes
 from pixel_server.collect.cluster_sink import ClusterSink
 from pixel_server.collect.descriptor_reserve import DescriptorReserve
-from pixel_server.collect.lanes import Lanes
+from pixel_server.collect.lanes import LINGER_SECONDS, Lanes
 from pixel_server.collect.loss_watch import LossWatch
 from pixel_server.collect.losses import RemovedFile
 from pixel_server.collect.memory_reserve_sink import MemoryReserveSink
@@ -166,6 +166,7 @@ def _make_lanes(settings: Settings, nodes: ClusterNodes, options: dict[str, Any]
             settings.shards,
             settings.pending_bytes,
             is_ready=lambda: nodes.is_ready(address),
+            linger_seconds=LINGER_SECONDS,
             **options,
         )
 

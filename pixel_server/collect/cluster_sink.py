@@ -49,13 +49,15 @@ class ClusterSink:
         begun_at = asyncio.get_running_loop().time()
         places = self._nodes.places
         address = self._place(batches[0].shard)
-        if all(places[batch.shard] == address for batch in batches):
+        replies: list[Any] = [None] * len(batches)
+        for batch in batches:
+            if places[batch.shard] != address:
+                break
+        else:
             try:
                 return await self._sink(address).append(batches)
             except Redirected as redirected:
                 replies = redirected.replies
-        else:
-            replies = [None] * len(batches)
         timeout_seconds = self._sink_of(self._nodes.node(address)).timeout_seconds
         delivery = _Delivery(self._nodes, batches, replies, _Target(address))
         try:

@@ -19,6 +19,10 @@ from pixel_server.collect.group import AnswerCallback
 from pixel_server.collect.recorder import Recorder
 from pixel_server.store_url import Address, shown_address
 
+LINGER_SECONDS = 0.002
+"""Seconds between two departures of a lane's groups. Otherwise several lanes would make several times as many
+groups as one recorder, and each group costs as much processor time as some hits."""
+
 
 class Lanes:
     """Has the methods of a `Recorder`, and passes each hit to the recorder of its shard's node.

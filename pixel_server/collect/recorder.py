@@ -7,7 +7,7 @@ only if it has accepted the group before (`Batch.after`). When a group fails, no
 groups in flight have ended. Then the failed groups are retried, in order and one at a time.
 
 With more than MANY_SHARDS shards, groups depart at least LINGER_SECONDS apart. Otherwise a group would be so
-small that nearly each of its hits would make a batch of its own.
+small that nearly each of its hits would make a batch of its own. The lanes of a cluster have a shorter time.
 
 A group is kept and retried, unchanged, until it is stored. A request waits at most ANSWER_TIMEOUT_SECONDS,
 then it is answered 503. Its hit may still be stored: only a 2xx is a promise. Memory is bounded: hits are
@@ -27,6 +27,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import logging
 import time
 from collections import deque
@@ -64,6 +65,7 @@ class Recorder:
     """Stores hits through a sink, in one event loop. `start` must not be called before a fork.
 
     spool: the sink for batches that Redis does not accept, None if there is no spool.
+    linger_seconds: minimum number of seconds between two departures. A hit after a pause departs at once.
     on_stored: called with the shards that have new hits in Redis.
     is_ready: returns whether Redis may be used again after a failure.
     on_acknowledged: called with batches that Redis has, and the last sequence number that it had seen before
@@ -80,6 +82,7 @@ class Recorder:
         max_pending_bytes: int,
         *,
         spool: Sink | None = None,
+        linger_seconds: float = 0.0,
         on_stored: Callable[[Iterable[int]], None] = lambda shards: None,
         is_ready: Callable[[], bool] = lambda: True,
         on_acknowledged: Callable[[Sequence[Batch], Sequence[int]], None] = lambda batches, seen: None,
@@ -88,7 +91,8 @@ class Recorder:
         self._on_acknowledged = on_acknowledged
         self._sink = sink
         self._spool = spool
-        self._shards = shards
+        self._next_shard = itertools.cycle([*range(1, shards), 0]).__next__
+        self._linger_seconds = max(linger_seconds, LINGER_SECONDS if shards > MANY_SHARDS else 0.0)
         self.max_pending_bytes = max_pending_bytes
         self._on_stored = on_stored
         self._is_ready = is_ready
@@ -109,7 +113,6 @@ class Recorder:
         self._idle_event = asyncio.Event()
         self._idle_event.set()
         self._task: asyncio.Task[None] | None = None
-        self._next_shard = 0
         self._numbering = Numbering()
         self._in_spool = False
         """Whether the spool may hold batches of the current producer id."""
@@ -156,7 +159,7 @@ class Recorder:
             self.counts["refused"] += 1
             return False
         if shard is None:
-            self._next_shard = shard = (self._next_shard + 1) % self._shards
+            shard = self._next_shard()
         group = self._gathering
         if group is None or group.timer is None or group.size >= GROUP_BYTES:
             group = self._begin_group()
@@ -181,15 +184,22 @@ class Recorder:
         if not self._in_flight:
             loop.call_soon(self._depart)  # after all hits that arrive in this turn of the event loop
         elif self._gap_timer is None:
-            gap_seconds = LINGER_SECONDS if self._shards > MANY_SHARDS else FLIGHT_GAP_SECONDS
-            wait_seconds = self._departed_at + gap_seconds - loop.time()
-            self._gap_timer = loop.call_later(max(0.0, wait_seconds), self._end_gap)
+            self._depart_at(self._departed_at + (self._linger_seconds or FLIGHT_GAP_SECONDS))
         return group
 
     def _answer_late(self, group: Group) -> None:
         """Answers the requests of a group that is not stored in time. The group is stored later."""
         group.timer = None
         self.counts["late"] += group.answer(False)
+
+    def _depart_at(self, loop_time: float) -> None:
+        """Calls `_depart` at this time of the event loop (s), or earlier if that is planned already."""
+        if self._gap_timer is not None:
+            # If the time has come, uvloop plans the call for the next turn, and its handle has no time.
+            if not hasattr(self._gap_timer, "when") or self._gap_timer.when() <= loop_time:
+                return
+            self._gap_timer.cancel()
+        self._gap_timer = asyncio.get_running_loop().call_at(loop_time, self._end_gap)
 
     def _end_gap(self) -> None:
         self._gap_timer = None
@@ -202,13 +212,13 @@ class Recorder:
                 if not self._in_flight:
                     self._single_event.set()
                 return
-            if self._in_flight or self._shards > MANY_SHARDS:
-                loop = asyncio.get_running_loop()
-                gap_seconds = FLIGHT_GAP_SECONDS if self._in_flight else LINGER_SECONDS
-                wait_seconds = self._departed_at + gap_seconds - loop.time()
-                if wait_seconds > 0 and self._gap_timer is None:
-                    self._gap_timer = loop.call_later(wait_seconds, self._end_gap)
-                if wait_seconds > 0 or len(self._in_flight) >= MAX_IN_FLIGHT:
+            if self._in_flight or self._linger_seconds:
+                gap_seconds = FLIGHT_GAP_SECONDS if self._in_flight else self._linger_seconds
+                departs_at = self._departed_at + gap_seconds
+                if departs_at > asyncio.get_running_loop().time():
+                    self._depart_at(departs_at)
+                    return
+                if len(self._in_flight) >= MAX_IN_FLIGHT:
                     return
             self._send(self._take_group())
 

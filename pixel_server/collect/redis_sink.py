@@ -162,7 +162,7 @@ class RedisSink:
         """Keeps the batches that Redis has accepted."""
         if not self._tail.is_kept:
             return
-        if self._shards is not None:
+        if self._shards is not None and [reply for reply in replies if not isinstance(reply, int)]:
             pairs = zip(batches, replies, strict=True)
             accepted = [(batch, reply) for batch, reply in pairs if isinstance(reply, int)]
             batches, replies = [batch for batch, _ in accepted], [reply for _, reply in accepted]

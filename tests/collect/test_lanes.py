@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from pixel_server import hit, tasks
 from pixel_server.app.parts import make_common
@@ -164,7 +165,7 @@ def test_lanes_one_node_dead_spools_only_its_shards_and_drains_them_later(
             assert stored_hits(cluster) == Counter([*range(hits.sent), 1_000_000])
             assert recorder.counts["gaps"] == 0
 
-    asyncio.run(story())
+    uvloop.run(story())
 
 
 async def move_key_by_key(source: ClusterNode, target: ClusterNode, shard: int, sending: Hits) -> None:
@@ -217,7 +218,7 @@ def test_lanes_slot_moves_under_flood_stores_each_answered_hit_once(
             assert set(hits.answers.values()) == {1}
             assert len(hits.stored) > 1000
 
-    asyncio.run(story())
+    uvloop.run(story())
     assert primary_of(cluster, shard) is target
 
 
@@ -232,7 +233,7 @@ def test_lanes_close_under_flood_answers_each_hit_once(
         await asyncio.gather(*sending)
         return hits
 
-    hits = asyncio.run(story())
+    hits = uvloop.run(story())
     assert hits.stored == set(range(300))
     assert set(hits.answers.values()) == {1}
     assert stored_hits(cluster) == Counter(range(300))
@@ -253,4 +254,4 @@ def test_lanes_no_node_answers_bounds_the_memory_of_all_lanes(
             assert pixels.recorder.counts["refused"] == 1
             assert not answered
 
-    asyncio.run(story())
+    uvloop.run(story())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import uvloop
 
 from pixel_server.collect import recorder as recorder_module
 from pixel_server.collect.recorder import MANY_SHARDS, Recorder
@@ -35,10 +36,44 @@ def test_recorder_many_shards_gathers_hits_between_departures(monkeypatch, shard
             for _ in range(10):  # turns of the event loop: a group departs, and is answered
                 await asyncio.sleep(0)
         assert len(sink.sizes) == len(answers) == sizes.count(1)
-        monkeypatch.setattr(recorder_module, "LINGER_SECONDS", 0.0)
+        recorder._linger_seconds = 0.0
         recorder._depart()
         await recorder.close()
 
     asyncio.run(record_four_hits())
     assert sink.sizes == sizes
     assert answers == [True] * 4
+
+
+def test_recorder_lingers_reply_comes_soon_departs_without_the_gap_of_a_flight(monkeypatch):
+    monkeypatch.setattr(recorder_module, "FLIGHT_GAP_SECONDS", 3600.0)
+    monkeypatch.setattr(recorder_module, "ANSWER_TIMEOUT_SECONDS", 60.0)
+
+    async def story() -> list[bool]:
+        flights: asyncio.Queue[asyncio.Future[list[int]]] = asyncio.Queue()
+
+        class Flights:
+            def append(self, batches):
+                flight = asyncio.get_running_loop().create_future()
+                flights.put_nowait(flight)
+                return flight
+
+        async def next_flight() -> asyncio.Future[list[int]]:
+            return await asyncio.wait_for(flights.get(), 20)
+
+        recorder = Recorder(Flights(), 1, 1 << 20, linger_seconds=0.02)
+        recorder.start()
+        answers: list[bool] = []
+        recorder.record(0, b"first", answers.append)
+        first = await next_flight()
+        recorder.record(0, b"second", answers.append)
+        await asyncio.sleep(0.05)  # the time to linger is over, but the first group is still in flight
+        first.set_result([0])
+        second = await next_flight()
+        recorder.record(0, b"third", answers.append)
+        second.set_result([1])  # at once, so that the third hit lingers
+        (await next_flight()).set_result([2])
+        await recorder.close()
+        return answers
+
+    assert uvloop.run(story()) == [True] * 3
