@@ -50,7 +50,7 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
     for counts in drops:
         dropped.update({reason.decode(): int(count) for reason, count in counts.items() if count.isdigit()})
     ages = [now - int(entry.partition(b"-")[0]) / 1000 for entry in oldest_entries if entry]
-    wrong_clocks = clock.parse_wrong_clocks(clocks, now) + await clock.read_wrong_nodes(store, now)
+    wrong_clocks = clock.parse_wrong_clocks(clocks, now) + await clock.read_wrong_nodes(store)
     return {
         "redis": await redis_health.read(store, reserve_bytes, away),
         "workers": workers,

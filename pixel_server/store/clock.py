@@ -161,20 +161,20 @@ def parse_wrong_clocks(reports: dict[bytes, bytes], now: float) -> list[ClockDif
     return clocks
 
 
-async def read_wrong_nodes(store: AsyncRedis, now: float) -> list[ClockDifference]:
-    """Returns the nodes of a cluster whose clocks are wrong. now: the time of the node of `{all}`, s."""
+async def read_wrong_nodes(store: AsyncRedis) -> list[ClockDifference]:
+    """Returns the nodes of a cluster whose clocks differ from that of the node of `{all}`."""
     if await nodes(store) == [store]:
         return []
 
-    async def ahead_of_now(node: AsyncRedis) -> float:
-        return await read_time(node) - now - (time.monotonic() - asked_at)
+    async def offset(node: AsyncRedis) -> float:
+        return await read_time(node) - time.monotonic()
 
-    asked_at = time.monotonic()
-    return [
-        ClockDifference(f"{_NODE}{node_name(node)}", round(ahead))
-        for node, ahead in await ask_each(store, ahead_of_now)
-        if abs(ahead) > WARN_DIFFERENCE_SECONDS
+    offset_of_all = await offset(store)
+    differences = [
+        ClockDifference(f"{_NODE}{node_name(node)}", round(node_offset - offset_of_all))
+        for node, node_offset in await ask_each(store, offset)
     ]
+    return [difference for difference in differences if abs(difference.ahead) > WARN_DIFFERENCE_SECONDS]
 
 
 def describe(process: str, ahead: float) -> str:

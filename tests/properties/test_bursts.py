@@ -18,8 +18,9 @@ from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import keys
-from pixel_server.store.client import connect, connect_async
+from pixel_server.store.client import connect_async
 from pixel_server.tokens import Mode, Part, Token
+from tests.cluster_nodes import client_of
 from tests.conftest import NOW
 from tests.properties import examples
 from tests.properties.crashing_rollup import (
@@ -164,7 +165,7 @@ def counts_in_a_list(story: list[MailHit]) -> dict[str, Any]:
 def test_bursts_any_cuts_and_crashes_give_the_verdicts_of_a_list(
     valkey_url: str, secrets: Secrets, story: list[MailHit], cuts: list[int], crashes: list[Step]
 ):
-    client = connect(valkey_url)
+    client = client_of(valkey_url)
     client.flushall()
     note(f"{story} {cuts} {crashes}")
     own = Settings(redis_url=valkey_url, shards=1, keep_buckets=3650, soon_seconds=0)

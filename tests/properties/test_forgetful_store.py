@@ -14,8 +14,8 @@ from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import checkpoint, keys
-from pixel_server.store.client import connect
 from pixel_server.tokens import Mode, Token
+from tests.cluster_nodes import client_of
 from tests.conftest import ANY_YEAR, NOW
 from tests.properties import examples
 from tests.properties.crashing_rollup import count_all, store_in_batches
@@ -121,7 +121,7 @@ class History:
 def test_rollup_store_forgets_commits_counts_each_remaining_hit_once(
     valkey_url: str, secrets: Secrets, story: list[tuple[str, int]]
 ):
-    client = connect(valkey_url)
+    client = client_of(valkey_url)
     client.flushall()
     workers, history = [Worker(client, secrets, entries) for entries in (2, 1)], History(client)
     for event, number in story:

@@ -21,9 +21,10 @@ from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import keys
-from pixel_server.store.client import connect, connect_async
+from pixel_server.store.client import connect_async
 from pixel_server.tokens import Mode, Part, Token
 from pixel_server.verdicts import CLASSES
+from tests.cluster_nodes import client_of
 from tests.conftest import NOW
 from tests.properties import examples
 from tests.properties.crashing_rollup import (
@@ -163,7 +164,7 @@ def test_rollup_any_cuts_crashes_and_races_count_each_hit_once(
     other_worker: Step | None,
     deletion_step: Step | None,
 ):
-    client = connect(valkey_url)
+    client = client_of(valkey_url)
     client.flushall()
     # Buckets expire by the store's clock, which is not the clock of the story.
     own = Settings(redis_url=valkey_url, shards=1, keep_buckets=3650)
