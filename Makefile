@@ -7,6 +7,11 @@ WHOLE = journeys chaos properties old_data run demo deploy \
 	commands/test_retention.py dashboard/test_live.py figures/test_overview.py \
 	recipients/test_withdrawn_set.py store/test_aof_rewrite.py
 
+# Tests that also run on a cluster of one node.
+ON_CLUSTER = api/test_health.py figures/test_overview.py figures/test_stats_opens.py store/test_checkpoint.py \
+	store/test_compatibility.py store/test_keys.py store/test_producer.py store/test_script.py \
+	workers/test_maintenance.py workers/test_rollup.py workers/test_rollup_pass.py workers/test_schedule.py
+
 .PHONY: up test quick lint chaos bench screenshots clean
 
 up: .venv/up
@@ -14,6 +19,7 @@ up: .venv/up
 
 test: lint
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal --store cluster $(ON_CLUSTER:%=tests/%)
 
 quick: .venv/test
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal $(WHOLE:%=--ignore=tests/%)

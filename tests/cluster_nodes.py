@@ -21,6 +21,7 @@ from tests.stack import free_port, until
 SETTINGS = {
     "cluster-enabled": "yes",
     "cluster-node-timeout": "1000",
+    "cluster-require-full-coverage": "no",
     "save": "",
     "appendonly": "yes",
     "appendfsync": "always",

@@ -37,6 +37,10 @@ def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
     except (StoreError, SecretsError) as error:
         yield Finding("store", "redis", "problem", str(error))
         return
+    except (redis.RedisError, OSError) as error:
+        text = f"Redis at {without_password(url)} does not answer: {error}"
+        yield Finding("store", "redis", "problem", text)
+        return
     texts_without_warnings = {
         "redis": f"{without_password(url)}, durability: {report['redis']['durability']}",
         "workers": f"{counted(report['workers'], 'worker')}; "

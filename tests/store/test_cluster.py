@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 import redis
 
+from pixel_server.api import store_health
 from pixel_server.settings import Settings
-from pixel_server.store import keys, replication
+from pixel_server.store import replication
 from pixel_server.store.aof_rewrite import Rewriter, request_sync
 from pixel_server.store.client import connect, connect_async
 from pixel_server.store.nodes import node_name, nodes, nodes_sync
 from pixel_server.store.script import script_call
 from pixel_server.store.slots import slot_of, slot_of_shard
+from pixel_server.store_url import shown_address
 from tests.cluster_nodes import Cluster, ClusterNode, running_cluster
 from tests.stack import until
 
@@ -221,24 +223,25 @@ def test_confirm_replica_of_one_node_hangs_raises_if_its_shards_are_meant(cluste
     asyncio.run(story())
 
 
-def test_cluster_primary_dies_clients_follow_its_replica(cluster: Cluster):
+def test_cluster_primary_and_replica_die_clients_follow_and_then_read_the_rest(cluster: Cluster):
     shard = 2
+    word = f"px:{{{shard}}}:word"
     dead = primary_of(cluster, shard)
     other_shard = next(other for other in SHARDS if primary_of(cluster, other) is not dead)
 
     async def follow() -> None:
         store = connect_async(cluster.url, timeout=10.0)
         with connect(cluster.url, timeout=10.0) as client:
-            client.set(keys.none(shard), "before")
+            client.set(word, "before")
             await store.hset(f"px:{{{shard}}}:hash", "n", 1)
             dead.send_signal(signal.SIGKILL)
             with pytest.raises(redis.ConnectionError, match=rf"node 127\.0\.0\.1:{dead.address[1]}: "):
-                client.get(keys.none(shard))
+                client.get(word)
             client.time()
 
             def answers() -> bool:
                 try:
-                    return client.get(keys.none(shard)) is not None
+                    return client.get(word) is not None
                 except (redis.ConnectionError, redis.TimeoutError):
                     return False
 
@@ -248,6 +251,23 @@ def test_cluster_primary_dies_clients_follow_its_replica(cluster: Cluster):
         await store.aclose()
 
     asyncio.run(follow())
-    dead.start()
-    until(dead.is_ready, 60)
-    assert primary_of(cluster, other_shard)
+    heir = primary_of(cluster, shard)
+    heir.send_signal(signal.SIGKILL)
+
+    async def read_the_rest() -> None:
+        async with connect_async(cluster.url, timeout=10.0) as store:
+            pipe = store.pipeline(transaction=False)
+            for each in (shard, other_shard):
+                pipe.exists(f"px:{{{each}}}:word")
+            error, answer = await pipe.execute(raise_on_error=False)
+            assert isinstance(error, redis.ConnectionError)
+            assert answer == 0
+            away = (await store_health.read(store, len(SHARDS), NOW))["redis"]["away"]
+            assert [line.split()[1] for line in away] == [f"{shown_address(heir.address)}:"]
+
+    try:
+        asyncio.run(read_the_rest())
+    finally:
+        for node in (dead, heir):
+            node.start()
+            until(node.is_ready, 60)
