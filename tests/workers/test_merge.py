@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -16,6 +16,7 @@ from pixel_server import hit
 from pixel_server.figures import campaign_order, hyperloglog, sources
 from pixel_server.figures.sources import Sources
 from pixel_server.hit import Hit
+from pixel_server.recipients import erasure
 from pixel_server.store import checkpoint, keys, merged
 from pixel_server.store.client import connect, connect_async
 from pixel_server.store.shards import shard_of
@@ -134,6 +135,8 @@ def assert_exact(client, ask, from_shards, is_short: bool = False) -> None:
     assert ask(is_short) == from_shards(is_short)
     names, names_in_shards = merged_and_parts(client)
     assert names == names_in_shards
+    listed = [int(client.hget(keys.total(shard, "mail"), "listed") or 0) for shard in range(SHARDS)]
+    assert sum(listed) == int(client.hget(keys.total("all", "mail"), "listed") or 0)
     for name in names:
         if merge_values.kind(name) in merge_values.HYPERLOGLOGS:
             parts = [client.get(f"px:{{{shard}}}:{name}") for shard in range(SHARDS)]
@@ -164,13 +167,11 @@ def iso(ms: int) -> str:
 
 
 def test_merge_values_removed_are_removed_from_the_sums(
-    client, hits, merge_all, ask, from_shards, site, sweep, settings, clock
+    client, hits, merge_all, ask, from_shards, site, put_list, sweep, clock
 ):
     hits(150)
     merge_all()
-    rows = "recipient\n" + "\n".join(f"person-{n}" for n in range(9))
-    answer = site.put("/api/campaigns/mail/recipients", content=rows, headers={"Content-Type": "text/csv"})
-    assert answer.status_code == 200
+    put_list([f"person-{n}" for n in range(9)])
     site.patch("/api/campaigns/page", json={"keep": {"days": 2, "buckets": 1}})
     clock.now = NOW + 86_400
     removed = sweep()
@@ -247,16 +248,22 @@ def test_merge_ended_at_any_step_is_repeated_without_harm(
         assert step > 6
 
 
-@contextmanager
-def going_back(client, tag: str) -> Iterator[None]:
-    """Takes the keys of a tag back to what they were before, as when a replica without them takes over."""
-    saved = {name: client.dump(name) for name in client.scan_iter(f"px:{{{tag}}}:*")}
-    yield
-    pipe = client.pipeline()  # at once, so that the app never meets an emptied store
-    pipe.delete(*client.scan_iter(f"px:{{{tag}}}:*"))
-    for name, value in saved.items():
-        pipe.restore(name, 0, value)
-    pipe.execute()
+def save(client, tag: str) -> Callable[[], None]:
+    """Returns a function that takes the keys of a tag back to what they are now.
+
+    Call it as when a replica without the newest changes takes over.
+    """
+    saved = {name: client.dump(name) for name in client.scan_iter(f"px:{{{tag}}}:*", count=5000)}
+
+    def go_back() -> None:
+        pipe = client.pipeline()  # at once, so that the app never meets an emptied store
+        if names := list(client.scan_iter(f"px:{{{tag}}}:*", count=5000)):
+            pipe.delete(*names)
+        for name, value in saved.items():
+            pipe.restore(name, 0, value)
+        pipe.execute()
+
+    return go_back
 
 
 @pytest.mark.parametrize("tag", ["all", "0"])
@@ -266,13 +273,70 @@ def test_merge_after_lost_changes_figures_are_those_of_all_shards(
 ):
     hits(60)
     merge_all()
-    with going_back(client, tag):
-        hits(40)
-        merge_all()
+    go_back = save(client, tag)
+    hits(40)
+    merge_all()
+    go_back()
     if goes_on:
         hits(40)
     merge_all()
     assert_exact(client, ask, from_shards)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_merge_after_random_events_figures_are_those_of_all_shards(
+    client, hits, merge_all, ask, from_shards, put_list, erase, monkeypatch, seed
+):
+    draw = random.Random(seed)
+    going_back = [save(client, "all")]
+
+    def merge_and_fail() -> None:
+        with monkeypatch.context() as patch:
+            broken = Broken(client, patch)
+            broken.left, broken.is_late = draw.randrange(1, 12), draw.random() < 0.5
+            with suppress(redis.ConnectionError):
+                merge_all()
+
+    events: list[Callable[[], object]] = [
+        lambda: hits(draw.randrange(1, 20)),
+        lambda: put_list([f"person-{draw.randrange(90)}" for _ in range(4)]),
+        lambda: erase(f"person-{draw.randrange(60)}"),
+        merge_all,
+        merge_and_fail,
+        lambda: going_back.append(save(client, draw.choice(["all", *map(str, range(SHARDS))]))),
+        lambda: [go_back() for go_back in draw.sample(going_back, 1)],
+    ]
+    for _ in range(20):
+        draw.choice(events)()
+    hits(1)
+    assert merge_all()
+    assert_exact(client, ask, from_shards)
+
+
+@pytest.fixture
+def put_list(site) -> Callable[[list[str]], None]:
+    """Returns a function that puts recipients on the list of the mail."""
+
+    def put(recipients: list[str]) -> None:
+        content = "\n".join(["recipient", *recipients])
+        path, head = "/api/campaigns/mail/recipients", {"Content-Type": "text/csv"}
+        assert site.put(path, content=content, headers=head).status_code == 200
+
+    return put
+
+
+@pytest.fixture
+def erase(settings, secrets) -> Callable[[str], None]:
+    """Returns a function that erases a recipient."""
+
+    async def run(recipient: str) -> None:
+        store = connect_async(settings.redis_url)
+        try:
+            await erasure.request_erasure(store, secrets, secrets.recipient_key(recipient), NOW, SHARDS)
+        finally:
+            await store.aclose()
+
+    return lambda recipient: asyncio.run(run(recipient))
 
 
 def test_merge_writer_of_an_earlier_version_merges_all_values(client, hits, merge_all, ask, from_shards):
