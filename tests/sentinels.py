@@ -56,12 +56,6 @@ class Program:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
-    def pause(self) -> None:
-        self.process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
-
     def _answers(self) -> bool:
         with contextlib.suppress(redis.RedisError), self.client() as client:
             return bool(client.ping())
@@ -84,8 +78,7 @@ class Watched:
         self.stores = [first, Program(self.home, *store, f"replicaof 127.0.0.1 {first.port}")]
         ports = [free_port() for _ in range(3)]
         self.sentinels = [Program(self.home, *self._watch(port, ports), port=port) for port in ports]
-        for number in range(len(self.sentinels)):  # they turn an old primary into a replica after 2 s, not 8
-            self.ask(number, "DEBUG", "publish-period", "500", "info-period", "200")
+        self.hurry_sentinels()
         until(self._is_complete)
 
     def _watch(self, port: int, ports: list[int]) -> list[str]:
@@ -106,6 +99,11 @@ class Watched:
             *others,
         ]
 
+    def hurry_sentinels(self) -> None:
+        """Makes sentinels that were started turn an old primary into a replica after 2 s, not 8."""
+        for number in range(len(self.sentinels)):
+            self.ask(number, "DEBUG", "publish-period", "500", "info-period", "200")
+
     @property
     def url(self) -> str:
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
@@ -118,7 +116,8 @@ class Watched:
     @property
     def primary(self) -> Program:
         """Returns the Valkey that all sentinels name, as soon as they name the same one."""
-        return next(store for store in self.stores if store.port == until(self._agreed_port))
+        port = until(self._agreed_port)
+        return next(store for store in self.stores if store.port == port)
 
     @property
     def replica(self) -> Program:

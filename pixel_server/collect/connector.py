@@ -106,8 +106,7 @@ class Connector:
             commands.insert(0, encode_command(b"AUTH", *user, sign_in.password.encode()))
         prepared = connection.send(b"".join(commands), len(commands), CONNECT_TIMEOUT_SECONDS)
         asked = connection.send(ROLE + _INFO, 2, CONNECT_TIMEOUT_SECONDS, accepts_errors=True)
-        await prepared
-        role_reply, info = await asked
+        role_reply, info = (await asyncio.gather(prepared, asked))[1]
         role = parse_role(role_reply)
         if role is not None and not role.is_primary:
             raise ConnectionError(NOT_A_PRIMARY)

@@ -26,6 +26,7 @@ SCENARIOS = {
     "emptied-redis": "tests.chaos.emptied_redis",
     "promoted-replica": "tests.chaos.promoted_replica",
     "newer-record": "tests.chaos.newer_record",
+    "sentinel-failover": "tests.chaos.sentinel_failover",
 }
 
 
