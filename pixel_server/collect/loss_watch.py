@@ -166,7 +166,10 @@ class LossWatch:
         await self._share()
 
     async def _compare(self) -> None:
-        """Compares the acknowledged batches, of this and of earlier processes, with the store."""
+        """Compares the acknowledged batches, of this and of earlier processes, with the store.
+
+        Leaves out the shards of nodes that are away.
+        """
         if self._earlier is None:
             self._earlier = await self._in_thread(self._files.read_newest)
             self._generations = await self._in_thread(self._files.read_generations)
@@ -181,17 +184,31 @@ class LossWatch:
         for producer, shard in newest:
             pipe.hget(keys.producers(shard), producer)
         self._mark.queue_read(pipe)
-        *replies, mark = await pipe.execute()
+        *replies, mark = await pipe.execute(raise_on_error=False)
+        for reply in (mark, *replies):
+            if isinstance(reply, Exception) and (reply is mark or not _is_away(reply)):
+                raise reply
         self._mark.compare(mark)
         shard_replies, producer_replies = replies[: 2 * self._shards], replies[2 * self._shards :]
-        floors = [(floor or b"").decode(errors="replace") for floor in shard_replies[1::2]]
+        away = {position // 2 for position, reply in enumerate(shard_replies) if _is_away(reply)}
+        floors = [
+            b"" if shard in away else shard_replies[2 * shard + 1] or b"" for shard in range(self._shards)
+        ]
         for ((producer, shard), last), reply in zip(newest.items(), producer_replies, strict=True):
+            if shard in away or _is_away(reply):
+                continue
             seen = int(reply.partition(b" ")[0]) if reply else 0  # b"400 1790000000000": last number, time
-            is_known = reply or producer >= floors[shard]  # otherwise the producer was pruned
+            is_known = reply or producer.encode() >= floors[shard]  # otherwise the producer was pruned
             if seen < last and is_known and await self._is_lost(producer, shard, seen):
                 arguments = producer, shard, seen, last
                 self._add_missing(await self._in_thread(partial(self._files.find_missing, *arguments)))
-        self._compare_generations([int(generation or 0) for generation in shard_replies[::2]])
+        known = [*self._generations, *[0] * (self._shards - len(self._generations))]
+        self._compare_generations(
+            [
+                known[shard] if shard in away else int(generation or 0)
+                for shard, generation in enumerate(shard_replies[::2])
+            ]
+        )
 
     async def _is_lost(self, producer: str, shard: int, seen: int) -> bool:
         """Returns whether the batches after the number `seen` are lost, and not kept in the tail.
@@ -268,3 +285,8 @@ class LossWatch:
                 error,
             )
         self._failures[subject] = failure
+
+
+def _is_away(reply: object) -> bool:
+    """Returns whether a node did not answer in the place of this reply."""
+    return isinstance(reply, redis.ConnectionError | redis.TimeoutError)

@@ -67,7 +67,7 @@ async def recording(settings: Settings, secrets: Secrets) -> AsyncIterator[Pixel
     pixels.reserve.open()
     await pixels.connections.settle()
     pixels.recorder.start()
-    running = tasks.start([pixels.connections.run(), pixels.drain.run()])
+    running = tasks.start([pixels.connections.run(), pixels.drain.run(), pixels.loss_watch.run()])
     try:
         yield pixels
     finally:
@@ -135,6 +135,7 @@ def test_lanes_one_node_dead_spools_only_its_shards_and_drains_them_later(
     dead = primary_of(cluster, 0)
     away = [shard for shard in range(SHARDS) if primary_of(cluster, shard) is dead]
     others = [shard for shard in range(SHARDS) if shard not in away]
+    settings = dataclasses.replace(settings, tail_seconds=0)
 
     async def story() -> None:
         async with recording(settings, secrets) as pixels:
@@ -155,6 +156,11 @@ def test_lanes_one_node_dead_spools_only_its_shards_and_drains_them_later(
             await asyncio.to_thread(pixels.spool.append, [late])
             await until_async(lambda: 1_000_000 in stored_hits(cluster, others))
             assert read_status(settings.data / "spool").hits > spooled
+
+            # A loss of a node that answers is noticed although another node is away.
+            with connect(cluster.url) as client:
+                client.execute_command("HSET", keys.producers(others[0]), late.producer, "0 1")
+            await until_async(lambda: pixels.loss_watch.report().batches == 1)
 
             dead.start()
             await until_async(lambda: read_status(settings.data / "spool").hits == 0)
