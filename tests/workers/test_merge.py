@@ -193,6 +193,22 @@ def test_merge_campaign_deleted_leaves_nothing(client, hits, merge_all, site):
         merge_all()
 
 
+def test_merge_campaign_deleted_meanwhile_leaves_nothing(client, hits, merge_all, site, monkeypatch):
+    hits(30)
+    merge_all()
+    hits(30)
+    write = merged.write
+
+    def delete_and_write(*arguments):
+        monkeypatch.setattr(merged, "write", write)
+        assert site.delete("/api/campaigns/page").status_code == 204
+        return write(*arguments)
+
+    monkeypatch.setattr(merged, "write", delete_and_write)
+    assert merge_all()
+    assert not any("page" in name for names in merged_and_parts(client) for name in names)
+
+
 def change(client, number: int) -> None:
     """Changes values of both campaigns in one shard."""
     shard = number % SHARDS
