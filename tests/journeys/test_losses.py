@@ -102,13 +102,14 @@ def all_are_sealed(spool, hits):
 def test_losses_files_removed_from_spool_are_reported_until_acknowledged(
     settings, secrets, client, monkeypatch, what
 ):
-    lost = "3 hits were lost: files were removed from the spool"
+    lost = "1 hits were lost: files were removed from the spool"
     spool = settings.data / "spool"
     with serving(settings, secrets) as web, serving(settings, secrets) as other:
         assert ask(web, secrets, "mail", "ada") == "recorded"
         with emptied(client):
-            assert [ask(web, secrets, "mail", "ada") for _ in range(3)] == ["recorded"] * 3
-            until(lambda: all_are_sealed(spool, 3))
+            # A second hit would stay in the growing segment if the drain has sealed the first already.
+            assert ask(web, secrets, "mail", "ada") == "recorded"
+            until(lambda: all_are_sealed(spool, 1))
             if what == "directory":
                 # renamed first: a process may make a lock file while its directory is being emptied
                 shutil.rmtree(spool.rename(settings.data / "removed"))
@@ -118,7 +119,7 @@ def test_losses_files_removed_from_spool_are_reported_until_acknowledged(
                         segment.unlink()
             until(lambda: lost in warnings(web))
         until(lambda: lost in warnings(other))  # by way of the store
-        assert web.get("/readyz").json()["losses"]["removed_hits"] == 3
+        assert web.get("/readyz").json()["losses"]["removed_hits"] == 1
         names = client.hkeys(keys.LOSSES)
     for _ in range(2):
         with serving(settings, secrets) as web:
