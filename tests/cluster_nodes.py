@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pixel_server.store.cluster import ClusterRedis
 from pixel_server.store.cluster_calls import slot_of_command
 from pixel_server.store.slots import SLOTS
 from pixel_server.store_url import parse, shown_address
+from tests.network import LOCAL, Host
 from tests.stack import free_port, until
 
 SETTINGS = {
@@ -29,15 +30,17 @@ SETTINGS = {
     "rdbcompression": "no",
     "stream-node-max-entries": "1",
     "repl-diskless-sync-delay": "0",
+    "protected-mode": "no",
 }
 
 
 class ClusterNode:
     """One node. Its address stays the same when it is started again."""
 
-    def __init__(self, number: int, directory: Path) -> None:
+    def __init__(self, number: int, directory: Path, host: Host = LOCAL) -> None:
         self.id = f"{number + 1:040x}"
-        self.address = ("127.0.0.1", free_port())
+        self.host = host
+        self.address = (host.address, free_port())
         self.bus_port = free_port()
         self.directory = directory / f"node{number}"
         self.directory.mkdir(parents=True)
@@ -56,7 +59,7 @@ class ClusterNode:
         }
         arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
         self.process = subprocess.Popen(
-            [str(binary()), *arguments],
+            [*self.host.enter, str(binary()), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -92,12 +95,16 @@ class ClusterNode:
 class Cluster:
     """A cluster. `nodes` are first the primaries, which share the slots evenly, then their replicas.
 
+    hosts: the primaries are on these hosts in turn, and each replica is on the host after its primary's.
     The nodes find the whole cluster in their files, so that they need not meet. A primary takes writes two
     seconds after its start; that pause is Valkey's own.
     """
 
-    def __init__(self, directory: Path, primaries: int = 1, replicas: int = 0) -> None:
-        self.nodes = [ClusterNode(number, directory) for number in range(primaries * (1 + replicas))]
+    def __init__(
+        self, directory: Path, primaries: int = 1, replicas: int = 0, hosts: Sequence[Host] = (LOCAL,)
+    ) -> None:
+        places = [hosts[(n + n // primaries) % len(hosts)] for n in range(primaries * (1 + replicas))]
+        self.nodes = [ClusterNode(number, directory, place) for number, place in enumerate(places)]
         self.primaries = self.nodes[:primaries]
         for node in self.nodes:
             lines = [self._line(number, other, node) for number, other in enumerate(self.nodes)]

@@ -16,6 +16,7 @@ from pixel_server.secret import Secrets
 from pixel_server.store import keys
 from pixel_server.store.client import connect
 from pixel_server.store.shards import shard_of
+from pixel_server.store_url import Address, shown_address
 from pixel_server.tokens import verify
 from tests.chaos.outcome import Outcome
 from tests.load import Request, flood
@@ -32,7 +33,7 @@ class Ledger:
     """A client that requests pixels of RECIPIENTS recipients, in bursts, from `start` to `stop`.
 
     As a context manager, it starts and stops with the block. ports: returns the local ports of the web
-    processes; called before each burst. pause: seconds between bursts.
+    processes, or their addresses; called before each burst. pause: seconds between bursts.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Ledger:
         seed: int,
         address: str,
         secrets: Secrets,
-        ports: Callable[[], Sequence[int]],
+        ports: Callable[[], Sequence[int | Address]],
         pause: float = 0.01,
     ) -> None:
         self._random = random.Random(seed + 1)
@@ -97,15 +98,16 @@ class Ledger:
 
     async def _request_bursts(self) -> None:
         while not self._over.is_set():
-            bursts = [(port, self._burst(port)) for port in self._ports()]
+            addresses = [("127.0.0.1", port) if isinstance(port, int) else port for port in self._ports()]
+            bursts = [(address, self._burst(address)) for address in addresses]
             for _, burst in bursts:
                 self.requests += burst
-            await asyncio.gather(*(flood("127.0.0.1", port, burst, CONNECTIONS) for port, burst in bursts))
+            await asyncio.gather(*(flood(*address, burst, CONNECTIONS) for address, burst in bursts))
             await asyncio.sleep(self._pause)
 
-    def _burst(self, port: int) -> list[Request]:
+    def _burst(self, address: Address) -> list[Request]:
         requests = []
         for _ in range(BURST_REQUESTS):
             url = self._minter.url(CAMPAIGN, f"r{self._random.randrange(RECIPIENTS)}")
-            requests.append(Request(f"http://127.0.0.1:{port}{urlsplit(url).path}"))
+            requests.append(Request(f"http://{shown_address(address)}{urlsplit(url).path}"))
         return requests

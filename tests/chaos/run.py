@@ -26,31 +26,4 @@ SCENARIOS = {
     "emptied-redis": "tests.chaos.emptied_redis",
     "promoted-replica": "tests.chaos.promoted_replica",
     "newer-record": "tests.chaos.newer_record",
-    "sentinel-failover": "tests.chaos.sentinel_failover",
-}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument(
-        "--kills", type=int, default=200, help="how many processes the scenario `kills` kills"
-    )
-    parser.add_argument("--only", nargs="*", choices=SCENARIOS, default=list(SCENARIOS))
-    chosen = parser.parse_args()
-    print(f"seed {chosen.seed}", flush=True)
-    failed = []
-    for name in chosen.only:
-        print(f"-- {name}", flush=True)
-        options = {"kills": chosen.kills} if name == "kills" else {}
-        outcome = importlib.import_module(SCENARIOS[name]).run(chosen.seed, log=True, **options)
-        print(outcome.table(), flush=True)
-        if outcome.failed:
-            failed.append(name)
-    if failed:
-        print(f"failed: {', '.join(failed)}")
-    sys.exit(bool(failed))
-
-
-if __name__ == "__main__":
-    main()
+    "cluster": "tests.chaos.cluster",
