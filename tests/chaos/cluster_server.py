@@ -1,9 +1,14 @@
-"""A server on three hosts: six nodes of a cluster, a Redis for the queue, and web and workers on each."""
+"""A server on four hosts: web and workers on each, and a cluster of six nodes on three of them.
+
+The Redis of the job queue is on no host.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,7 +16,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +30,13 @@ from pixel_server.store.client import connect
 from pixel_server.store.slots import slot_of_shard
 from pixel_server.store_url import Address, shown_address
 from tests.chaos.ledger import SHARDS
+from tests.chaos.outcome import Outcome
 from tests.chaos.scenario import API_KEY
 from tests.cluster_nodes import Cluster, ClusterNode
-from tests.network import LOCAL, ROUTER, Host
+from tests.network import LOCAL, ROUTER, Host, Network
 from tests.stack import free_port, until
 
+HOSTS = 4
 SIGNING_KEY, RECIPIENT_SECRET = "signing-key-of-the-chaos-test", "recipient-secret-of-the-chaos-test"
 
 
@@ -46,7 +53,7 @@ class WebHost:
 
     def start(self, name: str, *arguments: str, code: Path | None = None) -> None:
         """Starts `pixel-server` with these arguments, of the code in a directory (None: this version)."""
-        with (self.data / f"{name}.log").open("ab") as out:
+        with self._log(name).open("ab") as out:
             self._running[name] = subprocess.Popen(
                 [*self._host.enter, sys.executable, "-m", "pixel_server", *arguments],
                 env={**os.environ, **self._environ},
@@ -110,17 +117,20 @@ class WebHost:
             check=True,
         )
 
-    def log(self) -> str:
-        """Returns the end of the log of each process."""
-        return "\n".join(path.read_text(errors="replace")[-3000:] for path in self.data.glob("*.log"))
+    def log(self, name: str) -> str:
+        """Returns the log of a process."""
+        return self._log(name).read_text(errors="replace")
+
+    def _log(self, name: str) -> Path:
+        return self.data.with_name(f"{self.data.name}-{name}.log")
 
 
 class ClusterServer:
     """Starts the nodes and the Redis of the queue. `start` starts web and workers. `close` ends all."""
 
-    def __init__(self, hosts: Sequence[Host] = (LOCAL, LOCAL, LOCAL), **environ: str) -> None:
+    def __init__(self, hosts: Sequence[Host] = (LOCAL,) * HOSTS, **environ: str) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="px-"))
-        self.cluster = Cluster(self.home, primaries=3, replicas=1, hosts=hosts)
+        self.cluster = Cluster(self.home, primaries=3, replicas=1, hosts=hosts[:3])
         self.queue_address = (LOCAL.address if hosts[0] is LOCAL else ROUTER, free_port())
         self.start_queue()
         self.cluster.start()
@@ -217,6 +227,16 @@ class ClusterServer:
         """Returns the number of lost hits that /readyz of any host reports."""
         return max(host.readyz().get("losses", {}).get("hits", 0) for host in self.hosts)
 
+    def sent_again(self) -> int:
+        """Returns the number of batches that a promoted replica lacked, and that web processes sent again."""
+        logs = (host.log("web") for host in self.hosts)
+        return sum(
+            int(n) for log in logs for n in re.findall(r"sent it the last .*, (\d+) were missing", log)
+        )
+
+    def end_of_logs(self) -> str:
+        return "\n".join(host.log(name)[-3000:] for host in self.hosts for name in ("web", "worker"))
+
     def close(self) -> None:
         for host in self.hosts:
             host.close()
@@ -224,3 +244,27 @@ class ClusterServer:
         self.queue.kill()
         self.queue.wait()
         shutil.rmtree(self.home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def cluster_server(outcome: Outcome) -> Iterator[tuple[ClusterServer, Network | None]]:
+    """Yields a running server, on hosts in network namespaces if this process may make some.
+
+    If the block raises, prints the ends of the logs.
+    """
+    with contextlib.ExitStack() as stack:
+        network = None
+        try:
+            network = Network(HOSTS)
+            stack.callback(network.close)
+        except OSError as error:
+            print(f"!! NO NETWORK NAMESPACES HERE, SO NO HOST IS CUT OFF: {error} !!", flush=True)
+        outcome.figures["hosts in network namespaces"] = HOSTS if network else 0
+        server = ClusterServer(network.hosts if network else (LOCAL,) * HOSTS)
+        stack.callback(server.close)
+        try:
+            server.start()
+            yield server, network
+        except BaseException:
+            print(server.end_of_logs())
+            raise

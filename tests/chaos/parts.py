@@ -40,14 +40,19 @@ class Parts:
         self.redis_url = self._valkey.url
         self.socket = unquote(urlsplit(self.redis_url).path)
 
-    def start(self, name: str, *arguments: str, **environ: str) -> None:
-        """Starts `pixel-server` with these arguments. environ: settings beside those of `Parts`."""
+    def start(self, name: str, *arguments: str, code: Path | None = None, **environ: str) -> None:
+        """Starts `pixel-server` with these arguments.
+
+        code: directory with the version to start, None for this version. environ: settings beside those of
+        `Parts`.
+        """
         environment = {"REDIS_URL": self.redis_url, "PIXEL_DATA_DIR": str(self.data), **environ}
         environment.setdefault("PIXEL_BASE_URL", self.address)
         with (self.data / f"{name}.log").open("ab") as out:
             self._running[name] = subprocess.Popen(
                 [sys.executable, "-m", "pixel_server", *arguments],
                 env={**os.environ, **environment},
+                cwd=code,
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
@@ -68,6 +73,12 @@ class Parts:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def kill(self, name: str) -> None:
+        """Kills a process and its children."""
+        process = self._running.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def get(self, path: str) -> str:
         """Returns the body of the web process's answer, whatever its status, or "" without an answer."""

@@ -27,3 +27,5 @@ SCENARIOS = {
     "promoted-replica": "tests.chaos.promoted_replica",
     "newer-record": "tests.chaos.newer_record",
     "cluster": "tests.chaos.cluster",
+    "two-failures": "tests.chaos.two_failures",
+    "rolling-versions": "tests.chaos.rolling_versions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -36,8 +37,10 @@ async def until(condition: Callable[[], bool]) -> None:
 def test_redis_sink_useless_connection_is_closed(tmp_path: Path, says: bytes):
     """A Redis that hangs still accepts connections, so each try could leave a connection open for good."""
     path = str(tmp_path / "redis.sock")
+    unretrieved: list[object] = []
 
     async def story() -> bytes:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unretrieved.append(context))
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(path)
             listening.listen()
@@ -55,6 +58,8 @@ def test_redis_sink_useless_connection_is_closed(tmp_path: Path, says: bytes):
                 return await asyncio.wait_for(loop.sock_recv(connection, 1), 5)
 
     assert asyncio.run(story()) == b""
+    gc.collect()
+    assert not unretrieved, "the log would show a failure that nobody waited for"
 
 
 def test_redis_sink_idle_primary_becomes_replica_gives_it_up_until_it_is_primary_again(redis_url, client):
