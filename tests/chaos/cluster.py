@@ -38,6 +38,7 @@ def run(seed: int, log: bool = False, failures: int = 30) -> Outcome:
         ledger.compare(server.cluster.url, outcome)
         outcome.figures["batches that promoted replicas lacked"] = server.sent_again()
         outcome.expect(server.reported() == 0, "hits are reported lost")
+        outcome.expect(not (errors := server.failures_in_logs()), f"a web process logged: {errors}")
     return outcome
 
 
@@ -146,9 +147,7 @@ class Story:
         Its own web process, and the web process of the fourth host, still reach the former primary.
         """
         assert self._network is not None
-        primaries = self._server.primaries()
-        hosts = [node.host for node in primaries]  # two of three primaries on one host have the majority
-        node = self._draw.choice([node for node in primaries if hosts.count(node.host) == 1])
+        node = self._draw.choice(self._server.lone_primaries())
         others = [host for host in self._network.hosts[:3] if host is not node.host]
         self._note("hosts cut off from other nodes")
         for other in others:

@@ -1,4 +1,4 @@
-"""A server on four hosts: web and workers on each, and a cluster of six nodes on three of them.
+"""A server on three hosts or more: web and workers on each, and a cluster of six nodes on three of them.
 
 The Redis of the job queue is on no host.
 """
@@ -36,7 +36,6 @@ from tests.cluster_nodes import Cluster, ClusterNode
 from tests.network import LOCAL, ROUTER, Host, Network
 from tests.stack import free_port, until
 
-HOSTS = 4
 SIGNING_KEY, RECIPIENT_SECRET = "signing-key-of-the-chaos-test", "recipient-secret-of-the-chaos-test"
 
 
@@ -47,6 +46,7 @@ class WebHost:
         self.data = data
         self.data.mkdir()
         self.address: Address = (host.address, free_port())
+        self.url = f"http://{shown_address(self.address)}"
         self._host = host
         self._environ = {**environ, "PIXEL_DATA_DIR": str(data)}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -83,7 +83,7 @@ class WebHost:
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Calls the API. Returns (status, JSON of the answer), (0, None) if there is no answer."""
         request = urllib.request.Request(
-            f"http://{shown_address(self.address)}{path}",
+            self.url + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"},
@@ -128,7 +128,7 @@ class WebHost:
 class ClusterServer:
     """Starts the nodes and the Redis of the queue. `start` starts web and workers. `close` ends all."""
 
-    def __init__(self, hosts: Sequence[Host] = (LOCAL,) * HOSTS, **environ: str) -> None:
+    def __init__(self, hosts: Sequence[Host] = (LOCAL,) * 3, **environ: str) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="px-"))
         self.cluster = Cluster(self.home, primaries=3, replicas=1, hosts=hosts[:3])
         self.queue_address = (LOCAL.address if hosts[0] is LOCAL else ROUTER, free_port())
@@ -142,6 +142,7 @@ class ClusterServer:
             "PIXEL_SECRET": SIGNING_KEY,
             "PIXEL_RECIPIENT_SECRET": RECIPIENT_SECRET,
             "PIXEL_BASE_URL": "http://pixel.test",
+            "PIXEL_REWRITE_MINUTES": "60",
             **environ,
         }
         self.hosts = [WebHost(host, self.home / f"host{n}", shared) for n, host in enumerate(hosts)]
@@ -177,6 +178,12 @@ class ClusterServer:
     def primaries(self) -> list[ClusterNode]:
         """Returns the primaries. All nodes must run."""
         return [node for node in self.cluster.nodes if node.ask("ROLE")[0] == b"master"]
+
+    def lone_primaries(self) -> list[ClusterNode]:
+        """Returns the primaries that are alone on their host: if it is cut off, the others can replace it."""
+        primaries = self.primaries()
+        hosts = [node.host for node in primaries]
+        return [node for node in primaries if hosts.count(node.host) == 1]
 
     def primary_of(self, shard: int) -> ClusterNode:
         """Returns the node that has a shard. All nodes must run and agree."""
@@ -234,6 +241,11 @@ class ClusterServer:
             int(n) for log in logs for n in re.findall(r"sent it the last .*, (\d+) were missing", log)
         )
 
+    def failures_in_logs(self) -> list[str]:
+        """Returns the exceptions that web processes have logged with a traceback."""
+        logs = "".join(host.log("web") for host in self.hosts)
+        return re.findall(r"^Traceback.*\n(?:  .*\n)*(.*)", logs, re.MULTILINE)
+
     def end_of_logs(self) -> str:
         return "\n".join(host.log(name)[-3000:] for host in self.hosts for name in ("web", "worker"))
 
@@ -247,7 +259,7 @@ class ClusterServer:
 
 
 @contextlib.contextmanager
-def cluster_server(outcome: Outcome) -> Iterator[tuple[ClusterServer, Network | None]]:
+def cluster_server(outcome: Outcome, hosts: int = 4) -> Iterator[tuple[ClusterServer, Network | None]]:
     """Yields a running server, on hosts in network namespaces if this process may make some.
 
     If the block raises, prints the ends of the logs.
@@ -255,12 +267,12 @@ def cluster_server(outcome: Outcome) -> Iterator[tuple[ClusterServer, Network | 
     with contextlib.ExitStack() as stack:
         network = None
         try:
-            network = Network(HOSTS)
+            network = Network(hosts)
             stack.callback(network.close)
         except OSError as error:
             print(f"!! NO NETWORK NAMESPACES HERE, SO NO HOST IS CUT OFF: {error} !!", flush=True)
-        outcome.figures["hosts in network namespaces"] = HOSTS if network else 0
-        server = ClusterServer(network.hosts if network else (LOCAL,) * HOSTS)
+        outcome.figures["hosts in network namespaces"] = hosts if network else 0
+        server = ClusterServer(network.hosts if network else (LOCAL,) * hosts)
         stack.callback(server.close)
         try:
             server.start()

@@ -1,7 +1,8 @@
-"""A short run of `make chaos`, by a fixed seed."""
+"""Short runs of `make chaos`, by fixed seeds."""
 
 from __future__ import annotations
 
+from tests.chaos import cluster
 from tests.chaos.story import run
 
 
@@ -10,3 +11,9 @@ def test_story_everything_killed_loses_and_doubles_no_hit():
     assert not result.failed, result.table()
     assert result.answered > 100, result.table()
     assert result.answered <= result.counted <= result.sent, result.table()
+
+
+def test_cluster_parts_fail_in_turn_loses_and_doubles_no_hit():
+    result = cluster.run(seed=1, failures=5)
+    assert not result.failed, result.table()
+    assert 100 < result.answered <= result.counted <= result.sent, result.table()

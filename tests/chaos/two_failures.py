@@ -26,7 +26,7 @@ def run(seed: int, log: bool = False) -> Outcome:
             return outcome
         ledgers = []
         for number in range(ROUNDS):
-            node = draw.choice(server.primaries())
+            node = draw.choice(server.lone_primaries())
             host = next(host for host in server.hosts if host.address[0] == node.host.address)
             others = [other for other in network.hosts[:3] if other is not node.host]
             ledger = Ledger(seed + number, "http://pixel.test", server.secrets, lambda: [host.address])  # noqa: B023
