@@ -72,9 +72,9 @@ class Part(NamedTuple):
     commands: list[Command]
 
 
-def request(*commands: Command) -> Request:
+def request(command: Command) -> Request:
     """Returns the request of a single command."""
-    return Request(slot_of_command(commands[0][0]), commands)
+    return Request(slot_of_command(command[0]), (command,))
 
 
 def transaction(commands: Sequence[Command]) -> Request:
@@ -88,13 +88,15 @@ def transaction(commands: Sequence[Command]) -> Request:
 def slot_of_command(words: Sequence[Value]) -> int:
     """Returns the slot of a command's first key. Raises redis.DataError if the command concerns one node."""
     name = str(words[0])
-    if name in _SCRIPTS and int(words[2]):
-        return slot_of(words[3])  # type: ignore[arg-type]  # a key is text or bytes
+    has_key = name not in _ANY_NODE and name.partition(" ")[0] not in _EACH_NODE
+    position = 1
+    if name in _SCRIPTS:
+        has_key, position = int(words[2]) > 0, 3
+    if has_key:
+        return slot_of(words[position])  # type: ignore[arg-type]  # a key is text or bytes
     if name in _ANY_NODE:
         return _GLOBAL_SLOT
-    if name in _SCRIPTS or name.partition(" ")[0] in _EACH_NODE:
-        raise redis.DataError(f"{name} names no key: a cluster's nodes must be asked one by one")
-    return slot_of(words[1])  # type: ignore[arg-type]
+    raise redis.DataError(f"{name} names no key: a cluster's nodes must be asked one by one")
 
 
 class Call:
@@ -147,6 +149,10 @@ class Call:
         position = 0
         for number in part.numbers:
             slot, commands = self._requests[number]
+            if len(commands) == 1 and not self._asked and not isinstance(replies[position], Exception):
+                self.replies[number] = replies[position]  # the common case
+                position += 1
+                continue
             position += number in self._asked
             own = replies[position : position + len(commands)]
             position += len(commands)
@@ -214,7 +220,9 @@ def parse(reply: Any, command: Command, callbacks: Mapping[str, Any]) -> Any:
     callback = callbacks.get(str(words[0]))
     if callback is None:
         return reply
-    return callback(reply, **{name: value for name, value in options.items() if name not in _CLIENT_OPTIONS})
+    if options:
+        options = {name: value for name, value in options.items() if name not in _CLIENT_OPTIONS}
+    return callback(reply, **options)
 
 
 def parse_all(
