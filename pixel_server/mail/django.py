@@ -84,8 +84,7 @@ class EmailBackend:
         if campaign is None:
             return message
         try:
-            mailboxes = [str(mailbox) for mailbox in message.recipients()]  # Django accepts lazy translations
-            recipient = getattr(message, "pixel_recipient", None) or only_address(mailboxes)
+            recipient = getattr(message, "pixel_recipient", None) or only_address(message.recipients())
             return with_pixel(message, self._minter, campaign, recipient, twin=self._twin)
         except ValueError as error:
             log.warning("no pixel: %s", error)

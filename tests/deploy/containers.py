@@ -62,10 +62,11 @@ def assert_exists(words: Sequence[str]) -> None:
 
 
 def programs(directory: Path) -> str:
-    """Returns a PATH with the programs of the images: `pixel-server`, `valkey-server` and `sh`."""
+    """Returns a PATH with the programs of the images: `pixel-server`, `valkey-server`, `caddy` and `sh`."""
     directory.mkdir()
     (directory / "valkey-server").symlink_to(binary())
-    (directory / "pixel-server").symlink_to(Path(sys.executable).with_name("pixel-server"))
+    for name in ("pixel-server", "caddy"):
+        (directory / name).symlink_to(Path(sys.executable).with_name(name))
     return f"{directory}:{os.defpath}"
 
 

@@ -155,7 +155,7 @@ def test_docs_create_the_secret_that_the_manifests_name():
         for variable in spec["env"]
         if "valueFrom" in variable
     }
-    assert set(re.findall(r"--from-literal=(\w+)=", (ROOT / "docs" / "deploy.md").read_text())) == named
+    assert set(re.findall(r"--from-literal=(\w+)=", (ROOT / "docs" / "deploying.md").read_text())) == named
 
 
 def test_commands_exist_as_they_stand():
