@@ -51,10 +51,7 @@ class _Answer:
 
 
 class AgreedPrimary:
-    """The address that the sentinels agreed on, and when to ask them again.
-
-    now: times of `time.monotonic` (s).
-    """
+    """The address that the sentinels agreed on, and when to ask them again."""
 
     def __init__(self, url: StoreUrl) -> None:
         self.url = url
@@ -156,7 +153,7 @@ def ask_sync(url: StoreUrl) -> Address:
         raise NoPrimaryError(f"the sentinels of {url.shown()} do not answer") from None
 
 
-def needed(count: int) -> int:
+def _needed(count: int) -> int:
     """Returns how many of `count` sentinels must agree."""
     return count // 2 + 1
 
@@ -164,7 +161,7 @@ def needed(count: int) -> int:
 def _agreed(answers: dict[Address, _Answer], count: int) -> Address | None:
     """Returns the address that enough of `count` sentinels named, or None."""
     votes = Counter(answer.primary for answer in answers.values() if answer.primary is not None)
-    return next((address for address, number in votes.items() if number >= needed(count)), None)
+    return next((address for address, number in votes.items() if number >= _needed(count)), None)
 
 
 def _disagreement(url: StoreUrl, answers: dict[Address, _Answer]) -> str:
@@ -178,7 +175,7 @@ def _disagreement(url: StoreUrl, answers: dict[Address, _Answer]) -> str:
     texts = "; ".join(f"{shown_address(sentinel)} {answers[sentinel].text}" for sentinel in url.addresses)
     if count == 1:
         return f"the sentinel does not name the primary {url.name!r}: {texts}"
-    return f"{needed(count)} of {count} sentinels must agree on the primary {url.name!r}: {texts}"
+    return f"{_needed(count)} of {count} sentinels must agree on the primary {url.name!r}: {texts}"
 
 
 async def _ask_one(url: StoreUrl, sentinel: Address, tls: ssl.SSLContext | None) -> _Answer:
