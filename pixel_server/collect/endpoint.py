@@ -45,8 +45,10 @@ class PixelEndpoint:
             answer = await self._record(answer)
         if answer is None:
             return
-        if is_beacon:
-            answer = beacon.for_origin(answer, head.headers.get(b"origin"))
+        origin = head.headers.get(b"origin")
+        # The page of a beacon to an impossible campaign reads the refusal too, so that p.js can warn of it.
+        if is_beacon or (origin and method == "POST" and path.startswith(PAGE_PREFIX)):
+            answer = beacon.for_origin(answer, origin)
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else GIF})
 

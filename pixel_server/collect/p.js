@@ -39,7 +39,8 @@
     });
     // Browsers allow 64 KB in requests that outlive the page. The page's own requests may have used that up.
     const retry = () => post(false).catch(warn);
-    if (w.fetch && "keepalive" in Request.prototype) post(true).catch(retry);
+    // Some pages have a Request of their own, as ASP has.
+    if (w.fetch && "keepalive" in Object((w.Request || 0).prototype)) post(true).catch(retry);
     else navigator.sendBeacon(to, body) || retry();
   };
   const report = () => {

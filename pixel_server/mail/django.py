@@ -84,7 +84,8 @@ class EmailBackend:
         if campaign is None:
             return message
         try:
-            recipient = getattr(message, "pixel_recipient", None) or only_address(message.recipients())
+            mailboxes = [str(mailbox) for mailbox in message.recipients()]  # Django accepts lazy translations
+            recipient = getattr(message, "pixel_recipient", None) or only_address(mailboxes)
             return with_pixel(message, self._minter, campaign, recipient, twin=self._twin)
         except ValueError as error:
             log.warning("no pixel: %s", error)

@@ -15,7 +15,9 @@ Mailbox = str | tuple[str | None, str]
 """A mailbox as text, or as name and address."""
 
 _encoded_word = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=")
-_is_whole = re.compile(r".+@.+", re.S).fullmatch
+_is_whole = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s"])+@[^\s@]+', re.S).fullmatch
+"""Matches a whole address. Only a part in quotes may have blanks: `"ada b"@example.org`."""
+_line_ends = dict.fromkeys(map(ord, "\r\n"))
 _has_lost_characters = re.compile("[\ud800-\udfff\ufffd]").search
 
 
@@ -29,16 +31,23 @@ def header_addresses(headers: Message) -> list[str]:
 
 
 def addresses(mailboxes: Iterable[Mailbox]) -> list[str]:
-    """Returns the addresses of mailboxes, each once. A text may hold several mailboxes, or a group."""
+    """Returns the addresses of mailboxes, each once. A text may hold several mailboxes, or a group.
+
+    Folded lines are unfolded (RFC 5322, 2.2.3), because `getaddresses` ends a name in quotes at a CR.
+    """
     all_addresses = []
-    for mailbox in mailboxes:
+    for mailbox in [mailboxes] if isinstance(mailboxes, str) else mailboxes:
         text = mailbox if isinstance(mailbox, str) else mailbox[1] or ""
-        all_addresses += [_decode_words(address) for _, address in getaddresses([text]) if address]
+        named_addresses = getaddresses([text.translate(_line_ends)])
+        all_addresses += [_decode_words(address) for _, address in named_addresses if address]
     return list(dict.fromkeys(all_addresses))
 
 
 def only_address(mailboxes: Iterable[Mailbox]) -> str:
-    """Returns the address of the only mailbox. Raises EmbedError if there are several mailboxes, or none."""
+    """Returns the address of the only mailbox. Raises EmbedError if there are several mailboxes, or none.
+
+    Text in place of a list is read as one element of a list.
+    """
     return sole(addresses(mailboxes))
 
 

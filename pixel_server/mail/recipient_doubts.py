@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 _is_usual = re.compile(
-    r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]+@[a-z0-9-]+(?:\.[a-z0-9-]+)*|[\w-]+", re.ASCII
+    r"(?!')[a-z0-9!#$%&'*+/=?^_`{|}~.-]+@[a-z0-9-]+(?:\.[a-z0-9-]+)*|[\w-]+", re.ASCII
 ).fullmatch
 _invisible_categories = frozenset({"Cf", "Zl", "Zp", "Cn", "Co"})
 _joiners = "\u200c\u200d"
@@ -57,7 +57,7 @@ def _checks(recipient: str) -> list[tuple[str, bool]]:
             (f"`{scheme[0].lower()}`" if scheme else "", scheme is not None),
             ("a name or brackets beside the address", "<" in text or ">" in text),
             ("several addresses", text.count("@") > 1 and '"' not in text),
-            ("quotes", '"' in text or text[:1] == text[-1:] == "'"),
+            ("quotes", '"' in text or text.startswith("'")),
             ("a blank, comma or semicolon", re.search(r"[\s,;]", text) is not None),
             ("a dot at its end", text.endswith(".")),
             ("capital letters", recipient != recipient.lower()),
@@ -65,6 +65,8 @@ def _checks(recipient: str) -> list[tuple[str, bool]]:
         has_other = any(applies for _, applies in checks)
         has_odd_sign = not has_other and not _is_literal(text) and _is_in_no_address(text) is not None
         checks.append(("a sign or dot that no address has", has_odd_sign))
+    else:
+        checks.append(("`%40` in place of `@`", "%40" in folded))
     return checks
 
 

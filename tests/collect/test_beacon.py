@@ -114,6 +114,15 @@ def test_beacon_other_origin_is_refused_and_counted(web, client):
     assert client.hgetall(keys.DROPPED) == {}
 
 
+@pytest.mark.parametrize("campaign", ["unknown", "Docs", "%20docs", "docs_1", "docs/more", "docs.gif"])
+def test_beacon_campaign_that_does_not_exist_is_refused_in_plain_sight(web, campaign: str):
+    headers = {"Content-Type": "text/plain", "Origin": "https://a.example"}
+    answer = web.post(f"/p/{campaign}", content=b'{"i":"a"}', headers=headers)
+    assert answer.status_code in (404, 405)
+    assert answer.headers["access-control-allow-origin"] == "https://a.example"
+    assert answer.headers["access-control-allow-credentials"] == "true"
+
+
 def test_beacon_consent_is_the_same_as_for_an_image(web, client):
     kinds = {"count": {"gpc": "count"}, "drop": {"gpc": "drop"}, "off": {"mode": "off"}}
     for name, fields in {**kinds, "ignore": {"gpc": "ignore"}}.items():

@@ -19,8 +19,12 @@ from tests.store.test_cluster import primary_of
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Returns a cluster of two primaries, each with a replica."""
-    yield from running_cluster(tmp_path_factory.mktemp("tail"), 2, 1)
+    """Yields a cluster of two primaries, each with a replica."""
+    for cluster in running_cluster(tmp_path_factory.mktemp("tail"), 2, 1):
+        for node in cluster.nodes:  # however slow the machine is, only the test makes a replica take over
+            node.ask("CONFIG SET", "cluster-node-timeout", 60_000)
+            node.ask("CONFIG SET", "cluster-replica-no-failover", "yes")
+        yield cluster
 
 
 def replica_of(cluster: Cluster, primary: ClusterNode) -> ClusterNode:

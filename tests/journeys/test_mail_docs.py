@@ -171,6 +171,16 @@ def test_django_two_mailboxes_in_one_text_get_no_pixel(django, caplog):
     assert "2 recipients" in caplog.messages[0]
 
 
+def test_django_lazy_text_as_recipient_gets_a_pixel(django, caplog):
+    from django.utils.functional import lazystr
+
+    message = django.EmailMultiAlternatives("Hi", "Hi", "bob@example.org", [lazystr(ADA)])
+    message.attach_alternative("<body>Hi</body>", "text/html")
+    message.send()
+    assert caplog.messages == []
+    assert "/o/" in django.outbox[0].alternatives[0][0]
+
+
 def test_django_html_only_twin_sends_two_pixels(django):
     from django.core.mail import EmailMessage, get_connection
     from django.test.utils import override_settings

@@ -497,7 +497,11 @@ BLOCKED_BEACON = "navigator.sendBeacon = () => true;"
 
 
 @pytest.mark.parametrize(
-    "browser_has", [NO_FETCH, NO_BEACON, BLOCKED_BEACON, "delete Request.prototype.keepalive;"]
+    "browser_has",
+    [
+        *(NO_FETCH, NO_BEACON, BLOCKED_BEACON, "delete Request.prototype.keepalive;"),
+        "Request = { QueryString() {} };",
+    ],
 )
 def test_script_fetch_or_beacon_alone_sends(reader: Reader, server: Server, site: _Site, browser_has: str):
     site.body = f"<script>{browser_has}</script>" + script(server, SHOP, "data-consent")

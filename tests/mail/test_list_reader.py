@@ -384,6 +384,8 @@ DOUBTS = {
     "zoe@example.org, ben@example.org": "several addresses",
     "zoe @example.org": "a blank, comma or semicolon",
     "'zoe@example.org'": "quotes",
+    "'zoe@example.org": "quotes",
+    "zoe%40example.org": "`%40`",
     "zoe\u0308@example.org": "not composed",
     "Müller@example.org": "capital letters",
     "“zoe@example.org”": "a sign or dot",

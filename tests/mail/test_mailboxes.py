@@ -30,6 +30,8 @@ LINES = {
     "To: =?utf-8?q?s=C3=B8ren?=@example.org": ["søren@example.org"],
     "To: =?utf-8?b?c8O4cmVu?=@example.org": ["søren@example.org"],
     "To: Søren\r\n <søren@example.org>,\r\n 太郎@例え.jp": ["søren@example.org", "太郎@例え.jp"],
+    'To: "Byron,\r\n Ada" <ada@example.org>': ["ada@example.org"],
+    "Cc: Ada (of Byron,\r\n\tLovelace) <ada@example.org>": ["ada@example.org"],
     "To: undisclosed-recipients:;": [],
     "To: =?x-none?q?s=C3=B8ren?=@example.org": ["=?x-none?q?s=C3=B8ren?=@example.org"],
 }
@@ -94,6 +96,8 @@ def test_add_pixel_address_not_in_utf8_gets_no_pixel(who: bytes):
 )
 def test_only_address_any_form_of_a_mailbox_is_the_address(mailbox):
     assert only_address([mailbox]) == only_address([mailbox, "ada@example.org"]) == "ada@example.org"
+    assert only_address("Ada <ada@example.org>") == "ada@example.org"
+    assert only_address(['"ada b"@example.org']) == '"ada b"@example.org'
 
 
 @pytest.mark.parametrize(
@@ -102,6 +106,7 @@ def test_only_address_any_form_of_a_mailbox_is_the_address(mailbox):
         *([], [""], ["ada@example.org", ("Bob", "bob@example.org")]),
         *(["Ada <ada@example.org>, bob@example.org"], [("", "ada@example.org, bob@example.org")]),
         *(["ada@example.org bob@example.org"], ["not an address"], ["Ada"]),
+        *(["Ada ada@example.org"], "ada@example.org, bob@example.org"),
     ],
 )
 def test_only_address_several_or_not_one_whole_address_is_refused(mailboxes):
