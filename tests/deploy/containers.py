@@ -35,7 +35,8 @@ SETTING_NAMES = {name for name, _, _ in settings.table()}
 MUST_AGREE = set(hosts.fingerprints(Settings(), Secrets.derive(("signing",), "recipient"), "web"))
 """Settings that must be the same on all hosts."""
 _READ_ONLY = (
-    'mount --make-rprivate / && mount --bind "$1" "$1" && mount -o remount,bind,ro / && shift && exec "$@"'
+    'mount --make-rprivate / && mount --bind "$1" "$1" && cd "$1" && '
+    'mount -o remount,bind,ro / && shift && exec "$@"'
 )
 
 
