@@ -105,15 +105,23 @@ class LossWatch:
     async def run(self) -> None:
         """Writes, compares and reports until cancelled."""
         self._losses |= await self._in_thread(lambda: loss_storage.read_file(self._data))
-        compared_at = 0.0
+        await asyncio.gather(self._keep_writing(), self._keep_comparing())
+
+    async def _keep_writing(self) -> None:
+        synced_at = 0.0
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             await self._try("disk", self._in_thread(self._flush))
-            if time.monotonic() - compared_at >= COMPARE_SECONDS:
-                compared_at = time.monotonic()
+            if time.monotonic() - synced_at >= COMPARE_SECONDS:
+                synced_at = time.monotonic()
                 await self._try("disk", self._in_thread(lambda: self._files.sync(self._generations)))
-                if not self._mark.trouble:
-                    await self._try("store", self._compare_and_share())
+
+    async def _keep_comparing(self) -> None:
+        """Compares with the store. Writing does not wait for it: a node of the store may hang."""
+        while True:
+            await asyncio.sleep(COMPARE_SECONDS)
+            if not self._mark.trouble:
+                await self._try("store", self._compare_and_share())
 
     def close(self) -> None:
         """Writes what is not written yet, and closes the files. `run` must have ended."""
