@@ -82,7 +82,7 @@ def make_host_beat(common: CommonParts, *, has_spool: bool) -> HostBeat:
         hosts.fingerprints(common.settings, common.secrets, "web"),
         common.spool_directory if has_spool else None,
         common.clock,
-        has_left=lambda: bool(common.mark.trouble),
+        common.mark,
     )
 
 

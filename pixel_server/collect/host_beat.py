@@ -18,6 +18,7 @@ from pixel_server.collect.spool.status import read_status, waiting_since_ms
 from pixel_server.store import hosts
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import ScriptCall
+from pixel_server.store.store_mark import MOVED_TEXT, StoreMark
 
 log = logging.getLogger("pixel_server.hosts")
 
@@ -48,8 +49,9 @@ def make_host_id(spool: Path) -> str:
 class HostBeat:
     """The beats of one web process. spool: directory of its spool, None if it has no spool.
 
-    settings: from `hosts.fingerprints`. clock: returns Redis's time, s. has_left: returns whether the
-    process has stopped using the store.
+    settings: from `hosts.fingerprints`. clock: returns Redis's time, s. mark: the mark of the store, None for
+    any store. Nothing is written to a store with another mark, except to a store that `pixel-server copy` has
+    closed: its beats say that this process has left it.
     """
 
     def __init__(
@@ -58,13 +60,13 @@ class HostBeat:
         settings: Mapping[str, str],
         spool: Path | None,
         clock: Callable[[], float],
-        has_left: Callable[[], bool] = lambda: False,
+        mark: StoreMark | None = None,
     ) -> None:
         self._store = store
         self._settings = settings
         self._spool = spool
         self._clock = clock
-        self._has_left = has_left
+        self._mark = mark
         self._name = socket.gethostname()
         self._differences: list[str] = []
 
@@ -74,6 +76,8 @@ class HostBeat:
 
     async def send(self) -> None:
         """Sends a beat, forgets old beats, and logs settings that differ between hosts."""
+        if not self._may_write:
+            return
         found = hosts.parse_reply(await self._store.eval(*await asyncio.to_thread(self._beat_call)))
         now = self._clock()
         if forgotten := [host.id for host in found if host.is_forgotten(now)]:
@@ -86,10 +90,17 @@ class HostBeat:
 
     async def send_last(self) -> None:
         """Tells the other hosts that this process ends. If hits are left in the spool, they are told that."""
+        if not self._may_write:
+            return
         with contextlib.suppress(redis.RedisError, OSError, TimeoutError):
             async with asyncio.timeout(1.0):
                 call = await asyncio.to_thread(self._last_call)
                 await self._store.eval(*call)
+
+    @property
+    def _may_write(self) -> bool:
+        mark = self._mark
+        return mark is None or (mark.is_checked and mark.trouble in ("", MOVED_TEXT))
 
     def _beat_call(self) -> ScriptCall:
         return self._call(self._spool_content(), is_stopped=False)
@@ -108,7 +119,7 @@ class HostBeat:
             settings=self._settings,
             spool=content,
             is_stopped=is_stopped,
-            has_left=self._has_left(),
+            has_left=self._mark is not None and bool(self._mark.trouble),
         )
         return hosts.beat_call(host=self._id(), beat=beat)
 

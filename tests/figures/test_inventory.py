@@ -111,6 +111,7 @@ def test_inventory_sources_have_every_key_of_people():
     told = {source.key.kind_name for source in inventory.SOURCES.values()}
     assert known - told == {
         "producers",
+        "moved",
         "turn",
         "lead",
         "drops",
