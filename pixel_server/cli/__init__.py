@@ -11,6 +11,10 @@ _HERE, _COMMANDS = "pixel_server.cli", "pixel_server.commands"
 COMMANDS = {
     "audit": (f"{_COMMANDS}.audit:audit", "Show who did what with personal data."),
     "campaign": (f"{_COMMANDS}.campaign:campaign", "Create, change, list, show and delete campaigns."),
+    "backup": (
+        f"{_COMMANDS}.backup:backup",
+        "Write store, spool and secrets to one file, or check such a file.",
+    ),
     "check": (f"{_COMMANDS}.check:check", "Check the pixel of a mail before it is sent."),
     "copy": (f"{_HERE}.copy:copy", "Copy the store to another Redis, also to another number of shards."),
     "dead-letters": (f"{_COMMANDS}.dead_letters:dead_letters", "List and drop hits that cannot be read."),
@@ -39,6 +43,7 @@ COMMANDS = {
         f"{_COMMANDS}.recipients:recipients",
         "Write to a file what the recipients of a campaign did.",
     ),
+    "restore": (f"{_COMMANDS}.restore:restore", "Make a data directory from the file of a backup."),
     "retention": (f"{_HERE}.retention:retention", "Remove data that has been kept long enough."),
     "serve": (f"{_COMMANDS}.serve:serve", "Run the web process."),
     "settings": (f"{_COMMANDS}.settings:settings", "List every setting and its value."),
@@ -47,6 +52,7 @@ COMMANDS = {
     "spool": (f"{_COMMANDS}.spool:spool", "Show and drain hits that wait on disk for Redis."),
     "store": (f"{_COMMANDS}.store:store", "Adopt a Redis that was emptied or replaced."),
     "up": (f"{_COMMANDS}.up:up", "Start Redis, the web process and the workers."),
+    "verify": (f"{_COMMANDS}.verify:verify", "Check that all counts in the store agree."),
     "work": (f"{_HERE}.work:work", "Run the workers, which count hits, and their schedule."),
 }
 """Place of each command, as `module:name`, and the first sentence of its help."""

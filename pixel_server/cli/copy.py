@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
-import redis
 
 from pixel_server.commands.failures import Failure
-from pixel_server.commands.support import as_json, is_redis_url_set, settings_here, store_url
+from pixel_server.commands.running_store import running_store
+from pixel_server.commands.support import as_json, settings_here
 from pixel_server.copying import fence
 from pixel_server.copying.copier import Copier
-from pixel_server.run.up_state import read_up_state
-from pixel_server.run.valkey import Valkey
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import keys
@@ -51,7 +47,7 @@ def copy(target_url: str | None, shards: int | None, cancel: bool, as_json: bool
         raise click.UsageError("give either --to URL or --cancel")
     settings = settings_here()
     secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
-    with _running_store(settings) as source_url:
+    with running_store(settings) as source_url:
         if target_url is None:
             _cancel(source_url, settings, secrets)
             click.echo(json.dumps({"cancelled": True}) if as_json else "the store is open again")
@@ -70,33 +66,6 @@ def copy(target_url: str | None, shards: int | None, cancel: bool, as_json: bool
         click.echo(f"  PIXEL_SHARDS={shards}")
     if parse(target_url).kind == "cluster" and settings.queue_url is None:
         click.echo("  PIXEL_QUEUE_URL=... (a Redis of its own, because RQ runs on no cluster)")
-
-
-@contextmanager
-def _running_store(settings: Settings) -> Iterator[str]:
-    """Yields the URL of the store. Starts the Valkey of a stopped `up` meanwhile."""
-    url, valkey = store_url(settings), Valkey(settings.data)
-    has_own_data = (settings.data / "valkey").is_dir()
-    if has_own_data and not is_redis_url_set() and read_up_state(settings.data) is None:
-        url = valkey.url
-    if is_redis_url_set() or url != valkey.url or _answers(url):
-        yield url
-        return
-    valkey.start()
-    try:
-        valkey.wait_ready()
-        yield url
-    finally:
-        valkey.stop()
-        valkey.wait(60.0)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with connect(url, timeout=2.0) as client:
-            return client.ping()
-    except (redis.RedisError, OSError):
-        return False
 
 
 def _cancel(url: str, settings: Settings, secrets: Secrets) -> None:
