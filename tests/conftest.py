@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -51,6 +52,10 @@ hypothesis.settings.load_profile("project")
 for name in list(os.environ):
     if name.startswith("PIXEL_") or name == "REDIS_URL":
         del os.environ[name]
+
+# The tests start the program hundreds of times. Without bytecode, each start compiles it again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 leftovers.begin()
 
