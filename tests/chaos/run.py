@@ -14,6 +14,8 @@ import importlib
 import sys
 import time
 
+from tests import leftovers
+
 SCENARIOS = {
     "kills": "tests.chaos.story",
     "full-redis": "tests.chaos.full_redis",
@@ -44,6 +46,7 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="*", choices=SCENARIOS, default=list(SCENARIOS))
     chosen = parser.parse_args()
+    leftovers.begin()
     print(f"seed {chosen.seed}", flush=True)
     failed = []
     for name in chosen.only:

@@ -52,7 +52,7 @@ def run(seed: int, log: bool = False) -> Outcome:
         ledgers[0].requests = [request for ledger in ledgers for request in ledger.requests]
         ledgers[0].compare(server.cluster.url, outcome)
         outcome.expect(outcome.lost > 0, "nothing was lost, so nothing was tried")
-        with contextlib.suppress(AssertionError):
+        with contextlib.suppress(AssertionError):  # the outcome names the failure
             until(lambda: server.reported() >= outcome.lost, 60)
         time.sleep(2)  # compares with the store each second
         outcome.reported = server.reported()
