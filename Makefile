@@ -12,17 +12,20 @@ ON_CLUSTER = api/test_health.py figures/test_overview.py figures/test_stats_open
 	store/test_compatibility.py store/test_keys.py store/test_producer.py store/test_script.py \
 	workers/test_maintenance.py workers/test_rollup.py workers/test_rollup_pass.py workers/test_schedule.py
 
+# Test processes: one more than cores, because tests of whole servers wait half of their time. At most 4.
+TEST_PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() + 1))')
+
 .PHONY: up test quick lint chaos bench screenshots clean
 
 up: .venv/up
 	$(BIN)/pixel-server up
 
 test: lint
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal --store cluster $(ON_CLUSTER:%=tests/%)
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --store cluster $(ON_CLUSTER:%=tests/%)
 
 quick: .venv/test
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal $(WHOLE:%=--ignore=tests/%)
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal $(WHOLE:%=--ignore=tests/%)
 
 lint: .venv/test
 	$(BIN)/ruff check .
