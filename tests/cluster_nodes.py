@@ -31,6 +31,7 @@ SETTINGS = {
     "stream-node-max-entries": "1",
     "repl-diskless-sync-delay": "0",
     "protected-mode": "no",
+    "set-proc-title": "no",  # a title would overwrite the environment, by which `leftovers` knows it
 }
 
 

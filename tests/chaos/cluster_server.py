@@ -152,7 +152,7 @@ class ClusterServer:
         host, port = self.queue_address
         words = ["--port", str(port), "--bind", host, "--save", "", "--dir", str(self.home)]
         self.queue = subprocess.Popen(
-            [str(binary()), *words, "--protected-mode", "no"],
+            [str(binary()), *words, "--protected-mode", "no", "--set-proc-title", "no"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
