@@ -204,6 +204,12 @@ class Settings:
         _networks,
     )
     trust_unix: bool = field(default=False, metadata={})
+    metrics_from: tuple[IPv4Network | IPv6Network, ...] = _setting(
+        "PIXEL_METRICS_FROM",
+        (),
+        "Addresses or networks that may read `/metrics` without an API key. This machine always may.",
+        _networks,
+    )
     client_ip_header: str | None = _setting(
         "PIXEL_CLIENT_IP_HEADER",
         None,
@@ -354,7 +360,20 @@ class Settings:
 
 
 _SHARED_PATHS = (
-    *("o", "p", "p.js", "api", "privacy", "healthz", "readyz", "static", "s", "sign-in", "sign-out"),
+    *(
+        "o",
+        "p",
+        "p.js",
+        "api",
+        "privacy",
+        "healthz",
+        "readyz",
+        "metrics",
+        "static",
+        "s",
+        "sign-in",
+        "sign-out",
+    ),
 )
 _DASHBOARD_PATHS = ("new", "compare", "campaigns", "keys", "recipients", "withdrawals", "kept", "audit")
 RESERVED_PATHS = frozenset(_SHARED_PATHS + _DASHBOARD_PATHS)

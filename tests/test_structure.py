@@ -24,7 +24,7 @@ FLOORS = (
         "problems",
     }
     | {"times", "files", "addresses", "tasks", "logs", "store_url"},
-    {"store", "mail"},
+    {"store", "mail", "metrics"},
     {"counters"},
     {"classify", "campaigns"},
     {"auth", "recipients", "copying"},

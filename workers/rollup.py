@@ -20,6 +20,7 @@ from pixel_server.store.client import StoreEmptiedError
 from pixel_server.store.clock import Clock
 from pixel_server.store.protocols import Redis
 from workers.context import context, known_mark
+from workers.numbers import WORK
 from workers.rollup_pass import Outcome, Rollup
 
 log = logging.getLogger("workers.rollup")
@@ -133,8 +134,10 @@ def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
     failures, max_entries = 0, rollup.max_entries
     # A pass whose commit failed is retried beyond the deadline: otherwise a long pass would never succeed.
     while time.monotonic() < deadline or failures:
-        pass_started = time.monotonic()
+        pass_started, counted, burst_hits = time.monotonic(), rollup.counted, rollup.burst_hits
         outcome = rollup.try_pass(clock())
+        seconds = time.monotonic() - pass_started
+        WORK.note_pass(outcome.value, seconds, rollup.counted - counted, rollup.burst_hits - burst_hits)
         if outcome is Outcome.NOT_COMMITTED:
             if failures == MAX_FAILURES or _is_counted_elsewhere(rollup):
                 break
@@ -146,7 +149,7 @@ def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
         if failures >= LEAD_AFTER_FAILURES:
             checkpoint.end_lead(rollup.store, rollup.shard)
         failures, rollup.max_entries = 0, max_entries
-        took_long = time.monotonic() - pass_started >= LONG_PASS_SECONDS
+        took_long = seconds >= LONG_PASS_SECONDS
         if outcome is not Outcome.COUNTED or not (rollup.is_behind or took_long):
             break
     if rollup.counted:

@@ -95,6 +95,7 @@ class Rollup:
     """The roll-up of one shard, pass after pass.
 
     max_entries: largest number of entries that a pass reads. counted: number of hits counted so far.
+    burst_hits: number of hits that bursts made a scanner's so far.
     is_behind: whether the last pass stopped at its limit. began_after: id of the last counted entry when the
     last pass began. max_ahead_ms: see `stream_reader.decode_entries`.
     """
@@ -105,6 +106,7 @@ class Rollup:
     shard: int
     max_entries: int = PASS_ENTRIES
     counted: int = 0
+    burst_hits: int = 0
     is_behind: bool = False
     began_after: str = ""
     max_ahead_ms: int = MAX_AHEAD_MS
@@ -150,6 +152,8 @@ class Rollup:
             return Outcome.NOT_COMMITTED
         self._log(decoded, tally)
         self.counted += len(decoded.hits)
+        burst_rule = lookups.judge.burst_rule_id
+        self.burst_hits += sum(sums.rules[burst_rule] for sums in tally.sums.values())
         self.is_behind = is_behind
         return Outcome.COUNTED
 

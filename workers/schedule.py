@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import redis
 from rq import Queue
 
+from pixel_server.metrics.numbers import Numbers
 from pixel_server.settings import Settings
 from pixel_server.store import jobs, keys
 from pixel_server.store.aof_rewrite import Rewriter
@@ -21,6 +22,7 @@ from pixel_server.store.client import connect, connect_queue, is_away
 from pixel_server.store.memory_reserve import explain
 from pixel_server.store.protocols import Redis
 from workers.merge import MergeThread
+from workers.numbers import WORK
 from workers.without_queue import JobThreads
 
 log = logging.getLogger("workers.schedule")
@@ -51,6 +53,13 @@ class Schedule:
         self._last_progress: dict[int, tuple[bytes | None, float]] = {}
         self._store_fails = False
         self._queue_fails = False
+
+    def gather(self) -> Numbers:
+        """Returns the numbers of this process, for `/metrics`."""
+        numbers = WORK.gather("schedule")
+        missing = {"store": int(self._store_fails), "queue": int(self._queue_fails)}
+        numbers.gauges["pixel_schedule_without"] = {**missing}
+        return numbers
 
     def tick(self) -> None:
         """Enqueues a roll-up of each shard with hits, and the other jobs and the AOF rewrite if they are due.

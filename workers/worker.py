@@ -13,9 +13,12 @@ from types import FrameType
 
 import redis
 from redis.client import Pipeline
-from rq import SimpleWorker
+from rq import Queue, SimpleWorker
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
+from rq.executions import Execution
+from rq.job import Job
 
+from pixel_server.metrics.process_file import Publisher
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import jobs
@@ -24,6 +27,7 @@ from pixel_server.store.compatibility import check_store
 from pixel_server.store.memory_reserve import explain
 from workers.context import known_mark
 from workers.heartbeat import Progress
+from workers.numbers import WORK
 
 log = logging.getLogger("workers.worker")
 
@@ -71,6 +75,12 @@ class Worker(SimpleWorker):
             own_pipeline.execute()
         self.progress.note()
 
+    def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
+        """Runs a job, and counts it. Returns whether it succeeded."""
+        has_succeeded = super().perform_job(job, queue, execution)
+        WORK.note_job(has_succeeded)
+        return has_succeeded
+
     def subscribe(self) -> None:
         """Does nothing. RQ would open a connection that nobody uses, and that could die silently."""
 
@@ -101,6 +111,16 @@ def run_worker(settings: Settings) -> None:
     secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
     progress = Progress(settings, secrets)
     progress.start()
+    publisher = Publisher(settings.data, lambda: WORK.gather("worker"))
+    publisher.start_thread()
+    try:
+        _work_until_stopped(settings, secrets, progress)
+    finally:
+        publisher.close()
+
+
+def _work_until_stopped(settings: Settings, secrets: Secrets, progress: Progress) -> None:
+    """Runs workers, one after the other, until a signal stops the process."""
     is_failing = False
     while True:
         connection = connect_queue(settings.queue_url or settings.redis_url, timeout=REDIS_TIMEOUT_SECONDS)

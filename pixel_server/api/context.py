@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pixel_server.api.recent_answers import RecentAnswers
+from pixel_server.api.route_times import RouteTimes
 from pixel_server.auth.throttle import Throttle
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.cache import CampaignCache
@@ -43,6 +44,7 @@ class Api:
     clock: Callable[[], float]
     throttle: Throttle = field(default_factory=Throttle)
     recent: RecentAnswers = field(default_factory=RecentAnswers)
+    route_times: RouteTimes = field(default_factory=RouteTimes)
 
     def minter(self, base_url: str | None) -> Minter:
         """Returns a minter of links that begin with `base_url`, or with the server's base URL if it is None.

@@ -230,15 +230,14 @@ def delay(value: Any) -> float:
 
 def scopes(value: Any) -> list[str]:
     """Checks the scopes of an API key. Removes duplicates and moves the scopes of campaigns to the end."""
+    known = (*api_keys.SCOPES, api_keys.METRICS_SCOPE)
     if not isinstance(value, list) or not 1 <= len(value) <= api_keys.MAX_SCOPES:
         raise ValueError(f"must be a list of 1 to {api_keys.MAX_SCOPES} scopes")
     if not all(isinstance(item, str) and api_keys.is_scope(item) for item in value):
-        raise ValueError(
-            f"must be a list of: {', '.join(api_keys.SCOPES)}, {api_keys.CAMPAIGN_SCOPE}CAMPAIGN"
-        )
+        raise ValueError(f"must be a list of: {', '.join(known)}, {api_keys.CAMPAIGN_SCOPE}CAMPAIGN")
     return [
-        *(scope for scope in api_keys.SCOPES if scope in value),
-        *sorted(set(value) - set(api_keys.SCOPES)),
+        *(scope for scope in known if scope in value),
+        *sorted(set(value) - set(known)),
     ]
 
 

@@ -29,12 +29,13 @@ async def create(api: Api, content: Any, who: str, own_scopes: Set[str]) -> tupl
     """Creates an API key from the JSON of a body. Returns its record, and the key.
 
     who: name for the audit log. own_scopes: the scopes of the caller's key. Raises Problem 422 if fields are
-    bad, and 403 if the new key would have a scope that the caller's key lacks.
+    bad, and 403 if the new key would have a scope that the caller's key lacks. `read` also gives the scopes
+    for one campaign and for `/metrics`.
     """
     checks = {"name": fields.name, "scopes": fields.scopes}
     values = check_fields(content, checks, frozenset(checks))
     name, scopes = values["name"], values["scopes"]
-    needed = ["read" if scope.startswith(api_keys.CAMPAIGN_SCOPE) else scope for scope in scopes]
+    needed = [scope if scope in api_keys.SCOPES else "read" for scope in scopes]
     if lacking := [scope for scope in dict.fromkeys(needed) if scope not in own_scopes]:
         errors = [{"field": "scopes", "message": f"must not contain {', '.join(lacking)}"}]
         raise Problem(403, "an API key cannot create a key with scopes that it lacks", errors)

@@ -31,13 +31,14 @@ class ReportSlots:
     """ASGI middleware that gives slots to requests. prefix: path of the base URL, such as
     `/pixels`. busy: returns the app that answers if no slot is free.
 
-    Pixels, health checks and files that never change need no slot.
+    Pixels, health checks, metrics and files that never change need no slot.
     """
 
     def __init__(self, app: ASGIApp, prefix: bytes, busy: BusyAnswer) -> None:
         self._app = app
         self._prefix = prefix
         self._static = (b"/static/", prefix + b"/static/")
+        self._metrics = (b"/metrics", prefix + b"/metrics")
         self._busy = busy
         self._running = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -52,7 +53,9 @@ class ReportSlots:
 
     def _needs_no_slot(self, scope: Scope) -> bool:
         path = scope.get("raw_path") or scope["path"].encode()
-        return path.startswith(self._static) or is_for_pixel_process(path, self._prefix)
+        return (
+            path.startswith(self._static) or path in self._metrics or is_for_pixel_process(path, self._prefix)
+        )
 
     async def _run_in_slot(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_slot = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -97,6 +98,7 @@ def routes(api: Api, calls: Iterable[Call]) -> list[Route]:
     """Returns the routes of the API."""
 
     async def answer(call: Call, request: Request) -> Response:
+        started_at = time.monotonic()
         try:
             request_form.check_query(request)
             if call.scope is not None:
@@ -107,6 +109,8 @@ def routes(api: Api, calls: Iterable[Call]) -> list[Route]:
             return await call.handler(api, request)
         except EXPECTED_ERRORS as error:
             return problem_of(error, request).response()
+        finally:
+            api.route_times.note(call.method, call.path, time.monotonic() - started_at)
 
     return routes_by_path("api", calls, answer)
 

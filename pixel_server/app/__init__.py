@@ -18,12 +18,14 @@ from starlette.applications import Starlette
 
 from pixel_server.api.health import NoRecorder
 from pixel_server.app.lifespan import pages_lifespan, pixels_lifespan
-from pixel_server.app.parts import make_api, make_common, make_health
+from pixel_server.app.parts import make_api, make_common, make_health, make_metrics
 from pixel_server.app.pixel_parts import make_pixels
+from pixel_server.app.process_numbers import pages_numbers, pixels_numbers
 from pixel_server.app.routes import IsServedHere, make_starlette
 from pixel_server.collect import handover, loss_storage
 from pixel_server.collect.endpoint import PixelEndpoint
 from pixel_server.collect.handover import Side
+from pixel_server.collect.losses import LossReport
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import jobs
@@ -54,12 +56,15 @@ def create_app(
         losses=pixels.loss_watch.report,
         recent_addresses=lambda: list(pixels.admission.recent),
     )
+    api = make_api(common)
+    metrics = make_metrics(common, api, pixels_numbers(api, pixels), pixels.loss_watch.report)
     return make_starlette(
-        make_api(common),
+        api,
         prefix=common.prefix,
         pixel=PixelEndpoint(pixels.admission, pixels.recorder, common.prefix.encode()),
         health=health,
-        lifespan=pixels_lifespan(common, pixels),
+        metrics=metrics,
+        lifespan=pixels_lifespan(common, pixels, metrics.publisher),
         is_served_here=is_served_here,
     )
 
@@ -69,15 +74,20 @@ def create_pages(
 ) -> Starlette:
     """Returns the app that answers pages and no pixels. It records no hits and has no spool."""
     common = make_common(settings, secrets, redis, clock)
-    health = make_health(
-        common, recorder=NoRecorder(), losses=lambda: loss_storage.report_file(settings.data)
-    )
+
+    def losses() -> LossReport:
+        return loss_storage.report_file(settings.data)
+
+    health = make_health(common, recorder=NoRecorder(), losses=losses)
+    api = make_api(common)
+    metrics = make_metrics(common, api, pages_numbers(api), losses)
     return make_starlette(
-        make_api(common),
+        api,
         prefix=common.prefix,
         pixel=None,
         health=health,
-        lifespan=pages_lifespan(common),
+        metrics=metrics,
+        lifespan=pages_lifespan(common, metrics.publisher),
         is_served_here=_is_page_or_health,
     )
 
@@ -94,7 +104,7 @@ def beside_pages() -> Starlette:
 
 def pixels_only() -> Starlette:
     """Returns the app of `serve --only pixels`."""
-    return _app_of_environment(lambda method, path, prefix: handover.is_for_pixel_process(path, prefix))
+    return _app_of_environment(_is_pixel_or_metrics)
 
 
 def pages_only() -> Starlette:
@@ -110,6 +120,10 @@ def _app_of_environment(is_served_here: IsServedHere | None) -> Starlette:
     redis = connect_async(settings.redis_url)
     queue = jobs.queue(connect_queue(settings.queue_url or settings.redis_url, timeout=2.0))
     return create_app(settings, secrets, redis, queue, is_served_here=is_served_here)
+
+
+def _is_pixel_or_metrics(method: bytes, path: bytes, prefix: bytes) -> bool:
+    return handover.is_for_pixel_process(path, prefix) or path in (b"/metrics", prefix + b"/metrics")
 
 
 def _is_page_or_health(method: bytes, path: bytes, prefix: bytes) -> bool:

@@ -21,8 +21,10 @@ from starlette.applications import Starlette
 from pixel_server import tasks
 from pixel_server.app.parts import CommonParts, make_host_beat
 from pixel_server.app.pixel_parts import PixelParts
+from pixel_server.app.process_numbers import publish
 from pixel_server.auth import api_keys
 from pixel_server.collect import dropped_counts
+from pixel_server.metrics.process_file import Publisher
 from pixel_server.settings import Settings
 from pixel_server.store import clock as clocks
 from pixel_server.store.client import StoreAwayError, StoreError, is_wrong_type
@@ -41,8 +43,8 @@ _AWAY_ERRORS = (StoreAwayError, RedisError)
 """Errors of `Begin` if Redis does not answer, or goes away between two commands."""
 
 
-def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
-    """Returns the lifespan of a process that answers pixels."""
+def pixels_lifespan(common: CommonParts, pixels: PixelParts, publisher: Publisher) -> Lifespan:
+    """Returns the lifespan of a process that answers pixels. publisher: publishes its numbers."""
     settings = common.settings
 
     async def begin() -> None:
@@ -68,7 +70,8 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
         pixels.reserve.open()
         pixels.recorder.start()  # after `begin`, which measures the time of Redis
         beat = make_host_beat(common, has_spool=settings.spool_bytes > 0)
-        running = tasks.start([*_pixel_tasks(common, pixels), beat.run(), *retries])
+        published = publish(publisher)
+        running = tasks.start([*_pixel_tasks(common, pixels), beat.run(), published, *retries])
         gc.freeze()  # the garbage collector then skips the objects made so far
         try:
             # uvicorn passes this dict to its protocol class. `collect.fast_path.PixelProtocol` uses it to
@@ -82,6 +85,7 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts) -> Lifespan:
             await pixels.recorder.close()
             await tasks.end(running)
             _close(pixels)
+            publisher.close()
             await beat.send_last()
             await common.redis.aclose()
 
@@ -111,8 +115,8 @@ def _close(pixels: PixelParts) -> None:
     pixels.reserve.close()
 
 
-def pages_lifespan(common: CommonParts) -> Lifespan:
-    """Returns the lifespan of a process that answers pages only."""
+def pages_lifespan(common: CommonParts, publisher: Publisher) -> Lifespan:
+    """Returns the lifespan of a process that answers pages only. publisher: publishes its numbers."""
     settings = common.settings
 
     async def begin() -> None:
@@ -133,13 +137,21 @@ def pages_lifespan(common: CommonParts) -> Lifespan:
             consequence="pages are answered 503 until Redis answers",
         )
         beat = make_host_beat(common, has_spool=False)
-        measured = clocks.follow(common.redis_clock, common.redis)
-        running = tasks.start([common.campaign_cache.follow(), measured, beat.run(), *retries])
+        running = tasks.start(
+            [
+                common.campaign_cache.follow(),
+                clocks.follow(common.redis_clock, common.redis),
+                beat.run(),
+                publish(publisher),
+                *retries,
+            ]
+        )
         gc.freeze()
         try:
             yield {"prefix": common.prefix.encode()}
         finally:
             await tasks.end(running)
+            publisher.close()
             await beat.send_last()
             await common.redis.aclose()
 

@@ -11,14 +11,18 @@ from starlette.requests import Request
 
 from pixel_server.api.context import Api
 from pixel_server.api.health import Health, ProcessState, RecorderHealth
+from pixel_server.api.metrics import HostSources, Metrics
+from pixel_server.api.metrics_access import MetricsAccess
 from pixel_server.auth.throttle import Throttle
 from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
 from pixel_server.collect.client_address import ClientAddress
 from pixel_server.collect.host_beat import HostBeat
 from pixel_server.collect.losses import LossReport
-from pixel_server.collect.spool.status import find_trouble, read_status, waiting_since_ms
+from pixel_server.collect.spool.status import find_trouble, read_size, read_status, waiting_since_ms
 from pixel_server.consent import Consent
 from pixel_server.figures.inventory_cache import InventoryCache
+from pixel_server.metrics.numbers import Numbers
+from pixel_server.metrics.process_file import Publisher
 from pixel_server.recipients.withdrawals_file import WithdrawalsFile
 from pixel_server.recipients.withdrawn_set import WithdrawnSet
 from pixel_server.secret import Secrets
@@ -120,6 +124,18 @@ def make_api(common: CommonParts) -> Api:
         late_since=lambda: _oldest_spooled_ms(common.spool_directory),
         clock=common.clock,
         throttle=Throttle(_client_address_function(common.settings)),
+    )
+
+
+def make_metrics(
+    common: CommonParts, api: Api, gather: Callable[[], Numbers], losses: Callable[[], LossReport]
+) -> Metrics:
+    """Makes the endpoint `/metrics`. gather: returns the numbers of this process."""
+    return Metrics(
+        api,
+        MetricsAccess(api, ClientAddress(common.settings)),
+        Publisher(common.settings.data, gather),
+        HostSources(losses, lambda: read_size(common.spool_directory)),
     )
 
 

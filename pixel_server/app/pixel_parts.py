@@ -14,6 +14,7 @@ from pixel_server.collect.admission import Admission
 from pixel_server.collect.batch import Batch, Sink, report_gap
 from pixel_server.collect.cluster_nodes import ClusterNodes
 from pixel_server.collect.cluster_sink import ClusterSink
+from pixel_server.collect.commits import Commits
 from pixel_server.collect.descriptor_reserve import DescriptorReserve
 from pixel_server.collect.lanes import LINGER_SECONDS, Lanes
 from pixel_server.collect.loss_watch import LossWatch
@@ -41,12 +42,13 @@ class PixelParts:
     """Parts of a process that answers pixel requests.
 
     A hit goes through admission and recorder; if Redis is away, to the spool, and from there through the
-    drain. connections: to the Redis, or to the nodes of the cluster. reserve: file descriptors for all these
-    parts.
+    drain. commits: counts the groups that are stored. connections: to the Redis, or to the nodes of the
+    cluster. reserve: file descriptors for all these parts.
     """
 
     admission: Admission
     recorder: Recorder | Lanes
+    commits: Commits
     connections: Node | ClusterNodes
     spool: Spool
     drain: Drain
@@ -62,7 +64,7 @@ def make_pixels(common: CommonParts, queue: Queue) -> PixelParts:
         settings, common.secrets, common.campaign_cache, common.consent, common.withdrawn, clock
     )
     rollup_trigger = RollupTrigger(queue, settings.shards, clock)
-    reserve = DescriptorReserve()
+    reserve, commits = DescriptorReserve(), Commits()
 
     def report_lost(batch: Batch, seen: int) -> None:
         recorder.count_lost(report_gap(batch, seen))
@@ -84,6 +86,7 @@ def make_pixels(common: CommonParts, queue: Queue) -> PixelParts:
         "spool": SpoolSink(spool) if settings.spool_bytes else None,
         "on_stored": rollup_trigger.request,
         "on_acknowledged": loss_watch.note,
+        "commits": commits,
         "clock": clock,
     }
     recorder: Recorder | Lanes
@@ -130,6 +133,7 @@ def make_pixels(common: CommonParts, queue: Queue) -> PixelParts:
     return PixelParts(
         admission=admission,
         recorder=recorder,
+        commits=commits,
         connections=connections,
         spool=spool,
         drain=drain,

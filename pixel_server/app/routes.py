@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from pixel_server.api import routing
 from pixel_server.api.context import Api
 from pixel_server.api.health import Health
+from pixel_server.api.metrics import Metrics
 from pixel_server.api.report_slots import ReportSlots
 from pixel_server.api.routes import CALLS
 from pixel_server.app.lifespan import Lifespan
@@ -50,6 +51,7 @@ def make_starlette(
     prefix: str,
     pixel: PixelEndpoint | None,
     health: Health,
+    metrics: Metrics,
     lifespan: Lifespan,
     is_served_here: IsServedHere | None,
 ) -> Starlette:
@@ -64,7 +66,7 @@ def make_starlette(
             0, Middleware(handover.Misdirected, prefix=prefix.encode(), is_served_here=is_served_here)
         )
     app = Starlette(
-        routes=[*_pixel_routes(prefix, pixel), *_other_routes(prefix, api, health)],
+        routes=[*_pixel_routes(prefix, pixel), *_other_routes(prefix, api, health, metrics)],
         lifespan=lifespan,
         middleware=middleware,
         exception_handlers={HTTPException: dashboard_routes.router_error(api)},
@@ -86,7 +88,7 @@ def _pixel_routes(prefix: str, pixel: PixelEndpoint | None) -> list[Route]:
     return [Route(path, pixel) for path in paths]
 
 
-def _other_routes(prefix: str, api: Api, health: Health) -> list[BaseRoute]:
+def _other_routes(prefix: str, api: Api, health: Health, metrics: Metrics) -> list[BaseRoute]:
     """Returns the routes of the API, the dashboard and all else but pixels, with and without the prefix."""
     others: list[BaseRoute] = [
         *routing.routes(api, CALLS),
@@ -94,6 +96,7 @@ def _other_routes(prefix: str, api: Api, health: Health) -> list[BaseRoute]:
         Route("/p.js", script, methods=["GET", "OPTIONS"]),
         Route("/healthz", health.healthz),
         Route("/readyz", health.readyz),
+        Route("/metrics", metrics.answer),
         Route("/static/{name:path}", static_files.answer),
         *dashboard_routes.routes(api),
     ]

@@ -24,6 +24,8 @@ log = logging.getLogger("pixel_server.auth.api_keys")
 
 SCOPES = ("read", "write", "people")
 """Scopes that hold for all campaigns. Only `people` allows calls on single recipients and withdrawals."""
+METRICS_SCOPE = "metrics"
+"""Scope that allows to read `/metrics`, and nothing else. No other scope includes it."""
 CAMPAIGN_SCOPE = "read:"
 """Prefix of a scope for one campaign: `read:docs` shows only the shared figures of the campaign
 `docs` (see `figures.disclosure`)."""
@@ -52,7 +54,7 @@ def shared_campaigns(scopes: Iterable[str]) -> list[str]:
 
 def is_scope(text: str) -> bool:
     """Returns whether a text has the form of a scope. Does not check that the campaign exists."""
-    return text in SCOPES or (
+    return text in (*SCOPES, METRICS_SCOPE) or (
         text.startswith(CAMPAIGN_SCOPE) and is_slug(text.removeprefix(CAMPAIGN_SCOPE)) is not None
     )
 

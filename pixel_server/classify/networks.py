@@ -14,7 +14,9 @@ The lists are shipped in `data/networks`. The operator replaces a list by a file
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import itertools
 import re
 from bisect import bisect_right
 from collections import defaultdict
@@ -128,6 +130,27 @@ class Networks:
 def list_names() -> tuple[str, ...]:
     """Returns the names of all lists, sorted."""
     return tuple(sorted(path.stem for path in SHIPPED.glob("*.txt")))
+
+
+def list_times(directory: Path) -> dict[str, float]:
+    """Returns the date of each list in seconds since 1970, by name. Reads only the heads of the files.
+
+    Leaves out a list without a date. Raises OSError.
+    """
+    times = {}
+    for name in list_names():
+        own = directory / f"{name}.txt"
+        with open(own if own.exists() else SHIPPED / f"{name}.txt", encoding="utf-8-sig") as file:
+            for line in itertools.takewhile(lambda line: line.startswith("#"), file):
+                match = _HEAD.match(line.strip())
+                if match and match[1] == "date":
+                    with contextlib.suppress(ValueError):
+                        day = _parse_day(match[2])
+                        times[name] = datetime.datetime(
+                            day.year, day.month, day.day, tzinfo=datetime.UTC
+                        ).timestamp()
+                    break
+    return times
 
 
 def parse_network(text: str) -> tuple[Family, int, int]:

@@ -7,6 +7,7 @@ import os
 import click
 
 from pixel_server.commands.startup import check_startup, log_start, warn_of_unknown_settings
+from pixel_server.metrics.process_file import Publisher
 from pixel_server.run.supervisor import Child, end_with_parent, keep_running
 from pixel_server.settings import Settings
 from workers.schedule import Schedule
@@ -34,7 +35,10 @@ def work(processes: int, is_single: bool) -> None:
     check_startup()
     if not is_child:
         log_start(f"workers ({processes})", settings)
+    schedule = Schedule(settings)
+    publisher = Publisher(settings.data, schedule.gather)
+    publisher.start_thread()
     keep_running(
-        [Child(f"worker {i + 1}", ["work", "--one"], os.environ) for i in range(processes)],
-        Schedule(settings).tick,
+        [Child(f"worker {i + 1}", ["work", "--one"], os.environ) for i in range(processes)], schedule.tick
     )
+    publisher.close()

@@ -68,6 +68,7 @@ class Admission:
     dropped: numbers of requests that were not recorded, by campaign and reason (`keys.dropped_field`). They
     are opens and views that GPC, DNT or the opt-out cookie forbids, and beacons from origins that are not
     allowed.
+    answers: numbers of requests that were answered without a hit. The endpoints count them.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Admission:
         self._clock = clock
         self.recent: deque[bytes] = deque(maxlen=1000)
         self.dropped: Counter[str] = Counter()
+        self.answers: Counter[Answer] = Counter()
 
     def admit(
         self, method: str, path: bytes, query: bytes, head: RequestHead, peer: str | None

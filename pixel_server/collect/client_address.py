@@ -8,6 +8,13 @@ from functools import lru_cache
 from pixel_server.addresses import is_in_networks, pack
 from pixel_server.settings import Settings
 
+FORWARDING_HEADERS = frozenset(
+    (
+        *(b"forwarded", b"via", b"x-real-ip", b"true-client-ip", b"cf-connecting-ip", b"x-forwarded-for"),
+        *(b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-forwarded-server"),
+    )
+)
+"""Headers by which proxies tell of themselves or of the client, in lower case."""
 _MAX_FORWARDED_BYTES = 2048
 """Bytes of X-Forwarded-For that are read, from the right."""
 
@@ -46,6 +53,10 @@ class ClientAddress:
             if not self._is_trusted_cached(address):
                 break
         return packed
+
+    def is_forwarded(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Returns whether a request came through a proxy, trusted or not, that says so in a header."""
+        return self._header in headers or not FORWARDING_HEADERS.isdisjoint(headers)
 
     def _is_trusted(self, packed: bytes) -> bool:
         return is_in_networks(packed, self._networks)

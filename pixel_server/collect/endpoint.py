@@ -41,10 +41,12 @@ class PixelEndpoint:
             answer = await self._beacon(method, path[3:].decode(), head, peer, receive)
         else:
             answer = self._admission.admit(method, path, scope["query_string"], head, peer)
-        if isinstance(answer, Accepted):
-            answer = await self._record(answer)
         if answer is None:
             return
+        if isinstance(answer, Accepted):
+            answer = await self._record(answer)
+        else:
+            self._admission.answers[answer] += 1
         origin = head.headers.get(b"origin")
         # The page of a beacon to an impossible campaign reads the refusal too, so that p.js can warn of it.
         if is_beacon or (origin and method == "POST" and path.startswith(PAGE_PREFIX)):

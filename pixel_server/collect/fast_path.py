@@ -216,6 +216,7 @@ class PixelProtocol(HandoverProtocol):
         fast.keep_alive = keep_alive
         self.cycle = fast  # type: ignore[assignment]
         if isinstance(answer, Answer):
+            self._admission.answers[answer] += 1
             self._write(answer)
             return
         self._answer_if_stored = answer.answer

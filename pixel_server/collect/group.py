@@ -15,16 +15,16 @@ class Group:
     """Hits that are stored together, and the callbacks of their requests.
 
     shards: encoded hits by shard. count: number of hits. size: bytes that they take in memory, as
-    `Recorder.pending_bytes` counts them. order: number of the group's departure, 1 for the first. timer:
-    answers the requests 503; None once it has done so.
+    `Recorder.pending_bytes` counts them. departed_at: monotonic time (s) of the first departure, 0 before it.
+    timer: answers the requests 503; None once it has done so.
     """
 
-    __slots__ = ("batches", "callbacks", "count", "order", "shards", "size", "timer")
+    __slots__ = ("batches", "callbacks", "count", "departed_at", "shards", "size", "timer")
 
     def __init__(self) -> None:
         self.shards: dict[int, list[bytes]] = {}
         self.batches: list[Batch] = []
-        self.order = 0
+        self.departed_at = 0.0
         self.callbacks: list[AnswerCallback] = []
         self.count = 0
         self.size = 0

@@ -105,6 +105,10 @@ class Lanes:
         return sum(lane.pending_bytes for lane in self._lanes.values())
 
     @property
+    def waiting_hits(self) -> int:
+        return sum(lane.waiting_hits for lane in self._lanes.values())
+
+    @property
     def last_error(self) -> str:
         """Returns the last error of a lane that is away: `"node 10.0.0.1:7000: TimeoutError: ..."`."""
         for address, lane in self._away():

@@ -35,6 +35,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from pixel_server import tasks
 from pixel_server.collect.batch import Batch, Sink, report_gap
+from pixel_server.collect.commits import Commits
 from pixel_server.collect.group import AnswerCallback, Group
 from pixel_server.collect.numbering import Numbering
 from pixel_server.collect.outage import Outage
@@ -70,6 +71,7 @@ class Recorder:
     is_ready: returns whether Redis may be used again after a failure.
     on_acknowledged: called with batches that Redis has, and the last sequence number that it had seen before
     each batch.
+    commits: is told of each stored group.
     counts: numbers since the start. stored: hits stored anywhere. spooled: hits stored in the spool. late:
     hits answered 503 before they were stored. refused: hits without room. removed: answered hits that were
     lost with files of the spool. gaps: batches that Redis has lost.
@@ -86,9 +88,11 @@ class Recorder:
         on_stored: Callable[[Iterable[int]], None] = lambda shards: None,
         is_ready: Callable[[], bool] = lambda: True,
         on_acknowledged: Callable[[Sequence[Batch], Sequence[int]], None] = lambda batches, seen: None,
+        commits: Commits | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._on_acknowledged = on_acknowledged
+        self._commits = commits or Commits()
         self._sink = sink
         self._spool = spool
         self._next_shard = itertools.cycle([*range(1, shards), 0]).__next__
@@ -105,7 +109,6 @@ class Recorder:
         """The group that is being stored while no other may be in flight."""
         self._departed_at = 0.0
         """Time of the event loop (s) at which the last group departed."""
-        self._departures = 0
         self._gap_timer: asyncio.TimerHandle | None = None
         """Calls `_depart` some time after the last departure."""
         self._is_closed = False
@@ -238,6 +241,7 @@ class Recorder:
         if self._renew_before_next or self._numbering.is_idle(now):
             self._renew()
         group.batches = self._numbering.number(group.shards, now)
+        group.departed_at = time.monotonic()
         return group
 
     def _send(self, group: Group) -> None:
@@ -245,8 +249,6 @@ class Recorder:
         if self._in_flight:
             group.batches = [batch._replace(after=batch.sequence - 1) for batch in group.batches]
         self._departed_at = asyncio.get_running_loop().time()
-        self._departures += 1
-        group.order = self._departures
         self._in_flight[group] = flight = asyncio.ensure_future(self._sink.append(group.batches))
         flight.add_done_callback(functools.partial(self._on_reply, group))
 
@@ -284,7 +286,7 @@ class Recorder:
             group.timer.cancel()
         self.pending_bytes -= group.size
         self.counts["stored"] += group.count
-        group.answer(True)
+        self._commits.note(time.monotonic() - group.departed_at, group.answer(True))
         if in_redis:
             self._on_stored(group.shards)
         if not (self._groups or self._in_flight or self._failed or self._single):
@@ -297,7 +299,7 @@ class Recorder:
             self._single_event.clear()
             while not self._in_flight and (self._failed or (self._groups and not self._may_overlap)):
                 if self._failed:
-                    self._single = group = min(self._failed, key=lambda failed: failed.order)
+                    self._single = group = min(self._failed, key=lambda failed: failed.departed_at)
                     self._failed.remove(group)
                     group.batches = [batch._replace(after=0) for batch in group.batches]
                 else:
@@ -306,6 +308,12 @@ class Recorder:
                 self._single = None
                 self._finish(group, in_redis)
             self._depart()
+
+    @property
+    def waiting_hits(self) -> int:
+        """Returns the number of hits that are not stored yet."""
+        unstored = [*self._in_flight, *self._failed, *self._groups]
+        return sum(group.count for group in unstored) + (0 if self._single is None else self._single.count)
 
     @property
     def is_redis_away(self) -> bool:

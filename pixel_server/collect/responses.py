@@ -76,6 +76,11 @@ NOT_STORED = _answer(503, b"failed; reason=not-stored")
 FULL = _answer(503, b"failed; reason=full")
 
 
+def outcome(answer: Answer) -> str:
+    """Returns the outcome in the header X-Pixel of an answer: `"ignored; reason=gpc"`."""
+    return next(value for name, value in answer.headers if name == b"x-pixel").decode()
+
+
 def with_cookie(cookie: tuple[bytes, bytes]) -> Answer:
     """Returns RECORDED with a header that sets a cookie."""
     return Answer(200, [*RECORDED.headers, cookie], is_single_use=True)

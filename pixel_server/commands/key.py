@@ -26,7 +26,8 @@ def key() -> None:
     "scopes",
     multiple=True,
     metavar="SCOPE",
-    help="read, write, people, or read:CAMPAIGN for the shared figures of one campaign. "
+    help="read, write, people, metrics (reads only /metrics), or read:CAMPAIGN for the shared figures of "
+    "one campaign. "
     "[default: all of the first three]",
 )
 @as_json

@@ -19,6 +19,7 @@ SCOPE_MEANINGS = {
     "read": "Read campaigns, their figures and the list of keys, and see these pages.",
     "write": "Create, change and delete campaigns, links and keys.",
     "people": "Single recipients, withdrawals and the audit log. No other scope includes this.",
+    api_keys.METRICS_SCOPE: "Numbers for Prometheus at /metrics, and nothing else.",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pixel_server.api.openapi.operation import Operation, ok
 from pixel_server.api.openapi.schema import array, body, page, record, ref, with_field
 from pixel_server.api.openapi.values import NAME, instant, instant_or_null, text
-from pixel_server.auth.api_keys import CAMPAIGN_SCOPE, MAX_SCOPES, SCOPES, ApiKey
+from pixel_server.auth.api_keys import CAMPAIGN_SCOPE, MAX_SCOPES, METRICS_SCOPE, SCOPES, ApiKey
 from pixel_server.slug import PATTERN
 
 OPERATIONS = {
@@ -21,7 +21,7 @@ OPERATIONS = {
 
 _SCOPE = {
     "anyOf": [
-        {"enum": list(SCOPES)},
+        {"enum": [*SCOPES, METRICS_SCOPE]},
         text(
             "Reads only the shared figures of one campaign: `read:docs`.",
             pattern=f"^{CAMPAIGN_SCOPE}{PATTERN}$",

@@ -29,6 +29,24 @@ class SpoolStatus(NamedTuple):
     aside: int
 
 
+class SpoolSize(NamedTuple):
+    """Numbers of waiting segments and of their bytes. oldest_ms: as in `SpoolStatus`."""
+
+    segments: int
+    bytes: int
+    oldest_ms: int | None
+
+
+def read_size(directory: Path) -> SpoolSize:
+    """Returns the size of a spool without reading its hits. Raises OSError."""
+    sizes = []
+    for segment in list_segments(directory):
+        with contextlib.suppress(FileNotFoundError):
+            sizes.append((directory / segment.name).stat().st_size)
+    waiting = [size for size in sizes if size]  # an open spool has an empty segment ready
+    return SpoolSize(len(waiting), sum(waiting), waiting_since_ms(directory) if waiting else None)
+
+
 def read_status(directory: Path) -> SpoolStatus:
     """Returns the status of a spool's directory, which others may use at the same time. Raises OSError."""
     segments = hits = size = 0
