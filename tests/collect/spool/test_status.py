@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from pixel_server.collect.spool.spool import Spool
-from pixel_server.collect.spool.status import SpoolStatus, read_status
+from pixel_server.collect.spool.status import SpoolSize, SpoolStatus, read_size, read_status
 from tests.collect.spool.batches import batch, files
 from tests.conftest import NOW
 
@@ -27,6 +27,7 @@ def test_status_of_another_process_counts_acknowledged_hits(home: Path, spool: S
     )
     size = sum(path.stat().st_size for path in files(home))
     assert seen.stdout.split() == ["2", "325", str(size), str(int(NOW * 1000)), "0"]
+    assert read_size(home) == SpoolSize(2, size, int(NOW * 1000))
 
 
 def test_status_damaged_head_gives_the_writers_time(home: Path, segment_file: Path):
