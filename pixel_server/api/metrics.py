@@ -21,6 +21,7 @@ from pixel_server.api import store_numbers
 from pixel_server.api.context import Api
 from pixel_server.api.errors import EXPECTED_ERRORS, problem_of
 from pixel_server.api.metrics_access import MetricsAccess
+from pixel_server.classify.network_feeds import PUBLISHED
 from pixel_server.classify.networks import list_times
 from pixel_server.collect.losses import LossReport
 from pixel_server.collect.spool.status import SpoolSize
@@ -97,7 +98,8 @@ class Metrics:
         settings, now = self._api.settings, self._api.clock()
         losses, spool = self._sources.losses(), self._sources.spool()
         spool_age = 0.0 if spool.oldest_ms is None else max(0.0, now - spool.oldest_ms / 1000)
-        list_ages = {name: max(0.0, now - at) for name, at in list_times(settings.networks_directory).items()}
+        listed_at = list_times(settings.networks_directory)
+        list_ages = {name: max(0.0, now - at) for name, at in listed_at.items() if name in PUBLISHED}
         return {
             "pixel_lost_hits": {"": losses.hits + losses.removed_hits},
             "pixel_lost_batches": {"": losses.batches},

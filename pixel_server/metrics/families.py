@@ -44,7 +44,8 @@ TABLE = (
     Family("pixel_lost_batches", "gauge", "host", "Batches of hits that Redis lost, until acknowledged."),
     Family("pixel_api_seconds", "histogram", "host",
         "Seconds until the answer to a call of the API begins.", ("method", "route")),
-    Family("pixel_network_list_age_seconds", "gauge", "host", "Age of a list of networks.", ("list",)),
+    Family("pixel_network_list_age_seconds", "gauge", "host",
+        "Age of a list of networks that its source publishes.", ("list",)),
     # Workers and the schedule.
     Family("pixel_hits_counted_total", "counter", "host", "Hits that the roll-up has counted."),
     Family("pixel_burst_hits_total", "counter", "host", "Hits that were a person's until a burst was seen."),
