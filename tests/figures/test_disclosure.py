@@ -510,6 +510,14 @@ def test_disclosure_month_shows_names_that_each_week_withholds():
 
 FORTNIGHT = [date(2026, 3, 2) + timedelta(n) for n in range(14)]
 DEVICES = ("desktop", "phone")
+NUMBERS = {day.strftime("%Y%m%d"): n for n, day in enumerate(FORTNIGHT)}
+RANGES = {
+    (start, end): ranges.parse(
+        {"from": str(FORTNIGHT[0] + timedelta(start)), "to": str(FORTNIGHT[0] + timedelta(end))}, "UTC", 0
+    )
+    for start, end in combinations(range(len(FORTNIGHT) + 1), 2)
+}
+"""All ranges of the fortnight, by the number of the first day and of the day after the last."""
 some_days = st.lists(st.tuples(st.integers(0, 2 * LEAST), st.integers(0, LEAST)), min_size=14, max_size=14)
 
 
@@ -518,11 +526,7 @@ def test_disclosure_answers_of_many_ranges_and_times_reveal_nothing(days):
     web = campaign(kind="web")
     bit = {(n, device): 1 << (2 * n + k) for n in range(14) for k, device in enumerate(DEVICES)}
     vectors = set()
-    for now, start, end in product(range(15), range(0, 14, 1), range(1, 15)):
-        if not start < end <= 14:
-            continue
-        bounds = {"from": str(FORTNIGHT[start]), "to": str(FORTNIGHT[0] + timedelta(end))}
-        wanted = ranges.parse(bounds, "UTC", 0)
+    for now, ((start, end), wanted) in product(range(15), RANGES.items()):
         series = [
             {
                 "start": f"{FORTNIGHT[n]}T00:00:00+00:00",
@@ -536,14 +540,13 @@ def test_disclosure_answers_of_many_ranges_and_times_reveal_nothing(days):
         shown = disclosure.figures({"series": series, "estimates": {}}, web, wanted, until)
         vectors |= {item["views"] for item in shown["series"] if item["views"] is not None}
         months = shared_breakdowns.closed_months(series, web, wanted, until)
-        numbers = {day.strftime("%Y%m%d"): n for n, day in enumerate(FORTNIGHT)}
         cells = {
             one.first: {
                 "device": disclosure.add_up(
                     {
-                        device: (bit[numbers[day], device], days[numbers[day]][k])
+                        device: (bit[NUMBERS[day], device], days[NUMBERS[day]][k])
                         for k, device in enumerate(DEVICES)
-                        if days[numbers[day]][k]
+                        if days[NUMBERS[day]][k]
                     }
                     for day in one.days
                 )
