@@ -12,8 +12,7 @@ from pathlib import Path
 import msgspec
 
 from pixel_server.classify.networks import list_names
-from pixel_server.classify.user_agents import ClientClass
-from pixel_server.verdicts import Class
+from pixel_server.verdicts import Class, ClientClass
 
 NO_RULE = "none"
 """Id under which a hit is counted if no rule matches it. A rule cannot have this id."""

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from is_bot import Bots
 from ua_parser import parse_user_agent
 
 from pixel_server.counters.labels import OTHER, UNKNOWN
-
-ClientClass = Literal["mail", "webkit", "bot", "browser", ""]
-"""Class of a user agent. "webkit": a program that shows a mail by WebKit and does not name itself. "": an
-agent that is not recognised."""
+from pixel_server.verdicts import ClientClass
 
 MAX_CACHED = 20_000
 """Largest number of agents in a cache: some 10 MB, because a hit's agent has at most 512 bytes."""

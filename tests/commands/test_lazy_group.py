@@ -43,3 +43,9 @@ def test_lazy_group_command_mistyped_is_refused_with_a_name():
     )
     assert done.returncode == 2
     assert "No such command 'campain'" in done.stderr
+
+
+def test_lazy_group_campaign_command_does_not_load_the_user_agent_lists():
+    code = "import sys, pixel_server.commands.campaign; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"ua_parser", "is_bot"} & set(done.stdout.split())
