@@ -13,11 +13,13 @@ from urllib.parse import urlsplit
 from pixel_server.counters import recipient_record
 from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
 from pixel_server.store import keys
-from pixel_server.store.client import connect
+from pixel_server.store.client import connect, connect_async
 from pixel_server.store.shards import shard_of
 from pixel_server.store_url import Address, shown_address
 from pixel_server.tokens import verify
+from pixel_server.verification import store_check
 from tests.chaos.outcome import Outcome
 from tests.load import Request, flood
 
@@ -70,7 +72,8 @@ class Ledger:
         self.stop()
 
     def compare(self, redis_url: str, outcome: Outcome) -> None:
-        """Adds the numbers of hits sent, answered, counted, lost and doubled to the outcome.
+        """Adds the numbers of hits sent, answered, counted, lost and doubled to the outcome, and the faults
+        of the store that `pixel-server verify` would report.
 
         Call it when all hits are counted. For each recipient, answered <= counted <= sent must hold.
         """
@@ -95,6 +98,7 @@ class Ledger:
         outcome.expect(in_totals == counted, f"totals say {in_totals} opens, recipients {counted}")
         outcome.sent, outcome.answered = sent.total(), answered.total()
         outcome.counted, outcome.refused = counted, refused
+        outcome.failures += asyncio.run(_verify(redis_url))
 
     async def _request_bursts(self) -> None:
         while not self._over.is_set():
@@ -111,3 +115,11 @@ class Ledger:
             url = self._minter.url(CAMPAIGN, f"r{self._random.randrange(RECIPIENTS)}")
             requests.append(Request(f"http://{shown_address(address)}{urlsplit(url).path}"))
         return requests
+
+
+async def _verify(redis_url: str) -> list[str]:
+    store = connect_async(redis_url, timeout=30)
+    try:
+        return [fault async for fault in store_check.verify(store, Settings(shards=SHARDS))]
+    finally:
+        await store.aclose()
