@@ -43,7 +43,7 @@ COMMANDS = {
         f"{_COMMANDS}.recipients:recipients",
         "Write to a file what the recipients of a campaign did.",
     ),
-    "restore": (f"{_COMMANDS}.restore:restore", "Make a data directory from the file of a backup."),
+    "restore": (f"{_COMMANDS}.backup:restore", "Make a data directory from the file of a backup."),
     "retention": (f"{_HERE}.retention:retention", "Remove data that has been kept long enough."),
     "serve": (f"{_COMMANDS}.serve:serve", "Run the web process."),
     "settings": (f"{_COMMANDS}.settings:settings", "List every setting and its value."),

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 import click
 import redis
 
-from pixel_server.commands.doctor_files import networks, rules, spool
+from pixel_server.commands.doctor_files import backup, networks, rules, spool
 from pixel_server.commands.doctor_store import losses, redis_and_workers
 from pixel_server.commands.findings import Check, Finding
 from pixel_server.commands.support import as_json, settings_here
 from pixel_server.settings import Settings, SettingsError
 
-CHECKS: tuple[Check, ...] = (networks, rules, spool, losses, redis_and_workers)
+CHECKS: tuple[Check, ...] = (networks, rules, spool, backup, losses, redis_and_workers)
 
 
 @click.command()
@@ -24,8 +24,8 @@ CHECKS: tuple[Check, ...] = (networks, rules, spool, losses, redis_and_workers)
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Report what needs the operator's attention.
 
-    Checks the lists of networks, the rules, the spool, Redis and the workers. Works without Redis. A line of
-    `advice` can wait; the exit code is 1 if there is a `problem`.
+    Checks the lists of networks, the rules, the spool, backups, Redis and the workers. Works without Redis. A
+    line of `advice` can wait; the exit code is 1 if there is a `problem`.
     """
     settings = Settings.from_env()
     with contextlib.suppress(SettingsError):  # the check of the store reports this error

@@ -1,16 +1,18 @@
-"""The checks of `doctor` that need no Redis: lists of networks, rules, the spool."""
+"""The checks of `doctor` that need no Redis: lists of networks, rules, the spool, the last backup."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
 
+from pixel_server.backups.record import read_record
 from pixel_server.classify.network_feeds import PUBLISHED
 from pixel_server.classify.networks import Networks, NetworksError, list_names
 from pixel_server.classify.rule_file import RulesError
 from pixel_server.classify.rules import load_rules
 from pixel_server.collect.spool.status import find_trouble, read_status
 from pixel_server.commands.findings import Finding, counted
+from pixel_server.secret import FILE as SECRETS
 from pixel_server.settings import Settings
 
 MAX_AGE_DAYS = 90
@@ -40,6 +42,17 @@ def networks(settings: Settings, today: date) -> Iterator[Finding]:
             yield Finding("networks", network_list.name, "advice", f"{age}; {refresh}")
         else:
             yield Finding("networks", network_list.name, "ok", age)
+
+
+def backup(settings: Settings, today: date) -> Iterator[Finding]:
+    """Checks that a backup of the data directory was made."""
+    if not any((settings.data / name).exists() for name in (SECRETS, "valkey")):
+        return
+    last = read_record(settings.data)
+    if last is None:
+        yield Finding("backup", "last", "advice", "none was made yet: run `pixel-server backup FILE`")
+    else:
+        yield Finding("backup", "last", "ok", f"{last.at}, in {last.file}")
 
 
 def rules(settings: Settings, today: date) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ from pixel_server.classify.networks import Networks
 from pixel_server.run import listen
 from pixel_server.run.banner import banner, program
 from pixel_server.run.supervisor import TICK_SECONDS, Child, Keeper, Stop
-from pixel_server.run.up_state import UpState, read_up_state, sign_in_bases, write_up_state
+from pixel_server.run.up_state import RESTORING, UpState, read_up_state, sign_in_bases, write_up_state
 from pixel_server.run.valkey import Valkey
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings, SettingsError, exported_environment
@@ -167,6 +167,12 @@ def _lock(data: Path, with_demo: bool) -> int:
         lock = os.open(data / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise SettingsError(f"cannot write to {data}: {error.strerror}") from None
+    if (data / RESTORING).exists():
+        os.close(lock)
+        raise SettingsError(
+            f"a restore into {data} was not finished: remove everything in it, and run `pixel-server "
+            "restore` again"
+        )
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

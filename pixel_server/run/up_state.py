@@ -15,6 +15,8 @@ log = logging.getLogger("pixel_server.run.up_state")
 
 FILE = "up.json"
 """Name of the file in the data directory."""
+RESTORING = ".restoring"
+"""Name of the folder that `pixel-server restore` keeps in the data directory until the restore has ended."""
 _FINGERPRINTS = "prints"
 """Name of `UpState.secret_fingerprints` in the file."""
 

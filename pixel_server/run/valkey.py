@@ -120,6 +120,7 @@ class Valkey:
     def _spawn(self, lock: int) -> subprocess.Popen[bytes]:
         """Starts the Valkey binary. lock: file descriptor of the lock, which Valkey inherits."""
         _make_private(self._home)
+        _remove_snapshots(self._home)
         settings = {
             "port": "0",
             "unixsocket": str(self._socket),
@@ -172,6 +173,13 @@ def _make_private(home: Path) -> None:
         for path in (Path(directory) / name for name in files):
             if path.is_file() and not path.is_symlink():
                 path.chmod(0o600)
+
+
+def _remove_snapshots(home: Path) -> None:
+    """Removes the snapshots that killed backups have left. They may hold clients' addresses."""
+    if (home / "appendonlydir").is_dir():
+        for path in (home / "dump.rdb", *home.glob("temp-*.rdb")):
+            path.unlink(missing_ok=True)
 
 
 def _socket_path(home: Path) -> Path:

@@ -156,3 +156,11 @@ def test_doctor_redis_unusable_is_a_problem(run, tmp_path, client, valkey_url):
     assert done.exit_code == 1
     (line,) = of_store(done)
     assert line.startswith("problem  store redis: Redis at 127.0.0.1:1 does not answer: ")
+
+
+def test_doctor_without_a_backup_advises_one(run, lists, tmp_path):
+    Secrets.load_or_create(tmp_path)
+    assert "advice   backup last: none was made yet: run `pixel-server backup FILE`" in run("doctor").stdout
+    made = run("backup", str(tmp_path / "file"), REDIS_URL="redis://127.0.0.1:1/0")
+    assert made.exit_code == 0, made.output
+    assert f", in {tmp_path / 'file'}\n" in run("doctor").stdout
