@@ -1083,8 +1083,8 @@ BEACONS = (
     case("a beacon to nothing", post(b"/p/none", _view), to(NO_CAMPAIGN, A)),
     case("a beacon to a mail's campaign", post(b"/p/mail", _view), to(NO_CAMPAIGN, A)),
     case("a beacon to what is gone", post(b"/p/gone", _view), to(IS_GONE, A)),
-    case("a beacon to no slug", post(b"/p/Site", _view), NOT_FOUND),
-    case("a beacon below", post(b"/p/site/", _view), NOT_FOUND),
+    case("a beacon to no slug", post(b"/p/Site", _view), to(NOT_FOUND, A)),
+    case("a beacon below", post(b"/p/site/", _view), to(NOT_FOUND, A)),
     case("a beacon to a mail", post(b"/o/site", _view), NOT_FOUND),
     case("a beacon with PUT", post(b"/p/site", _view).replace(b"POST", b"PUT"), NOT_FOUND),
     case(
