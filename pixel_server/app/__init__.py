@@ -25,7 +25,6 @@ from pixel_server.app.routes import IsServedHere, make_starlette
 from pixel_server.collect import handover, loss_storage
 from pixel_server.collect.endpoint import PixelEndpoint
 from pixel_server.collect.handover import Side
-from pixel_server.collect.losses import LossReport
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import jobs
@@ -57,7 +56,7 @@ def create_app(
         recent_addresses=lambda: list(pixels.admission.recent),
     )
     api = make_api(common)
-    metrics = make_metrics(common, api, pixels_numbers(api, pixels), pixels.loss_watch.report)
+    metrics = make_metrics(common, api, pixels_numbers(api, pixels))
     return make_starlette(
         api,
         prefix=common.prefix,
@@ -74,13 +73,11 @@ def create_pages(
 ) -> Starlette:
     """Returns the app that answers pages and no pixels. It records no hits and has no spool."""
     common = make_common(settings, secrets, redis, clock)
-
-    def losses() -> LossReport:
-        return loss_storage.report_file(settings.data)
-
-    health = make_health(common, recorder=NoRecorder(), losses=losses)
+    health = make_health(
+        common, recorder=NoRecorder(), losses=lambda: loss_storage.report_file(settings.data)
+    )
     api = make_api(common)
-    metrics = make_metrics(common, api, pages_numbers(api), losses)
+    metrics = make_metrics(common, api, pages_numbers(api))
     return make_starlette(
         api,
         prefix=common.prefix,

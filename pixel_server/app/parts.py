@@ -15,6 +15,7 @@ from pixel_server.api.metrics import HostSources, Metrics
 from pixel_server.api.metrics_access import MetricsAccess
 from pixel_server.auth.throttle import Throttle
 from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
+from pixel_server.collect import loss_storage
 from pixel_server.collect.client_address import ClientAddress
 from pixel_server.collect.host_beat import HostBeat
 from pixel_server.collect.losses import LossReport
@@ -127,15 +128,16 @@ def make_api(common: CommonParts) -> Api:
     )
 
 
-def make_metrics(
-    common: CommonParts, api: Api, gather: Callable[[], Numbers], losses: Callable[[], LossReport]
-) -> Metrics:
+def make_metrics(common: CommonParts, api: Api, gather: Callable[[], Numbers]) -> Metrics:
     """Makes the endpoint `/metrics`. gather: returns the numbers of this process."""
     return Metrics(
         api,
         MetricsAccess(api, ClientAddress(common.settings)),
         Publisher(common.settings.data, gather),
-        HostSources(losses, lambda: read_size(common.spool_directory)),
+        HostSources(
+            lambda: loss_storage.report_file(common.settings.data),
+            lambda: read_size(common.spool_directory),
+        ),
     )
 
 

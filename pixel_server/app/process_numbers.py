@@ -4,14 +4,18 @@ happens, and gathered here once a second."""
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
+from pixel_server import tasks
 from pixel_server.api.context import Api
 from pixel_server.app.pixel_parts import PixelParts
 from pixel_server.collect import responses
 from pixel_server.collect.responses import Answer
 from pixel_server.metrics.numbers import Numbers, Values
 from pixel_server.metrics.process_file import PUBLISH_SECONDS, Publisher
+
+log = logging.getLogger("pixel_server.metrics")
 
 
 def pages_numbers(api: Api) -> Callable[[], Numbers]:
@@ -59,7 +63,13 @@ def _requests(pixels: PixelParts) -> Values:
 
 
 async def publish(publisher: Publisher) -> None:
-    """Publishes once a second until cancelled."""
-    while True:
+    """Publishes once a second until cancelled. Gathers in the event loop, and writes in a thread."""
+
+    async def step() -> None:
         await asyncio.to_thread(publisher.write, publisher.gather())
-        await asyncio.sleep(PUBLISH_SECONDS)
+
+    await tasks.repeat(step, PUBLISH_SECONDS, _report)
+
+
+def _report(error: Exception) -> None:
+    log.error("metrics: the numbers of this process cannot be gathered: %r", error)

@@ -54,10 +54,10 @@ class Publisher:
     """
 
     def __init__(self, data: Path, collect: Callable[[], Numbers]) -> None:
-        self._directory = data / DIRECTORY
+        self._data = data
         self._collect = collect
         self._handle: int | None = None
-        self._is_failing = False
+        self._is_closed = self._is_failing = False
         self._lock = threading.Lock()
 
     def gather(self) -> Numbers:
@@ -70,14 +70,23 @@ class Publisher:
         """Writes the numbers to this process's file. May block."""
         try:
             with self._lock:
-                if self._handle is None:
-                    self._handle = _create(self._directory, numbers.process)
-                _write(self._handle, numbers)
+                if not self._is_closed:
+                    _write(self._open(numbers.process), numbers)
             self._is_failing = False
         except OSError as error:
             if not self._is_failing:
                 log.error("metrics: the numbers of this process cannot be written: %s", error)
             self._is_failing = True
+
+    def _open(self, process: str) -> int:
+        """Returns the descriptor of this process's file. Makes the file if it is missing."""
+        if self._handle is not None and os.fstat(self._handle).st_nlink == 0:
+            os.close(self._handle)
+            self._handle = None
+        if self._handle is None:
+            self._handle = _create(self._data / DIRECTORY, process)
+            read_host(self._data)  # removes the files of ended processes, also if nothing ever scrapes
+        return self._handle
 
     def start_thread(self) -> None:
         """Publishes once a second in a thread, until the process ends."""
@@ -90,12 +99,13 @@ class Publisher:
 
     def close(self) -> None:
         """Writes the last numbers, and marks the process as ended."""
-        if self._handle is None:
-            return
-        self.write(self.gather())
+        if self._handle is not None:
+            self.write(self.gather())
         with self._lock:
-            os.close(self._handle)
-            self._handle = None
+            self._is_closed = True
+            if self._handle is not None:
+                os.close(self._handle)
+                self._handle = None
 
 
 def read_host(data: Path) -> Numbers:

@@ -11,13 +11,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from pixel_server.api.metrics_access import MetricsAccess
-from pixel_server.app import create_pages
+from pixel_server.app import _is_pixel_or_metrics, create_app, create_pages
 from pixel_server.auth import api_keys
 from pixel_server.collect.client_address import ClientAddress
 from pixel_server.metrics.families import TABLE
 from pixel_server.settings import Settings
-from pixel_server.store import keys
-from pixel_server.store.client import connect_async
+from pixel_server.store import jobs, keys
+from pixel_server.store.client import connect_async, connect_queue
 from tests.api.answers import problem
 from tests.stack import until
 from workers.numbers import WorkNumbers
@@ -148,6 +148,16 @@ def test_metrics_table_has_each_number_that_is_published(web, scrape):
         *("outcome", "reason", "method", "route", "list", "result", "missing"),
         *("process", "version", "python", "node", "shard"),
     }
+
+
+def test_metrics_process_for_pixels_alone_answers_too(settings, secrets):
+    queue = jobs.queue(connect_queue(settings.queue_url or settings.redis_url, timeout=5.0))
+    app = create_app(
+        settings, secrets, connect_async(settings.redis_url), queue, is_served_here=_is_pixel_or_metrics
+    )
+    with TestClient(app, base_url="http://localhost", client=(HERE, 5000)) as client:
+        assert client.get("/privacy").status_code == 421
+        assert values(client.get("/metrics"), "pixel_processes") == {("web",): 1}
 
 
 def test_metrics_redis_away_is_shown(web, scrape):

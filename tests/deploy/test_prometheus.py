@@ -141,12 +141,12 @@ def test_prometheus_workers_stopped_alerts(redis_url: str, tmp_path: Path, start
 
     workers.send_signal(signal.SIGTERM)
     os.kill(server.pids("serve --handle")[0], signal.SIGKILL)
+    workers.wait(30)
     until(lambda: len(server.pids("serve --handle")) == 2)
     until(lambda: _answers(server))
     open_mails(5)
-    until(lambda: prometheus.value("pixel_hits_stored_total") == 15)
     recorded = 'pixel_requests_total{outcome="recorded"}'
-    assert prometheus.value(recorded) == 15
+    until(lambda: [prometheus.value(name) for name in ("pixel_hits_stored_total", recorded)] == [15, 15])
     assert prometheus.value("pixel_hits_counted_total") == 10, "the counters of ended workers stay"
     until(lambda: "PixelNoWorker" in prometheus.firing(), within=60)
     assert prometheus.value("sum(pixel_backlog_entries)") > 0

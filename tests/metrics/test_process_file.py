@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,6 +48,22 @@ def test_read_host_process_killed_keeps_its_counters_alone(tmp_path):
     second.close()
     assert figures(tmp_path) == ({"": 10}, None, None)
     assert sorted(os.listdir(tmp_path / DIRECTORY)) == ["ended.json", "lock"]
+
+
+def test_publisher_closed_or_directory_removed_counts_each_hit_once(tmp_path):
+    ended, running = publish(tmp_path, 1), publish(tmp_path, 2)
+    ended.close()
+    ended.write(ended.gather())  # as its thread may do until the process ends
+    assert figures(tmp_path)[0] == {"": 3}
+    shutil.rmtree(tmp_path / DIRECTORY)
+    running.write(running.gather())
+    assert figures(tmp_path)[0] == {"": 2}
+    running.close()
+    started = publish(tmp_path, 4)
+    names = {path.name.partition("-")[0] for path in (tmp_path / DIRECTORY).iterdir()}
+    assert names == {"ended.json", "lock", "web"}
+    assert len(list((tmp_path / DIRECTORY).iterdir())) == 3, "the start of a process clears up"
+    started.close()
 
 
 def test_read_host_crash_before_removal_counts_once(tmp_path, monkeypatch):
