@@ -36,6 +36,13 @@ def test_keys_page_create_shows_the_key_once(site, reader, send, visitor):
     assert key not in again.text
 
 
+def test_keys_page_metrics_scope_creates_a_key_that_reads_metrics_alone(site, send):
+    key = shown_key(send("/keys", name="prometheus", scope_read=None, scope_metrics="yes"))
+    bearer = {"Authorization": f"Bearer {key}"}
+    assert "pixel_build_info" in site.get("/metrics", headers=bearer).text
+    assert site.get("/api/campaigns", headers=bearer).status_code == 403
+
+
 def test_keys_page_campaign_scope_creates_a_partners_key(site, send, mail, page):
     mail()
     page()
