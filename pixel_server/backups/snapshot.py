@@ -25,13 +25,11 @@ class Snapshot:
     def __init__(self, store: Redis, home: Path) -> None:
         self._store = store
         self._home = home
-        self._saves_before = -1
 
     def begin(self) -> None:
         """Makes Valkey fork. That is the instant of the snapshot. Raises StoreError."""
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while True:
-            self._saves_before = int(self._store.info("persistence")["rdb_saves"])
             try:
                 self._store.execute_command("BGSAVE")
                 return
@@ -48,7 +46,7 @@ class Snapshot:
         """
         while (state := self._store.info("persistence"))["rdb_bgsave_in_progress"]:
             time.sleep(POLL_SECONDS)
-        if int(state["rdb_saves"]) <= self._saves_before:
+        if state["rdb_last_bgsave_status"] != "ok":
             raise StoreError(
                 f"Valkey cannot write its snapshot to {self._home} (is the disk full?): see valkey.log there"
             )

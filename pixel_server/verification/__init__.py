@@ -8,5 +8,6 @@ The store may be in use. A difference that a concurrent change could explain is 
 changed meanwhile (`steady`).
 
 Retention and erasure remove values, and leave the totals as they are. So a total may be higher than the
-values that are still stored of it, but never lower. `campaign_check` says when both must be equal.
+values that are still stored of it, but never lower. `campaign_check` says when both must be equal. After N
+erasures in the whole store, a shard of a campaign may lack N recipients before that counts as a fault.
 """

@@ -10,11 +10,12 @@ from pixel_server.copying import merge
 from pixel_server.copying.values import read
 from pixel_server.counters import web_breakdown
 from pixel_server.figures import hyperloglog
-from pixel_server.store import keys
-from pixel_server.store.merged import FORMAT, is_merged
+from pixel_server.store import keys, merged
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.verification.stored_values import UNREADABLE
 
+CONFIRMATIONS = 3
+"""Number of repetitions in which a value must differ, because shards and merges change values meanwhile."""
 _PREFIX = "px:{all}:"
 
 
@@ -24,24 +25,25 @@ async def check(store: AsyncRedis, shards: int, names: Iterable[str]) -> list[st
     Leaves out the values that wait to be merged. Checks nothing if no figure is read from merged values.
     """
     as_of, stored_format = await store.hmget(keys.MERGED, ["as_of", "format"])
-    if not is_merged(shards) or as_of is None or stored_format != b"%d" % FORMAT:
+    if not merged.is_merged(shards) or as_of is None or stored_format != b"%d" % merged.FORMAT:
         return []
     differing = [name for name in names if await _differs(store, shards, name)]
-    if not differing:
-        return []
-    waiting = await _waiting(store, shards)
-    return [
-        f"{name} differs from the sum of its shards"
-        for name in differing
-        if name.removeprefix(_PREFIX) not in waiting and await _differs(store, shards, name)
-    ]
+    for _ in range(CONFIRMATIONS if differing else 0):
+        before = await _waiting(store, shards)
+        again = [name for name in differing if await _differs(store, shards, name)]
+        waiting = before | await _waiting(store, shards)
+        differing = [name for name in again if name.removeprefix(_PREFIX) not in waiting]
+    return [f"{name} differs from the sum of its shards" for name in differing]
 
 
 async def _waiting(store: AsyncRedis, shards: int) -> set[str]:
     """Returns the paths of the values that changed since the last merge: `total:spring`."""
+    fields = {name.decode(): value.decode() for name, value in (await store.hgetall(keys.MERGED)).items()}
+    positions = merged.positions(fields)
     pipe = store.pipeline(transaction=False)
     for shard in range(shards):
-        pipe.execute_command("ZRANGE", keys.changed(shard), 0, -1)
+        after = f"({positions[shard].number}" if shard in positions else "-inf"
+        pipe.zrangebyscore(keys.changed(shard), after, "+inf")
     return {name.decode().partition(" ")[0] for names in await pipe.execute() for name in names}
 
 
@@ -58,13 +60,13 @@ async def _compare(store: AsyncRedis, shards: int, name: str) -> bool:
     assert kind is not None
     path = name.removeprefix(_PREFIX)
     of_shards = [(f"px:{{{shard}}}:{path}", kind.redis_type) for shard in range(shards)]
-    merged = [stored.value for stored in await read(store, [(name, kind.redis_type)])]
+    united = [stored.value for stored in await read(store, [(name, kind.redis_type)])]
     values = [stored.value for stored in await read(store, of_shards)]
     if kind.redis_type == "hll":
-        return hyperloglog.count_union(merged) != hyperloglog.count_union(values)
-    if not merged or not values:
-        return bool(merged) != bool(values)
-    return _add(kind.kind_name, merged) != _add(kind.kind_name, values)
+        return hyperloglog.count_union(united) != hyperloglog.count_union(values)
+    if not united or not values:
+        return bool(united) != bool(values)
+    return _add(kind.kind_name, united) != _add(kind.kind_name, values)
 
 
 def _add(kind: str, values: Sequence[Any]) -> object:

@@ -159,6 +159,27 @@ def test_backup_and_restore_full_disk_leave_nothing(made, tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
+def test_backup_valkey_cannot_write_its_snapshot_leaves_nothing(tmp_path):
+    home = Path(tempfile.mkdtemp(prefix="px-"))
+    valkey = Valkey(home)
+    valkey.start()
+    valkey.wait_ready()
+    try:
+        Secrets.load_or_create(home)
+        (home / "valkey" / "dump.rdb" / "in-the-way").mkdir(parents=True)
+        line = one_line(run("backup", tmp_path / "file", PIXEL_DATA_DIR=home))
+        assert "Valkey cannot write its snapshot" in line
+        assert list(tmp_path.iterdir()) == []
+        shutil.rmtree(home / "valkey" / "dump.rdb")
+        assert run("backup", tmp_path / "file", PIXEL_DATA_DIR=home).exit_code == 0
+        store = archive.check(tmp_path / "file")
+        assert (store.has_store, store.counts["campaigns"]) == (True, 0)
+    finally:
+        valkey.stop()
+        valkey.wait(10)
+        shutil.rmtree(home)
+
+
 def test_backup_and_restore_killed_anywhere_leave_nothing_that_looks_whole(made, tmp_path, monkeypatch):
     for words in (("backup", tmp_path / "file"), ("restore", made, "--data", tmp_path / "new")):
         finished = 0
