@@ -56,6 +56,7 @@ def _draft(data: Path) -> Iterator[Path]:
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = data / RESTORING
     if draft.exists():
+        _stop_leftover(draft)
         raise BackupError(f"{data} holds a restore that was not finished: remove everything in it first")
     if any(data.iterdir()):
         raise BackupError(f"{data} is not empty; nothing was changed")
@@ -70,6 +71,14 @@ def _draft(data: Path) -> Iterator[Path]:
         if is_new:
             data.rmdir()
         raise
+
+
+def _stop_leftover(draft: Path) -> None:
+    """Stops the Valkey of a restore that was killed."""
+    if (draft / "valkey" / "lock").exists():
+        valkey = Valkey(draft)
+        valkey.stop()
+        valkey.wait(STOP_SECONDS)
 
 
 def _extract(path: Path, draft: Path) -> None:
