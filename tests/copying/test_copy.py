@@ -25,6 +25,11 @@ from tests.stack import READER, until
 from workers import context
 from workers.rollup import Outcome, Rollup
 
+OF_NO_HIT = (
+    *("/api/campaigns/site/stats", "/api/campaigns/site/breakdowns?by=page", "/api/campaigns/mail/notes"),
+    *("/api/campaigns/mail/shares", "/api/withdrawals", "/api/keys"),
+)
+"""Paths of answers that the hits during a copy do not change."""
 FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 
@@ -119,11 +124,12 @@ def answers(web) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("shards", [4, 7, 2, 1])
-def test_copy_gives_the_same_figures_and_counts_on(settings, secrets, run, other_url, shards):
+@pytest.mark.parametrize("shards", [4, 12, 2])
+def test_copy_gives_the_same_answers_and_counts_on(settings, secrets, run, other_url, shards):
     with serving(settings, secrets) as web:
         fill(web, secrets)
         roll_up(settings, secrets)
+        before = answers(web)
         open_mails(web, secrets, range(25, 32))  # these are counted by `copy`
         done = run("copy", "--to", other_url, "--shards", str(shards))
         assert done.exit_code == 0, done.output
@@ -131,6 +137,8 @@ def test_copy_gives_the_same_figures_and_counts_on(settings, secrets, run, other
         open_mails(web, secrets, range(28, 35))  # into the spool
     there = replace(settings, redis_url=other_url, shards=shards)
     with connect(other_url) as store, serving(there, secrets) as web:
+        after = answers(web)
+        assert {path: after[path] for path in OF_NO_HIT} == {path: before[path] for path in OF_NO_HIT}
         until(lambda: not spooled(settings))
         roll_up(there, secrets)
         totals = web.get("/api/campaigns/mail/stats").json()["totals"]
@@ -146,17 +154,6 @@ def test_copy_gives_the_same_figures_and_counts_on(settings, secrets, run, other
 
 def spooled(settings) -> bool:
     return any(path.stat().st_size for path in (settings.data / "spool").glob("*.seg"))
-
-
-@pytest.mark.parametrize("shards", [4, 12, 2])
-def test_copy_answers_of_the_api_stay(settings, secrets, run, other_url, shards):
-    with serving(settings, secrets) as web:
-        fill(web, secrets)
-        roll_up(settings, secrets)
-        before = answers(web)
-    assert run("copy", "--to", other_url, "--shards", str(shards)).exit_code == 0
-    with serving(replace(settings, redis_url=other_url, shards=shards), secrets) as web:
-        assert answers(web) == before
 
 
 def test_copy_killed_anywhere_is_run_again(settings, secrets, run, other_url, monkeypatch):
