@@ -163,4 +163,5 @@ def _is_unexpected(record: logging.LogRecord) -> bool:
     """
     error = sys.exc_info()[1]
     is_role_change = isinstance(error, redis.ResponseError) and str(error).startswith("UNBLOCKED")
-    return not (isinstance(error, _EXPECTED_ERRORS) or is_role_change)
+    is_emptied = isinstance(error, ValueError) and str(error).endswith("not found in Redis")
+    return not (isinstance(error, _EXPECTED_ERRORS) or is_role_change or is_emptied)
