@@ -76,6 +76,12 @@ async def repeat(
         await asyncio.sleep(pause_seconds)
 
 
+def retrieve_exception(task: asyncio.Task[Any]) -> None:
+    """Keeps asyncio from logging a failure that no caller waited for. Use it as a done callback."""
+    if not task.cancelled():
+        task.exception()
+
+
 def _end_process_on_error(task: asyncio.Task[Any]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:

@@ -92,7 +92,7 @@ def merge(store: Redis, settings: Settings) -> bool:
     fields = merged.begin(store, owner)
     if fields is None:
         return False
-    run_ = _Merge(store, settings.shards, owner)
+    merging = _Merge(store, settings.shards, owner)
     positions = merged.positions(fields)
     looks = merged.look(store, positions, settings.shards)
     lost = [
@@ -105,9 +105,9 @@ def merge(store: Redis, settings: Settings) -> bool:
     new: dict[int, Position] = {}
     if lost:
         log.info("merge: %d shards have no known position: merging all values", len(lost))
-        run_.write(merged.NOT_MERGED)
+        merging.write(merged.NOT_MERGED)
         new |= merged.start(store, lost)
-        run_.merge_all()
+        merging.merge_all()
     shards_by_name: dict[str, set[int]] = {}
     for shard, look in enumerate(looks):
         if shard not in new and (newest := look.newest()) != positions[shard]:
@@ -115,11 +115,11 @@ def merge(store: Redis, settings: Settings) -> bool:
             for name, number in look.names:
                 if name[0] != "=" and number > positions[shard].number:
                     shards_by_name.setdefault(name, set()).add(shard)
-    run_.merge_names(shards_by_name)
+    merging.merge_names(shards_by_name)
     as_of_ms = min(look.counted_until_ms for look in looks)
     now_ms = int(store.time()[0]) * 1000
     rest_ms = min(MAX_REST_MS, int((time.monotonic() - began) * REST * 1000))
-    run_.write(merged.end_commands(as_of_ms, now_ms, new), rest_ms)
+    merging.write(merged.end_commands(as_of_ms, now_ms, new), rest_ms)
     merged.trim(store, new)
     return True
 

@@ -37,7 +37,7 @@ CACHE_SECONDS = 1.0
 
 
 class HostSources(NamedTuple):
-    """What a scrape reads of this host, besides the files of its processes. Each may raise OSError.
+    """Functions that read the numbers of this host, except those of its processes. Each may raise OSError.
 
     losses: returns the lost hits that the operator has not acknowledged. spool: returns the spool's size.
     """

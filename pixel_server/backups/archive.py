@@ -36,7 +36,7 @@ class BackupError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a backup says of itself.
+    """The description of a backup, which the backup holds.
 
     version: of the server that made it. store_format: of the store. at: instant of the backup, as
     `2026-11-24T08:30:00Z`. has_store, has_secrets: whether these are in the file. recipient, signing:

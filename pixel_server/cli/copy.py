@@ -21,7 +21,7 @@ from pixel_server.store.clock import Clock
 from pixel_server.store.compatibility import check_store
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
-from pixel_server.store_url import parse, without_password
+from pixel_server.store_url import has_password, parse
 from workers import rollup
 
 NOTICE_SECONDS = 60.0
@@ -61,7 +61,8 @@ def copy(target_url: str | None, shards: int | None, cancel: bool, as_json: bool
         click.echo(json.dumps({"keys": number, "shards": shards or settings.shards}))
         return
     click.echo(f"copied {number:,} keys. Now start all processes with")
-    click.echo(f"  REDIS_URL={without_password(target_url) if '@' in target_url else target_url}")
+    shown_url = "... (the address after --to)" if has_password(target_url) else target_url
+    click.echo(f"  REDIS_URL={shown_url}")
     if shards not in (None, settings.shards):
         click.echo(f"  PIXEL_SHARDS={shards}")
     if parse(target_url).kind == "cluster" and settings.queue_url is None:

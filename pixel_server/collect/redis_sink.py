@@ -20,7 +20,7 @@ from typing import Any
 
 import hiredis
 
-from pixel_server import store_url
+from pixel_server import store_url, tasks
 from pixel_server.collect.append_command import AppendEncoder, encode_wait
 from pixel_server.collect.batch import Batch
 from pixel_server.collect.connector import CONNECT_TIMEOUT_SECONDS, NOT_A_PRIMARY, ROLE, Connector
@@ -338,7 +338,7 @@ class RedisSink:
             return connected
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._open())
-            self._connecting.add_done_callback(_retrieve_exception)
+            self._connecting.add_done_callback(tasks.retrieve_exception)
         return self._connecting
 
     async def _open(self) -> RedisConnection:
@@ -363,9 +363,3 @@ class RedisSink:
                 connection.abort(ConnectionError("closed"))
                 raise
         return connection
-
-
-def _retrieve_exception(task: asyncio.Task[RedisConnection]) -> None:
-    """Keeps asyncio from logging a failure that no caller waited for."""
-    if not task.cancelled():
-        task.exception()

@@ -23,15 +23,16 @@ BATCH = 200
 """Keys that are copied in one round trip."""
 
 _UNITE = """
--- KEYS: HyperLogLog, a key for a moment. ARGV: the value of another HyperLogLog. Unites both.
-redis.call('SET', KEYS[2], ARGV[1])
-redis.call('PFMERGE', KEYS[1], KEYS[2])
-redis.call('DEL', KEYS[2])
+-- KEYS: HyperLogLog. ARGV: the value of another HyperLogLog. Unites both.
+local part = KEYS[1] .. ':part'
+redis.call('SET', part, ARGV[1])
+redis.call('PFMERGE', KEYS[1], part)
+redis.call('DEL', part)
 """
 
 
 def _unite_call(shard: int, key: str, *, value: bytes) -> ScriptCall:
-    return script_call(_UNITE, keys=(key, keys.none(shard)), arguments=(value,))
+    return script_call(_UNITE, keys=(key,), arguments=(value,), undeclared=shard)
 
 
 class Copier:

@@ -20,8 +20,9 @@ from redis import asyncio as aioredis
 from redis.commands import AsyncCoreCommands
 from redis.exceptions import BusyLoadingError, ResponseError
 
+from pixel_server import tasks
 from pixel_server.store import cluster_calls, topology
-from pixel_server.store.cluster_calls import Call, Command, Part, Request
+from pixel_server.store.cluster_calls import Call, Part, QueuedCommands, Request
 from pixel_server.store.slots import SlotMap, slot_of
 from pixel_server.store.topology import Survey, Topology
 from pixel_server.store_url import Address
@@ -92,7 +93,7 @@ class AsyncClusterRedis(AsyncCoreCommands):
         """
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(self._ask())
-            self._refreshing.add_done_callback(_retrieve_exception)
+            self._refreshing.add_done_callback(tasks.retrieve_exception)
         await asyncio.shield(self._refreshing)
         return self._topology.slot_map
 
@@ -193,25 +194,14 @@ class AsyncClusterRedis(AsyncCoreCommands):
         return node
 
 
-class AsyncClusterPipeline(AsyncCoreCommands):
+class AsyncClusterPipeline(QueuedCommands, AsyncCoreCommands):  # type: ignore[misc]  # bases of redis-py
     """A pipeline of a cluster. The keys of a transaction must have one tag."""
 
     _event_dispatcher: Any = None
 
     def __init__(self, client: AsyncClusterRedis, is_transaction: bool) -> None:
+        super().__init__(is_transaction)
         self._client = client
-        self._is_transaction = is_transaction
-        self._commands: list[Command] = []
-
-    def __len__(self) -> int:
-        return len(self._commands)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def execute_command(self, *words: Any, **options: Any) -> Self:
-        self._commands.append((words, options))
-        return self
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         """Sends all commands at once. Returns their replies in order.
@@ -219,16 +209,11 @@ class AsyncClusterPipeline(AsyncCoreCommands):
         If `raise_on_error` is False, an error is a value in the list, also the error of a node that did not
         answer.
         """
-        commands, self._commands = self._commands, []
+        commands = self.take()
         if not commands:
             return []
-        if self._is_transaction:
-            (replies,) = await self._client.run([cluster_calls.transaction(commands)])
-            if isinstance(replies, Exception):
-                raise replies
-        else:
-            replies = await self._client.run([cluster_calls.request(command) for command in commands])
-        return cluster_calls.parse_all(replies, commands, self._client.callbacks, raise_on_error)
+        replies = await self._client.run(self.requests(commands))
+        return self.parse(replies, commands, self._client, raise_on_error)
 
 
 class _Outcome(NamedTuple):
@@ -237,9 +222,3 @@ class _Outcome(NamedTuple):
     replies: list[Any]
     is_sent: bool
     error: redis.RedisError | None = None
-
-
-def _retrieve_exception(task: asyncio.Task[None]) -> None:
-    """Keeps asyncio from logging a failure that no caller waited for."""
-    if not task.cancelled():
-        task.exception()

@@ -18,7 +18,7 @@ from redis.commands import CoreCommands
 from redis.exceptions import BusyLoadingError, ResponseError
 
 from pixel_server.store import cluster_calls, topology
-from pixel_server.store.cluster_calls import Call, Command, Part, Request
+from pixel_server.store.cluster_calls import Call, Part, QueuedCommands, Request
 from pixel_server.store.slots import SlotMap
 from pixel_server.store.topology import Topology
 from pixel_server.store_url import Address
@@ -130,25 +130,14 @@ class ClusterRedis(CoreCommands):
         return node
 
 
-class ClusterPipeline(CoreCommands):
+class ClusterPipeline(QueuedCommands, CoreCommands):
     """A pipeline of a cluster. The keys of a transaction must have one tag."""
 
     _event_dispatcher: Any = None
 
     def __init__(self, client: ClusterRedis, is_transaction: bool) -> None:
+        super().__init__(is_transaction)
         self._client = client
-        self._is_transaction = is_transaction
-        self._commands: list[Command] = []
-
-    def __len__(self) -> int:
-        return len(self._commands)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def execute_command(self, *words: Any, **options: Any) -> Self:
-        self._commands.append((words, options))
-        return self
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         """Sends all commands at once. Returns their replies in order.
@@ -156,16 +145,11 @@ class ClusterPipeline(CoreCommands):
         If `raise_on_error` is False, an error is a value in the list, also the error of a node that did not
         answer.
         """
-        commands, self._commands = self._commands, []
+        commands = self.take()
         if not commands:
             return []
-        if self._is_transaction:
-            (replies,) = self._client.run([cluster_calls.transaction(commands)])
-            if isinstance(replies, Exception):
-                raise replies
-        else:
-            replies = self._client.run([cluster_calls.request(command) for command in commands])
-        return cluster_calls.parse_all(replies, commands, self._client.callbacks, raise_on_error)
+        replies = self._client.run(self.requests(commands))
+        return self.parse(replies, commands, self._client, raise_on_error)
 
 
 class _Flight:

@@ -19,7 +19,7 @@ slot moves meanwhile. Commands of different slots have no order.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import redis
 from redis.exceptions import (
@@ -83,6 +83,44 @@ def transaction(commands: Sequence[Command]) -> Request:
     if len(slots) != 1:
         raise redis.DataError("the keys of a transaction must have one tag")
     return Request(slots.pop(), ((("MULTI",), {}), *commands, (("EXEC",), {})))
+
+
+class QueuedCommands:
+    """The commands of a pipeline, until it is executed. is_transaction: whether one node carries out all."""
+
+    def __init__(self, is_transaction: bool) -> None:
+        self._is_transaction = is_transaction
+        self._commands: list[Command] = []
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def execute_command(self, *words: Any, **options: Any) -> Self:
+        """Queues a command. redis-py's methods, such as `hget`, call this method."""
+        self._commands.append((words, options))
+        return self
+
+    def take(self) -> list[Command]:
+        """Returns the queued commands, and empties the queue."""
+        commands, self._commands = self._commands, []
+        return commands
+
+    def requests(self, commands: Sequence[Command]) -> list[Request]:
+        """Returns the requests for these commands. Raises redis.DataError as `transaction` does."""
+        return [transaction(commands)] if self._is_transaction else [request(each) for each in commands]
+
+    def parse(
+        self, replies: list[Any], commands: Sequence[Command], client: Any, raise_on_error: bool
+    ) -> list[Any]:
+        """Returns the parsed replies to `requests`; see `parse_all`. client: the client of the cluster."""
+        if self._is_transaction:
+            (replies,) = replies
+            if isinstance(replies, Exception):
+                raise replies
+        return parse_all(replies, commands, client.callbacks, raise_on_error)
 
 
 def slot_of_command(words: Sequence[Value]) -> int:

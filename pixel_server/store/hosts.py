@@ -1,4 +1,4 @@
-"""The hosts that share this store: what each last told of itself, and which settings differ between them.
+"""The hosts that share this store: their last beats, and the settings that differ between them.
 
 Each process writes a beat into `keys.HOSTS`, again and again. A process that has a spool writes under the id
 of the spool's directory, and every other process under its own name. If a host with a spool goes away, its
