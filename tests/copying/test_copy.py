@@ -8,17 +8,22 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+import redis
 from click.testing import CliRunner
 from redis.asyncio.client import Pipeline
 from starlette.testclient import TestClient
 
+from pixel_server import hit
 from pixel_server.app import create_app
 from pixel_server.cli import main
+from pixel_server.collect.batch import Batch
+from pixel_server.collect.spool.resharding import split
 from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
-from pixel_server.store import jobs, keys
+from pixel_server.store import jobs, keys, producer
 from pixel_server.store.client import StoreError, connect, connect_async
 from pixel_server.store.compatibility import check_store
+from pixel_server.store.store_mark import MOVED
 from tests.cluster_nodes import running_cluster
 from tests.conftest import API_KEY
 from tests.stack import READER, until
@@ -244,3 +249,38 @@ def test_copy_to_a_cluster_with_more_shards(settings, secrets, run, tmp_path, re
         there = replace(settings, redis_url=cluster.url, shards=6)
         with serving(there, secrets, queue_url=redis_url) as web:
             assert answers(web) == before
+
+
+@pytest.mark.parametrize("shards", [4, 7, 2])
+def test_copy_batch_that_the_source_has_is_refused_on_both_sides(
+    settings, secrets, run, other_url, client, shards
+):
+    with serving(settings, secrets):
+        pass  # makes the store this server's own
+    recipients = [bytes([0, 0, 0, number]) + b"rest" for number in (3, 7, 11, 15)]
+    hits = [
+        hit.encode(hit.Hit(time=1, campaign="mail", kind=hit.EMAIL, method="GET", recipient=recipient))
+        for recipient in recipients
+    ]
+    batch = Batch(3, producer.new_id(client.time()[0]), 1, hit.encode_batch(hits))
+    assert append(client, batch) == 0
+    assert run("copy", "--to", other_url, "--shards", str(shards)).exit_code == 0
+    later = batch._replace(sequence=2)
+    with pytest.raises(redis.ResponseError, match="NOTOURS"):
+        append(client, later)  # from a process that has not noticed the copy
+    with connect(other_url) as store:
+        for part in split(batch, shards):
+            assert append(store, part) == 1, "the source had it, so it is in the figures"
+        for part in split(later, shards):
+            assert append(store, part) == 1
+        counts = [store.xlen(keys.hits(shard)) for shard in range(shards)]
+        assert sum(counts) == len(split(later, shards))
+
+
+def append(store, batch: Batch) -> int:
+    """Appends a batch as a web process does that knows the store's mark. Returns the reply."""
+    names = keys.hits(batch.shard), keys.producers(batch.shard)
+    mark = store.hget(names[1], "mark")
+    mark = mark if mark and not mark.startswith(MOVED.encode()) else b"0123456789abcdef"
+    words = batch.producer, batch.sequence, str(hit.FORMAT), batch.data, 0, mark
+    return store.eval(producer.APPEND, 2, *names, *words)
