@@ -91,6 +91,7 @@ async def _copy(source_url: str, target_url: str, settings: Settings, secrets: S
         own_mark = None if is_closed else StoreMark(settings.data)
         await check_store(source, source_url, settings.shards, secrets, own_mark)
         await check_store(target, target_url, shards, None)
+        await fence.wait_until_workers_ended(source)
         mark = await fence.announce(source)
         await _wait_until_left(source)
         await fence.close(source, settings.shards)

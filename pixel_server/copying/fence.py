@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from pixel_server.store import hosts, keys
 from pixel_server.store.client import StoreError
 from pixel_server.store.clock import read_time
@@ -10,7 +12,9 @@ from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 from pixel_server.store.store_mark import MOVED
 
 WORKER_SEEN_SECONDS = 10
-"""Seconds for which a worker counts as running after its last heartbeat."""
+"""Seconds after its last heartbeat at which a worker has ended."""
+POLL_SECONDS = 0.5
+"""Seconds between two looks at the heartbeats."""
 
 _CLOSE = (
     EVEN_IF_FULL
@@ -43,14 +47,30 @@ def _open_call(shard: int) -> ScriptCall:
     return script_call(_OPEN, keys=(keys.producers(shard), keys.moved_producers(shard)))
 
 
+async def wait_until_workers_ended(store: AsyncRedis) -> None:
+    """Waits until the last heartbeat of each worker is so old that the worker has ended.
+
+    Raises StoreError if a worker sends another heartbeat: it runs.
+    """
+    last = await _newest_beat(store)
+    while (newest := await _newest_beat(store)) is not None:
+        if last is None or newest > last:
+            raise StoreError("workers run: stop every `pixel-server work` first; web processes may run on")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _newest_beat(store: AsyncRedis) -> float | None:
+    """Returns the time (s) of the newest heartbeat of a worker, None if no worker was seen lately."""
+    now = await read_time(store)
+    workers = await store.zrangebyscore(keys.WORKERS, now - WORKER_SEEN_SECONDS, "+inf")
+    return await store.zscore(keys.WORKERS, workers[-1]) if workers else None
+
+
 async def announce(store: AsyncRedis) -> str:
     """Changes the store's mark, so that web processes stop using the store. Returns the mark it had before.
 
-    Raises StoreError if a worker runs, or if the store has no mark.
+    Raises StoreError if the store has no mark.
     """
-    now = await read_time(store)
-    if await store.zcount(keys.WORKERS, now - WORKER_SEEN_SECONDS, "+inf"):
-        raise StoreError("workers run: stop every `pixel-server work` first; web processes may run on")
     mark, moved = await store.hmget(keys.STORE, ["mark", "moved"])
     if moved is not None:
         return moved.decode()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -211,9 +213,9 @@ async def check(settings, secrets) -> None:
 def test_copy_cancelled_opens_the_store_again(settings, secrets, run, other_url, client):
     with serving(settings, secrets) as web:
         fill(web, secrets)
-        client.zadd(keys.WORKERS, {"a worker": client.time()[0]})
-        assert "stop every `pixel-server work` first" in run("copy", "--to", other_url).stderr
-        client.delete(keys.WORKERS)
+        with beating(client):
+            assert "stop every `pixel-server work` first" in run("copy", "--to", other_url).stderr
+        client.zadd(keys.WORKERS, {"a worker that has ended": client.time()[0] - 8})
         assert "no copy has closed this store" in run("copy", "--cancel").stderr
         assert run("copy", "--to", other_url).exit_code == 0
         open_mails(web, secrets, [36])
@@ -224,6 +226,24 @@ def test_copy_cancelled_opens_the_store_again(settings, secrets, run, other_url,
         roll_up(settings, secrets)
         assert web.get("/api/campaigns/mail/stats").json()["totals"]["hits"] == 31
         assert web.get("/readyz").json()["losses"]["batches"] == 0
+
+
+@contextmanager
+def beating(client):
+    """Sends the heartbeats of a worker, many a second."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(0.05):
+            client.zadd(keys.WORKERS, {"a worker": time.time()})
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    until(lambda: client.exists(keys.WORKERS))
+    yield
+    ended.set()
+    thread.join()
+    client.delete(keys.WORKERS)
 
 
 def test_copy_to_a_store_in_use_is_refused(settings, secrets, run, other_url, client):
