@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 
 import click
 
@@ -26,6 +27,8 @@ from workers import rollup
 
 NOTICE_SECONDS = 60.0
 """Seconds within which each web process must notice that the store is closed."""
+REPORT_KEYS = 10_000
+"""Number of copied keys after which the command prints how many are copied."""
 _TIMEOUT_SECONDS = 30.0
 
 
@@ -96,7 +99,7 @@ async def _copy(source_url: str, target_url: str, settings: Settings, secrets: S
         await _wait_until_left(source)
         await fence.close(source, settings.shards)
         await _count_all(source, source_url, settings, secrets)
-        copier = Copier(source, target, (settings.shards, shards), mark, _report)
+        copier = Copier(source, target, (settings.shards, shards), mark, _reporter())
         await copier.begin()
         await copier.copy()
         await copier.finish()
@@ -106,9 +109,17 @@ async def _copy(source_url: str, target_url: str, settings: Settings, secrets: S
         await target.aclose()
 
 
-def _report(copied: int) -> None:
-    if copied % 10_000 < 200:
-        click.echo(f"{copied:,} keys copied", err=True)
+def _reporter() -> Callable[[int], None]:
+    """Returns a function that prints the number of copied keys each time that REPORT_KEYS more are copied."""
+    next_report = REPORT_KEYS
+
+    def report(copied: int) -> None:
+        nonlocal next_report
+        if copied >= next_report:
+            click.echo(f"{copied:,} keys copied", err=True)
+            next_report += REPORT_KEYS
+
+    return report
 
 
 async def _wait_until_left(source: AsyncRedis) -> None:

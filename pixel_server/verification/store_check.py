@@ -17,11 +17,13 @@ from pixel_server.store.key import CampaignBucketKey, CampaignDayKey, CampaignKe
 from pixel_server.store.nodes import nodes
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.verification import campaign_check, merged_check, shard_check, stored_values
-from pixel_server.verification.campaign_check import Expected
+from pixel_server.verification.campaign_check import Counts, Expected
 from pixel_server.verification.steady import confirm
 
 BATCH = 200
 """Keys, or entries of a stream, that are read in one round trip."""
+TRIES = 3
+"""Times that sums over all shards are compared, because hits may be counted meanwhile."""
 _COUNTED = (CampaignKey, CampaignDayKey, CampaignBucketKey)
 """Classes of the keys that belong to a campaign and a shard."""
 
@@ -58,7 +60,7 @@ async def verify(
         check = partial(shard_check.check, store, shard, record.get(b"mark", b""))
         for fault in await confirm(store, shard, check, await check()):
             yield fault
-    async for fault in _campaign_faults(store, settings, names):
+    async for fault in _campaign_faults(store, settings, names, is_resharded=b"resharded" in record):
         yield fault
     for fault in await merged_check.check(store, settings.shards, sorted(names.merged)):
         yield fault
@@ -132,8 +134,13 @@ async def _entry_faults(store: AsyncRedis, kind: Key, name: str) -> list[str]:
     return found
 
 
-async def _campaign_faults(store: AsyncRedis, settings: Settings, names: _Names) -> AsyncIterator[str]:
-    """Yields the faults of all campaigns: keys without a record, and counts that do not agree."""
+async def _campaign_faults(
+    store: AsyncRedis, settings: Settings, names: _Names, is_resharded: bool
+) -> AsyncIterator[str]:
+    """Yields the faults of all campaigns: keys without a record, and counts that do not agree.
+
+    is_resharded: whether the store was copied from one with another number of shards.
+    """
     for campaign, name in sorted(names.ids.items()):
         if fault := await _record_fault(store, campaign, name):
             yield fault
@@ -144,24 +151,60 @@ async def _campaign_faults(store: AsyncRedis, settings: Settings, names: _Names)
             shard: int = shard, campaign: str = campaign, listed: set[str] | None = None
         ) -> list[str]:
             bucketed = await _names_of(store, shard, campaign) if listed is None else listed
-            return await _compare(store, settings, shard, campaign, bucketed, removed)
+            return await _compare(store, settings, shard, campaign, bucketed, removed, is_resharded)
 
         for fault in await confirm(store, shard, check, await check(listed=of_campaign)):
+            yield fault
+    for campaign in sorted({campaign for _, campaign in names.by_campaign}) if is_resharded else ():
+        for _ in range(TRIES):
+            if not (found := await _compare_sums(store, settings, campaign, removed)):
+                break
+        for fault in found:
             yield fault
 
 
 async def _compare(
-    store: AsyncRedis, settings: Settings, shard: int, campaign: str, bucketed: set[str], removed: int
+    store: AsyncRedis,
+    settings: Settings,
+    shard: int,
+    campaign: str,
+    bucketed: set[str],
+    removed: int,
+    is_resharded: bool,
 ) -> list[str]:
-    record = await store.hget(keys.campaign(campaign), "record")
     try:
-        stored = campaigns.decode(record, campaign)
+        expected = await _expect(store, settings, campaign, removed, is_resharded)
         counts = await campaign_check.read_counts(store, shard, campaign, bucketed)
     except stored_values.UNREADABLE:
         return []
+    return campaign_check.faults(shard, expected, counts)
+
+
+async def _compare_sums(store: AsyncRedis, settings: Settings, campaign: str, removed: int) -> list[str]:
+    """Compares the totals of recipients with the recipients, over all shards together."""
+    sums = Counts()
+    try:
+        expected = await _expect(store, settings, campaign, removed, is_resharded=True)
+        for shard in range(settings.shards):
+            bucketed = await _names_of(store, shard, campaign)
+            campaign_check.add_recipients(
+                sums, await campaign_check.read_counts(store, shard, campaign, bucketed)
+            )
+    except stored_values.UNREADABLE:
+        return []
+    return [
+        f"campaign {campaign}, all shards: {fault}"
+        for fault in campaign_check.recipient_faults(expected, sums)
+    ]
+
+
+async def _expect(
+    store: AsyncRedis, settings: Settings, campaign: str, removed: int, is_resharded: bool
+) -> Expected:
+    """Returns what limits the counts of a campaign. Raises one of `stored_values.UNREADABLE`."""
+    stored = campaigns.decode(await store.hget(keys.campaign(campaign), "record"), campaign)
     now = float((await store.time())[0])
-    keep_days = retention.campaign_days(settings, stored)
-    return campaign_check.faults(shard, Expected(stored, keep_days, now, removed), counts)
+    return Expected(stored, retention.campaign_days(settings, stored), now, removed, not is_resharded)
 
 
 async def _record_fault(store: AsyncRedis, campaign: str, name: str) -> str:

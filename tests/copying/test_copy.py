@@ -56,8 +56,8 @@ def run(settings, monkeypatch):
     """Returns a function that runs `pixel-server` on the data directory and Redis of `settings`."""
     context.known_mark.cache_clear()
 
-    def run(*arguments: str):
-        environ = {"PIXEL_DATA_DIR": str(settings.data), "REDIS_URL": settings.redis_url}
+    def run(*arguments: str, **more: str):
+        environ = {"PIXEL_DATA_DIR": str(settings.data), "REDIS_URL": settings.redis_url, **more}
         return CliRunner().invoke(main, list(arguments), env=environ)
 
     return run
@@ -157,6 +157,10 @@ def test_copy_gives_the_same_answers_and_counts_on(settings, secrets, run, other
         roll_up(there, secrets)
         totals = web.get("/api/campaigns/mail/stats").json()["totals"]
         assert (totals["hits"], totals["unique_opens"]) == (46, 36)
+        verified = run("verify", REDIS_URL=other_url, PIXEL_SHARDS=str(shards))
+        assert verified.exit_code == 0, verified.output
+        store.hincrby(keys.total(0, "mail"), "unique_opens", 1)
+        assert "unique_opens" in run("verify", REDIS_URL=other_url, PIXEL_SHARDS=str(shards)).output
 
 
 def spooled(settings) -> bool:
