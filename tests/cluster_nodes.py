@@ -72,7 +72,7 @@ class ClusterNode:
         assert self.process is not None
         self.process.send_signal(number)
         if number in (signal.SIGKILL, signal.SIGTERM):
-            self.process.wait(20)
+            self.process.wait(60)
 
     def ask(self, *words: Any) -> Any:
         """Returns the reply to a command, as Valkey sends it."""
@@ -90,7 +90,7 @@ class ClusterNode:
         self._client.close()
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
-            self.process.wait(20)
+            self.process.wait(60)
 
 
 class Cluster:
@@ -122,9 +122,9 @@ class Cluster:
 
     def wait_ready(self) -> None:
         for node in self.nodes:
-            until(node.is_ready, 60)
+            until(node.is_ready)
         for replica in self.nodes[len(self.primaries) :]:
-            until(lambda node=replica: b"master_link_status:up" in node.ask("INFO", "replication"), 60)
+            until(lambda node=replica: b"master_link_status:up" in node.ask("INFO", "replication"))
 
     def close(self) -> None:
         for node in self.nodes:

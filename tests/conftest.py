@@ -127,7 +127,7 @@ def own_valkey_url() -> Iterator[str]:
     valkey.wait_ready()
     yield valkey.url
     valkey.stop()
-    valkey.wait(10)
+    valkey.wait(60)
     shutil.rmtree(home)
 
 

@@ -128,12 +128,12 @@ class Watched:
     def fail_over(self) -> None:
         """Makes the replica the primary, and returns when all sentinels name the new primary."""
         old = self.primary
-        until(lambda: self._has_failed_over(old), within=60)
+        until(lambda: self._has_failed_over(old))
         self.wait_for_failover(old)
 
     def wait_for_failover(self, old: Program) -> None:
         """Returns when all sentinels name another primary than the old primary."""
-        until(lambda: self.primary is not old, within=60)
+        until(lambda: self.primary is not old)
 
     def wait_for_replica(self) -> None:
         """Returns when the replica has all that the primary has."""

@@ -33,7 +33,7 @@ def free_port() -> int:
             return port
 
 
-def until(condition: Callable[[], Any], within: float = 20.0, every: float = 0.05) -> Any:
+def until(condition: Callable[[], Any], within: float = 60.0, every: float = 0.05) -> Any:
     """Returns the result of `condition` as soon as it is true. Calls it every `every` seconds.
 
     Raises AssertionError if it is not true within `within` seconds.
@@ -77,7 +77,7 @@ class Stack:
                 start_new_session=True,
             )
         try:
-            until(lambda: "Ctrl-C stops it" in self.output() or self.process.poll() is not None, 60)
+            until(lambda: "Ctrl-C stops it" in self.output() or self.process.poll() is not None)
             assert self.process.poll() is None
         except AssertionError:
             raise AssertionError(f"up did not come up:\n{self.output()}") from None
@@ -115,7 +115,7 @@ class Stack:
             headers={"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 content = answer.read()
                 return answer.status, json.loads(content) if content else None
         except urllib.error.HTTPError as error:
@@ -127,7 +127,7 @@ class Stack:
             url if url.startswith("http") else self.address + url, headers={"User-Agent": READER, **headers}
         )
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.headers["X-Pixel"]
         except urllib.error.HTTPError as error:
             return error.code, error.headers["X-Pixel"]

@@ -28,7 +28,7 @@ def test_leftovers_sigterm_ends_detached_processes_too():
     mark = until(lambda: _mark_of_child(run.pid))
     assert leftovers.processes(mark)
     run.send_signal(signal.SIGTERM)
-    assert run.wait(20) == 128 + signal.SIGTERM
+    assert run.wait(60) == 128 + signal.SIGTERM
     run.stdout.close()
     assert leftovers.processes(mark) == []
 

@@ -30,7 +30,7 @@ def test_end_task_loses_cancellations_cancels_until_it_ends(lost):
 
         task = asyncio.create_task(loop())
         await asyncio.sleep(0)
-        await asyncio.wait_for(tasks.end([task]), 5)
+        await asyncio.wait_for(tasks.end([task]), 60)
         return task.cancelled()
 
     assert asyncio.run(story())
@@ -88,7 +88,7 @@ def reported(outcomes: Sequence[Exception | None], **options: Any) -> list[Excep
                 raise error
 
         task = asyncio.create_task(tasks.repeat(step, 0, reports.append, **options))
-        await asyncio.wait_for(done.wait(), 5)
+        await asyncio.wait_for(done.wait(), 60)
         await tasks.end([task])
 
     asyncio.run(story())

@@ -60,7 +60,7 @@ class House:
 
 def tell(story: Story) -> None:
     async def run() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await story(House())
 
     asyncio.run(run())

@@ -176,7 +176,7 @@ def test_backup_valkey_cannot_write_its_snapshot_leaves_nothing(tmp_path):
         assert (store.has_store, store.counts["campaigns"]) == (True, 0)
     finally:
         valkey.stop()
-        valkey.wait(10)
+        valkey.wait(60)
         shutil.rmtree(home)
 
 

@@ -181,7 +181,7 @@ def _running(bench: Bench, deployment: Deployment) -> Iterator[Running]:
         process = stack.enter_context(running(command, cores, log, **environ))
         side = Side(deployment.name, port, "/o/", ".gif", process, floating=deployment.is_floating)
         side.settings = Settings.from_env(environ)
-        until(lambda: _answers(side, log), within=30)
+        until(lambda: _answers(side, log))
         yield Running(deployment, store, side)
 
 

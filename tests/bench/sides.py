@@ -83,7 +83,7 @@ class Store:
         self.client.unlink(*streams)
         with contextlib.suppress(redis.ResponseError):  # a rewrite is under way already
             self.client.bgrewriteaof()
-        until(lambda: not self.client.info("persistence")["aof_rewrite_in_progress"], within=60)
+        until(lambda: not self.client.info("persistence")["aof_rewrite_in_progress"])
 
 
 @dataclass
@@ -185,7 +185,7 @@ def _await_start(side: Side, log: Path) -> Side:
         except OSError:
             return False
 
-    until(answers, within=30)
+    until(answers)
     return side
 
 

@@ -89,7 +89,7 @@ class _Clocks:
             self._views.join()
             ledger.stop()
             with connect(url, timeout=10) as client:
-                until(lambda: _quiet(client, self._data / "spool"), within=60, every=0.3)
+                until(lambda: _quiet(client, self._data / "spool"), every=0.3)
             self._outcome.standstill = watch.stop()
             self._outcome.expect(watch.longest <= 5, f"counting stood still for {watch.longest:.1f} s")
             ledger.compare(url, self._outcome)
@@ -139,8 +139,8 @@ class _Clocks:
                 if self._right is None or pid != self._right.pid:
                     os.kill(pid, signal.SIGKILL)
                     self._outcome.events["kill -9 with a wrong clock"] += 1
-        until(lambda: _answers(self._stack.port), within=30)
-        until(lambda: self._stack.pids("work --one"), within=30)
+        until(lambda: _answers(self._stack.port))
+        until(lambda: self._stack.pids("work --one"))
         time.sleep(1)
         watch.paused = False
 
@@ -240,11 +240,11 @@ class _Clocks:
                 stdout=out,
                 stderr=out,
             )
-        until(lambda: _answers(self._right_port), within=30)
+        until(lambda: _answers(self._right_port))
 
     def _expect_soon(self, holds: Callable[[], Any], sentence: str) -> None:
         try:
-            until(holds, within=30, every=0.3)
+            until(holds, every=0.3)
         except AssertionError:
             self._outcome.expect(False, sentence)
 

@@ -90,8 +90,8 @@ class Story:
             self._outcome.figures["hits in the copied spool"] = read_status(copy).hits
             shutil.rmtree(lost.data)
             lost.data.mkdir()
-            until(lambda: self._server.has_lost_its_slots(primary), 30)
-        until(self._server.is_whole, 60)
+            until(lambda: self._server.has_lost_its_slots(primary))
+        until(self._server.is_whole)
         other.run("spool", "drain", str(copy))
         lost.start_web()
         lost.start_worker()
@@ -108,7 +108,7 @@ class Story:
         first = self._draw.choice(self._server.primaries())
         before = set(self._server.primaries())
         self._replace(first, "kill -9 of primaries, then of their successors")
-        until(self._server.is_whole, 60)
+        until(self._server.is_whole)
         (second,) = set(self._server.primaries()) - before
         self._replace(second, "kill -9 of primaries, then of their successors")
 
@@ -116,7 +116,7 @@ class Story:
         """Kills a primary, and starts it again when its replica has taken over."""
         self._note(event)
         node.send_signal(signal.SIGKILL)
-        until(lambda: self._server.has_lost_its_slots(node), 30)
+        until(lambda: self._server.has_lost_its_slots(node))
         node.start()
 
     def _kill_replica(self) -> None:
@@ -131,7 +131,7 @@ class Story:
         node = self._draw.choice(self._server.primaries())
         self._note("hangs of primaries")
         with self._hanging(node):
-            until(lambda: self._server.has_lost_its_slots(node), 30)
+            until(lambda: self._server.has_lost_its_slots(node))
 
     @contextlib.contextmanager
     def _hanging(self, node: ClusterNode) -> Iterator[None]:
@@ -152,7 +152,7 @@ class Story:
         self._note("hosts cut off from other nodes")
         for other in others:
             self._network.cut(node.host, other)
-        until(lambda: self._server.has_lost_its_slots(node), 30)
+        until(lambda: self._server.has_lost_its_slots(node))
         time.sleep(self._draw.uniform(0.0, 2.0))
         for other in others:
             self._network.heal(node.host, other)

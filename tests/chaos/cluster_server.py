@@ -167,9 +167,9 @@ class ClusterServer:
 
     def wait_ready(self) -> None:
         """Waits until the cluster is whole, and each web process stores hits of all shards in it."""
-        until(self.is_whole, 60, 0.1)
+        until(self.is_whole, every=0.1)
         for host in self.hosts:
-            until(host.is_ready, 60, 0.1)
+            until(host.is_ready, every=0.1)
 
     def addresses(self) -> list[Address]:
         """Returns the addresses of the web processes."""

@@ -98,7 +98,7 @@ def _empty_and_adopt(stack: Stack, used: Server, outcome: Outcome, draw: random.
     say(log, "the web process is restarted")
     for pid in stack.pids(" serve"):
         os.kill(pid, signal.SIGKILL)
-    until(lambda: "was emptied" in warnings(stack), within=30)
+    until(lambda: "was emptied" in warnings(stack))
     time.sleep(1)
     say(log, "store adopt")
     outcome.expect(stack.run("store", "adopt", "--yes").returncode == 0, "adopt failed")

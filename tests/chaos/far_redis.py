@@ -91,7 +91,7 @@ def _tell(outcome: Outcome, data: Path, proxy: Proxy, url: str, port: int, log: 
         outcome.events["replies lost"] = proxy.cuts - cuts
         ledger.stop()
         with connect(url) as client:
-            until(lambda: is_quiet(client, port), within=60, every=0.3)
+            until(lambda: is_quiet(client, port), every=0.3)
             outcome.figures["producer ids"] = max(
                 client.hlen(keys.producers(shard)) for shard in range(SHARDS)
             )
@@ -121,7 +121,7 @@ def _processes(data: Path, redis_port: int, log: bool) -> Iterator[int]:
         for command in (["serve", "--port", str(port)], ["work", "--processes", "2"]):
             started.append(subprocess.Popen([PROGRAM, *command], env=environ, stdout=out, stderr=out))
             if command[0] == "serve":
-                until(lambda: recorder_of(port), within=60)
+                until(lambda: recorder_of(port))
     try:
         yield port
     finally:

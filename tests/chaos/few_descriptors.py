@@ -97,13 +97,13 @@ def _tell(
     outcome.expect(share < 0.3, f"an idle process used {100 * share:.0f} % of a processor")
     outcome.figures["seconds"] = round(time.monotonic() - started, 1)
     _signal_valkey(data, signal.SIGCONT)
-    until(lambda: "Redis stores again" in (data / "log").read_text(), within=60)  # the clients still hold on
+    until(lambda: "Redis stores again" in (data / "log").read_text())  # the clients still hold on
     for client in clients:
         client.close()
     lacking = (data / "log").read_text().count("Too many open files")
     outcome.expect(not lacking, f"{lacking} lines of the log say that files could not be opened")
     with connect(valkey.url) as client:
-        until(lambda: is_quiet(client, port), within=60, every=0.3)
+        until(lambda: is_quiet(client, port), every=0.3)
         totals = [client.hgetall(keys.total(shard, CAMPAIGN)) for shard in range(SHARDS)]
     outcome.counted = sum(int(total.get(b"opens", 0)) for total in totals)
     outcome.sent = len(clients) + ROUNDS * len(accepted)
@@ -156,7 +156,7 @@ def _processes(data: Path, url: str, log: bool) -> Iterator[tuple[int, int]]:
         started.append(
             subprocess.Popen(serve, env=environ, stdout=out, stderr=out, preexec_fn=few)  # noqa: PLW1509
         )
-        until(lambda: recorder_of(port), within=60)
+        until(lambda: recorder_of(port))
         started.append(subprocess.Popen([PROGRAM, "work"], env=environ, stdout=out, stderr=out))
     try:
         yield started[0].pid, port

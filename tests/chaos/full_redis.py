@@ -38,7 +38,7 @@ def run(seed: int, log: bool = False) -> Outcome:
 
             parts.stop("work")
             filled = parts.waiting(client)
-            until(lambda: parts.waiting(client) > filled + 50, 30)
+            until(lambda: parts.waiting(client) > filled + 50)
             client.config_set("maxmemory", 1)
             _start_workers(parts, client, outcome, "the same while other data keeps it full, in s")
             client.config_set("maxmemory", 0)

@@ -60,7 +60,7 @@ def run(seed: int, log: bool = False, seconds: float = SECONDS) -> Outcome:
                         print(f"{part}: {outcome.figures}", flush=True)
             outcome.standstill = longest
             outcome.expect(longest < MAX_STANDSTILL_SECONDS, f"counting stood still for {longest:.1f} s")
-            until(lambda: not any(client.xlen(keys.hits(shard)) for shard in range(SHARDS)), 60, 0.2)
+            until(lambda: not any(client.xlen(keys.hits(shard)) for shard in range(SHARDS)), every=0.2)
             ledger.compare(url, outcome)
             _compare_logs(client, audit_log_before, outcome)
     return outcome

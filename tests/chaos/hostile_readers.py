@@ -140,7 +140,7 @@ def _story(stack: Stack, outcome: Outcome, seed: int, log: bool) -> None:
     for other in ledgers[1:]:
         merged.requests += other.requests
     with connect(json.loads((stack.data / "up.json").read_text())["redis_url"]) as client:
-        until(lambda: not sum(client.xlen(f"px:{{{shard}}}:hits") for shard in range(4)), within=60)
+        until(lambda: not sum(client.xlen(f"px:{{{shard}}}:hits") for shard in range(4)))
     merged.compare(json.loads((stack.data / "up.json").read_text())["redis_url"], outcome)
 
 

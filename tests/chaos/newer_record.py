@@ -43,7 +43,7 @@ def run(seed: int, log: bool = False) -> Outcome:
                 scenario.store_unreadable_record(name, change)
             until(lambda: _unreadable(stack) == [])
             ledger.stop()
-            until(lambda: not sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS)), within=60)
+            until(lambda: not sum(client.xlen(keys.hits(shard)) for shard in range(SHARDS)))
             stopped = [shard for shard in range(SHARDS) if client.exists(keys.stop(shard))]
             outcome.expect(not stopped, f"shards {stopped} stand still")
         outcome.standstill = watch.stop()
@@ -87,8 +87,8 @@ class _NewerRecord:
                 say(self._log, f"kill -9 of {words.strip()}")
                 os.kill(pid, signal.SIGKILL)
                 self._outcome.events["kill -9"] += 1
-        until(lambda: _unreadable(self._stack) == [CAMPAIGN], 30)
-        until(lambda: readyz(self._stack)["workers"], within=30)
+        until(lambda: _unreadable(self._stack) == [CAMPAIGN])
+        until(lambda: readyz(self._stack)["workers"])
         time.sleep(5)  # RQ keeps the job of a killed worker listed for this long
         self._watch.paused = False
 

@@ -61,7 +61,7 @@ class Parts:
     def start_web(self, **environ: str) -> None:
         """Returns once the web process answers."""
         self.start("web", "serve", "--port", str(self.port), **environ)
-        until(lambda: self.get("/healthz"), 30)
+        until(lambda: self.get("/healthz"))
 
     def stop(self, name: str) -> None:
         """Stops the process that was started under this name. Does nothing if it does not run."""

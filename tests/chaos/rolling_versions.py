@@ -49,7 +49,7 @@ def run(seed: int, log: bool = False, seconds: float = 4.0) -> Outcome:
         versions = {"web": "old", "worker": "old"}
         for name in versions:
             _start(parts, name, code)
-        until(lambda: parts.get("/healthz"), 30)
+        until(lambda: parts.get("/healthz"))
         with Ledger(seed, parts.address, parts.secrets, lambda: [parts.port], pause=0.02) as ledger:
             time.sleep(seconds)
             for name, version in STEPS:
@@ -59,11 +59,11 @@ def run(seed: int, log: bool = False, seconds: float = 4.0) -> Outcome:
                 _start(parts, name, code if version == "old" else None)
                 outcome.events[f"{name} replaced by the {version} version"] += 1
                 time.sleep(seconds)
-                until(lambda: parts.get("/healthz"), 30)
+                until(lambda: parts.get("/healthz"))
                 shards = _counting_shards(parts)
                 outcome.figures[f"shards counted with {_describe(versions)}"] = shards
         with connect(parts.redis_url) as client:
-            until(lambda: parts.is_quiet(client), 60)
+            until(lambda: parts.is_quiet(client))
         ledger.compare(parts.redis_url, outcome)
     except BaseException:
         print(parts.log("web")[-3000:], parts.log("worker")[-3000:])
@@ -90,7 +90,7 @@ def _counting_shards(parts: Parts) -> int:
             return len(changed) == SHARDS
 
         with contextlib.suppress(AssertionError):
-            until(look, 5)
+            until(look, within=5)
     return len(changed)
 
 

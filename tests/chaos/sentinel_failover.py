@@ -82,4 +82,4 @@ def _stop_sentinels(watched: Watched, stack: Stack) -> None:
     for sentinel in watched.sentinels[:2]:
         sentinel.start()
     watched.hurry_sentinels()
-    until(lambda: recorder()["failing_since"] is None, within=60)  # after many failures it waits for 30 s
+    until(lambda: recorder()["failing_since"] is None)  # after many failures it waits for 30 s

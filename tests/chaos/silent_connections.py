@@ -35,7 +35,7 @@ def run(seed: int, log: bool = False) -> Outcome:
         parts.start_web(REDIS_URL=url)
         parts.start("work", "work", REDIS_URL=url)
         with connect(parts.redis_url) as client:
-            until(lambda: json.loads(parts.get("/readyz") or "{}").get("workers"), 30)
+            until(lambda: json.loads(parts.get("/readyz") or "{}").get("workers"))
             ledger = Ledger(seed, parts.address, parts.secrets, lambda: [parts.port], pause=0.05)
             ledger.start()
             watch.start()
@@ -56,7 +56,7 @@ def run(seed: int, log: bool = False) -> Outcome:
             outcome.standstill = watch.stop()
             ledger.stop()
             until(lambda: parts.is_quiet(client), 60, every=0.3)
-            until(lambda: json.loads(parts.get("/readyz") or "{}").get("workers"), 20)
+            until(lambda: json.loads(parts.get("/readyz") or "{}").get("workers"))
         ledger.compare(parts.redis_url, outcome)
         outcome.expect(
             outcome.standstill <= MAX_STANDSTILL_SECONDS,

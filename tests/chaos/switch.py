@@ -104,7 +104,7 @@ class Server:
             [str(binary()), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         self.url = f"unix://{self.socket}?db=0"
-        until(self._answers, within=30)
+        until(self._answers)
 
     def _answers(self) -> bool:
         with contextlib.suppress(Exception), connect(self.url, timeout=1.0) as client:

@@ -41,19 +41,19 @@ def run(seed: int, log: bool = False) -> Outcome:
             time.sleep(1)  # the last acknowledged hits are in a file after 0.1 s
             say(log, "kill -9 of its web process")
             host.end("web")
-            until(lambda: server.has_lost_its_slots(node), 30)  # noqa: B023
+            until(lambda: server.has_lost_its_slots(node))  # noqa: B023
             for other in others:
                 network.heal(node.host, other)
-            until(server.is_whole, 60)
+            until(server.is_whole)
             host.start_web()
             server.wait_ready()
             outcome.events["hosts cut off whose web process was killed"] += 1
-        until(server.is_quiet, 60, 0.2)
+        until(server.is_quiet, every=0.2)
         ledgers[0].requests = [request for ledger in ledgers for request in ledger.requests]
         ledgers[0].compare(server.cluster.url, outcome)
         outcome.expect(outcome.lost > 0, "nothing was lost, so nothing was tried")
         with contextlib.suppress(AssertionError):  # the outcome names the failure
-            until(lambda: server.reported() >= outcome.lost, 60)
+            until(lambda: server.reported() >= outcome.lost)
         time.sleep(2)  # compares with the store each second
         outcome.reported = server.reported()
         outcome.expect(outcome.reported == outcome.lost, "the reported hits are not the lost hits")

@@ -35,7 +35,7 @@ def replica_of(cluster: Cluster, primary: ClusterNode) -> ClusterNode:
 def wait_until_replicated(primary: ClusterNode) -> None:
     """Returns when the replica has everything that the primary has."""
     offset = primary.ask("ROLE")[1]
-    until(lambda: any(int(replica[2]) >= offset for replica in primary.ask("ROLE")[2]), 60)
+    until(lambda: any(int(replica[2]) >= offset for replica in primary.ask("ROLE")[2]))
 
 
 @pytest.mark.parametrize("tail_seconds", [30, 0])
@@ -45,7 +45,7 @@ def test_cluster_tail_replica_takes_over_gets_the_hits_it_lacks(
     """Without the tail the same hits are lost."""
     old = primary_of(cluster, 0)
     new = replica_of(cluster, old)
-    until(lambda: old.ask("ROLE")[2], 60)
+    until(lambda: old.ask("ROLE")[2])
     for primary in cluster.nodes:
         if primary.ask("ROLE")[0] == b"master":
             primary.ask("FLUSHALL")

@@ -49,7 +49,7 @@ def tell(monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], None]:
 
         listening = await asyncio.get_running_loop().create_server(make_protocol, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
-        await asyncio.wait_for(story(reader, writer), 30)
+        await asyncio.wait_for(story(reader, writer), 60)
         writer.close()
         listening.close()
 

@@ -33,9 +33,9 @@ def test_loss_watch_store_hangs_still_writes_acknowledged_batches(tmp_path: Path
             store = connect_async(f"redis://127.0.0.1:{port}", timeout=60.0)
             watch = LossWatch(store, tmp_path, 4, StoreMark(tmp_path), DescriptorReserve(), Tail())
             running = asyncio.create_task(watch.run())
-            await asyncio.wait_for(is_asked.wait(), 20)
+            await asyncio.wait_for(is_asked.wait(), 60)
             watch.note([Batch(0, PRODUCER, 1, b"\x90")], [0])
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not AcknowledgedFiles(tmp_path, 4).read_newest():  # noqa: ASYNC110 - a file has no event
                     await asyncio.sleep(0.05)
             running.cancel()

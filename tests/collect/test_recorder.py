@@ -59,7 +59,7 @@ def test_recorder_lingers_reply_comes_soon_departs_without_the_gap_of_a_flight(m
                 return flight
 
         async def next_flight() -> asyncio.Future[list[int]]:
-            return await asyncio.wait_for(flights.get(), 20)
+            return await asyncio.wait_for(flights.get(), 60)
 
         recorder = Recorder(Flights(), 1, 1 << 20, linger_seconds=0.02)
         recorder.start()

@@ -58,7 +58,7 @@ def start(redis_url, tmp_path):
     yield start
     for process in started:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def check(process, environ):
@@ -77,12 +77,12 @@ def check(process, environ):
 def test_healthcheck_web_process_on_its_port(start):
     port = free_port()
     process, environ, log = start("serve", PORT=str(port))
-    until(lambda: check(process, environ)[0] == 0, 60, 0.3)
+    until(lambda: check(process, environ)[0] == 0, every=0.3)
     assert (
         f"web process (pixels and pages; 1 on the port) at http://127.0.0.1:{port}, Redis " in log.read_text()
     )
     process.terminate()
-    process.wait(30)
+    process.wait(60)
     stand_in = subprocess.Popen(
         [sys.executable, "-c", "input()", "pixel-server", "serve"], stdin=subprocess.PIPE
     )
@@ -93,7 +93,7 @@ def test_healthcheck_web_process_on_its_port(start):
 
 def test_healthcheck_worker_needs_no_port(start, client, redis_url):
     process, environ, log = start("work")
-    until(lambda: check(process, environ) == (0, "workers seen: 1\n"), 60, 0.3)
+    until(lambda: check(process, environ) == (0, "workers seen: 1\n"), every=0.3)
     place = redis_url.partition("?")[0]
     assert f"workers (1), Redis {place}, data in {environ['PIXEL_DATA_DIR']}" in log.read_text()
     os.kill(process.pid, 19)  # SIGSTOP, so that its workers stay dead

@@ -90,12 +90,12 @@ class LiveServer:
 
     def stop(self) -> None:
         self.server.should_exit = True
-        self.thread.join(20)
+        self.thread.join(60)
         assert not self.thread.is_alive()
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Returns status and JSON of a call with the API key."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         connection.request(method, path, None if body is None else msgspec.json.encode(body), headers)
         answer = connection.getresponse()
@@ -108,7 +108,7 @@ class Tab:
     """A browser tab that listens. A read fails if nothing arrives within 30 s."""
 
     def __init__(self, port: int, path: str, key: str = "", method: str = "GET") -> None:
-        self.connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        self.connection = HTTPConnection("127.0.0.1", port, timeout=60)
         self.connection.request(method, path, headers={"X-Key": key} if key else {})
         self.answer: HTTPResponse = self.connection.getresponse()
 

@@ -211,7 +211,7 @@ def own_valkey() -> Iterator[Valkey]:
     made.wait_ready()
     yield made
     made.stop()
-    made.wait(10)
+    made.wait(60)
 
 
 def test_live_redis_outage_sends_away_and_then_figures(own_valkey: Valkey, secrets: Secrets, tmp_path: Path):
@@ -221,7 +221,7 @@ def test_live_redis_outage_sends_away_and_then_figures(own_valkey: Valkey, secre
     tab = Tab(server.port, "/campaigns/page/live")
     tab.until(views="0")
     own_valkey.stop()
-    own_valkey.wait(10)
+    own_valkey.wait(60)
     assert tab.past_figures() == ("away", {})
     assert Tab(server.port, "/campaigns/page/live").answer.status == 503
     own_valkey.start()
@@ -240,7 +240,7 @@ def test_live_server_stop_ends_all_streams(valkey_url: str, tmp_path: Path):
             tab.until(views="0")
         server.process.send_signal(signal.SIGTERM)
         assert [tab.past_figures() for tab in tabs] == [None] * 5
-        assert server.process.wait(30) in (0, -signal.SIGTERM)
+        assert server.process.wait(60) in (0, -signal.SIGTERM)
     finally:
         server.process.kill()
         server.store.close()

@@ -107,7 +107,7 @@ def running(
     try:
         yield process
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) in (0, -signal.SIGTERM), log.read_text()
+        assert process.wait(60) in (0, -signal.SIGTERM), log.read_text()
     finally:
         process.kill()
         process.wait()

@@ -205,13 +205,13 @@ def test_containers_run_as_they_stand(redis_url: str, tmp_path: Path):
         assert host.get("/p/site.gif") == (200, "recorded")
         until(lambda: host.totals("site")["hits"] == 1)
         check = [*SPECS["worker"]["readinessProbe"]["exec"]["command"], "--pid", str(working.pid)]
-        run(Container("check", check, worker.environ), **environ).wait(30)
+        run(Container("check", check, worker.environ), **environ).wait(60)
         assert (tmp_path / "check.log").read_text().startswith("workers seen: ")
         trigger = SCALER["spec"]["triggers"][0]["metadata"]
         assert trigger["url"] == "http://web.pixel-server.svc/readyz"
-        with urllib.request.urlopen(host.address + "/readyz", timeout=10) as answer:
+        with urllib.request.urlopen(host.address + "/readyz", timeout=60) as answer:
             assert json.loads(answer.read())[trigger["valueLocation"]] == 0
-        assert stopping.wait(30) == 0
+        assert stopping.wait(60) == 0
         assert (tmp_path / "stop.log").read_text() == "the spool is empty\n"
     logs = "".join((tmp_path / f"{name}.log").read_text() for name in ("web", "worker", "queue"))
     assert "Traceback" not in logs
@@ -221,7 +221,7 @@ def test_containers_run_as_they_stand(redis_url: str, tmp_path: Path):
 def answers(host: Stack, probe: dict[str, Any]) -> bool:
     """Returns whether a probe of the web process passes. Raises if it fails in another way than "not yet"."""
     try:
-        with urllib.request.urlopen(host.address + probe["httpGet"]["path"], timeout=5) as answer:
+        with urllib.request.urlopen(host.address + probe["httpGet"]["path"], timeout=60) as answer:
             return bool(answer.status == 200)
     except urllib.error.HTTPError:
         raise

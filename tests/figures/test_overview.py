@@ -210,7 +210,7 @@ def test_overview_figures_are_new_and_order_has_an_age(mail, opened, read_overvi
     assert ids(read_overview()) == ["mail", "other"], (
         "no one waits for a new order while the old one is not too old"
     )
-    until(lambda: ids(read_overview()) == ["other", "mail"], 10)
+    until(lambda: ids(read_overview()) == ["other", "mail"])
     opened("2025-06-10T09:00:05Z", "bob", "mail")
     keep_order(old=-1.0)
     assert ids(read_overview()) == ["mail", "other"]
@@ -229,7 +229,7 @@ def test_overview_old_order_is_read_after_failed_renewal(
         broken.setattr(campaign_order, "_read_entries", failing := Failing())
         for _ in range(3):
             assert ids(read_overview()) == ["mail", "other"]
-        until(lambda: failing.calls >= 2, 10)
+        until(lambda: failing.calls >= 2)
     keep_order(old=-1.0)
     assert ids(read_overview()) == ["other", "mail"]
 

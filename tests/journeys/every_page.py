@@ -148,7 +148,7 @@ class Filled:
             shared = call("POST", f"/api/campaigns/{campaign}/shares", {"name": "A partner"})[1]
             self.facts[f"share_{kind}"] = shared["url"].rpartition("/")[2]
         call("POST", "/api/campaigns/demo-newsletter/notes", {"text": "second mailing"})
-        until(self._all_counted, 60)
+        until(self._all_counted)
         found = call("GET", "/api/campaigns/demo-newsletter/recipients?state=person")[1]
         self.facts["recipient"] = found["items"][0]["key"]
         shown = call("GET", "/api/campaigns/demo-newsletter/stats")[1]
@@ -162,7 +162,7 @@ class Filled:
             data=f"recipient,name\n{rows}".encode(),
             headers={"Authorization": f"Bearer {self.stack.key}", "Content-Type": "text/csv"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             assert answer.status == 200
 
     def _all_counted(self) -> bool:

@@ -59,7 +59,7 @@ class Server:
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
-        until(lambda: self.process.poll() is not None or self._answers(), 60)
+        until(lambda: self.process.poll() is not None or self._answers())
         assert self.process.poll() is None, self.log()
         for name, fields in corpus.WEB.items():
             self.api("POST", "", {"id": name, "name": name, "kind": "web", **fields})
@@ -88,7 +88,7 @@ class Server:
         due: number of hits to wait for. If Redis was slow, they come by way of the spool.
         """
         new_hits: list[Hit] = []
-        until(lambda: new_hits.extend(self._take()) or len(new_hits) >= due, 10)
+        until(lambda: new_hits.extend(self._take()) or len(new_hits) >= due)
         return [
             msgspec.structs.replace(one, time=0, visitor=b"" if one.is_new else one.visitor)
             for one in new_hits

@@ -413,7 +413,7 @@ def test_cli_recipients_join_writes_the_opens_beside_each_row(stack: Stack, tmp_
     thunderbird = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.0"
     for row, agent in zip(rows, (thunderbird, "curl/8.5", "no such program"), strict=False):
         request = urllib.request.Request(row["pixel_url"], headers={"User-Agent": agent})
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=60).close()
     stack.call("POST", "/api/withdrawals", {"recipients": ["dan"]})
     until(lambda: stack.totals("joined")["unique_opens"] == 3)
 
@@ -481,7 +481,7 @@ def test_cli_upload_ctrl_c_ends_at_once(stack: Stack, tmp_path: Path):
                 if not is_sent and time.monotonic() > began + wait:
                     process.send_signal(signal.SIGINT)
                     is_sent = True
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
         assert errors.strip() == "Aborted!"
 

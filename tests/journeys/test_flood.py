@@ -69,7 +69,7 @@ def _story(stack: Stack) -> None:
     def exactly(found: int, sent: int) -> bool:
         return sent - refused <= found <= sent
 
-    until(lambda: sum(stack.totals(c)["hits"] for c in ("spring", "autumn", "site")) >= HITS - refused, 60)
+    until(lambda: sum(stack.totals(c)["hits"] for c in ("spring", "autumn", "site")) >= HITS - refused)
     for name in ("spring", "autumn"):
         totals = stack.totals(name)
         assert totals["hits"] == totals["opens"]

@@ -68,11 +68,11 @@ def proxied(nginx: str, tmp_path: Path):
     proxy = subprocess.Popen([nginx, "-c", str(configuration), "-e", str(tmp_path / "nginx.log")])
     stack.address = address
     try:
-        until(lambda: curl(f"{address}/healthz")[0] == "200", 30)
+        until(lambda: curl(f"{address}/healthz")[0] == "200")
         yield stack
     finally:
         proxy.terminate()
-        proxy.wait(20)
+        proxy.wait(60)
         stack.stop()
 
 

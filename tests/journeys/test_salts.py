@@ -44,7 +44,7 @@ def test_visitor_salt_expired_leaves_redis_and_disk(stack: Stack):
 
     assert asyncio.run(remove(end + 47 * 3600 - 1)) == 0
     assert asyncio.run(remove(end + 47 * 3600)) == 1
-    until(lambda: search(stack.data, secret) == {}, within=30)
+    until(lambda: search(stack.data, secret) == {})
     with connect(url) as client:
         assert not client.keys("px:*:salt:*")
     stack.stop()

@@ -74,7 +74,7 @@ def workers(url: str, settings, secrets: Secrets) -> Iterator[None]:
     )
     yield
     process.terminate()
-    process.wait(20)
+    process.wait(60)
 
 
 def test_workers_connections_die_in_silence_count_on(workers, client, proxy, settings):

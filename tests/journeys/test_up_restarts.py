@@ -25,10 +25,10 @@ def test_up_killed_part_is_restarted(stack: Stack, part: str):
     before = children(stack)
     assert all(before.values()), before
     os.kill(before[part], signal.SIGKILL)
-    until(lambda: children(stack)[part] not in (0, before[part]), within=5)
-    until(lambda: stack.get(url) == (200, "recorded"), within=10)
-    until(lambda: stack.call("GET", "/api/campaigns")[0] == 200, within=10)
-    until(lambda: stack.totals("mail")["opens"] >= 21, within=15)
+    until(lambda: children(stack)[part] not in (0, before[part]))
+    until(lambda: stack.get(url) == (200, "recorded"))
+    until(lambda: stack.call("GET", "/api/campaigns")[0] == 200)
+    until(lambda: stack.totals("mail")["opens"] >= 21)
     line = next(line for line in stack.output().splitlines() if "killed by signal 9" in line)
     assert "restarting it in 0.3 s" in line
     untouched = [name for name in before if name != part and (part, name) != ("workers", "worker")]
@@ -52,7 +52,7 @@ def test_up_killed_next_up_continues(stack: Stack, with_valkey: bool):
     assert stack.stop(signal.SIGKILL) == -signal.SIGKILL
     if with_valkey:
         os.kill(before["valkey"], signal.SIGKILL)
-    until(lambda: not stack.pids("pixel_server"), within=15)
+    until(lambda: not stack.pids("pixel_server"))
     assert bool(stack.pids("valkey-server")) is not with_valkey
 
     stack.start()
@@ -78,15 +78,15 @@ def test_up_adopted_valkey_is_restarted(stack: Stack):
     stack.start()
     adopted = children(stack)["valkey"]
     os.kill(adopted, signal.SIGKILL)
-    until(lambda: children(stack)["valkey"] not in (0, adopted), within=5)
-    until(lambda: stack.get(url) == (200, "recorded"), within=10)
+    until(lambda: children(stack)["valkey"] not in (0, adopted))
+    until(lambda: stack.get(url) == (200, "recorded"))
 
 
 def test_up_ctrl_c_while_valkey_hangs_ends(stack: Stack):
     url = create_link(stack)
     send_hits(stack, url, 1)
     stack.stop(signal.SIGKILL)
-    until(lambda: not stack.pids("pixel_server"), within=15)
+    until(lambda: not stack.pids("pixel_server"))
     pid = children(stack)["valkey"]
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -96,11 +96,11 @@ def test_up_ctrl_c_while_valkey_hangs_ends(stack: Stack):
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(2)
         waiting.send_signal(signal.SIGINT)
-        _, stderr = waiting.communicate(timeout=15)
+        _, stderr = waiting.communicate(timeout=60)
     finally:
         os.kill(pid, signal.SIGCONT)
     assert waiting.returncode == 0
     assert b"left running" in stderr
     stack.start()
     assert children(stack)["valkey"] == pid
-    assert stack.totals("mail")["opens"] == 1
+    until(lambda: stack.totals("mail")["opens"] == 1)

@@ -58,7 +58,7 @@ class Client:
     started: time at which the server was started, in s since 1970.
     """
 
-    def __init__(self, address: str, key: str, data: str, started: float) -> None:
+    def __init__(self, address: str, key: str, data: str, started: int) -> None:
         self._address = urlsplit(address)
         self._key, self._data = key, data
         self._cookie = ""
@@ -67,7 +67,7 @@ class Client:
         self._connection = http.client.HTTPConnection(
             str(self._address.hostname), self._address.port, timeout=30
         )
-        self._started = datetime.fromtimestamp(int(started) + 1, UTC)
+        self._started = datetime.fromtimestamp(started, UTC)
 
     def sign_in(self) -> None:
         """Signs in to the pages with the API key."""

@@ -75,7 +75,7 @@ class Race:
                 name = self._order.pop(0) if self._order else live[0]
                 self._waiting.pop(name).set_result(None)
                 continue
-            await asyncio.wait_for(self._moved.wait(), 10)
+            await asyncio.wait_for(self._moved.wait(), 60)
         ended = set()
         for name, task in tasks.items():
             try:

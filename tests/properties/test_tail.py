@@ -163,7 +163,7 @@ async def _record(
             await asyncio.to_thread(primaries.fail_over, ends_connections=step == "fail over")
         await asyncio.sleep(pauses[i % len(pauses)])
     await recorder.close(timeout_seconds=20)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         # The tail is sent without a new hit.
         while len(await asyncio.to_thread(primaries.hits)) < number:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.01)

@@ -34,5 +34,5 @@ def test_valkey_files_are_private_to_this_user():
     finally:
         os.umask(before)
         valkey.stop()
-        valkey.wait(10)
+        valkey.wait(60)
         shutil.rmtree(data)

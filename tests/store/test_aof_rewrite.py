@@ -39,7 +39,7 @@ def client(home):
     with connect(valkey.url) as store:
         yield store
     valkey.stop()
-    valkey.wait(10)
+    valkey.wait(60)
 
 
 def rewriter(minutes=60):

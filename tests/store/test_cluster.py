@@ -270,4 +270,4 @@ def test_cluster_primary_and_replica_die_clients_follow_and_then_read_the_rest(c
     finally:
         for node in (dead, heir):
             node.start()
-            until(node.is_ready, 60)
+            until(node.is_ready)

@@ -94,7 +94,7 @@ def test_client_failover_is_followed(watched: Watched):
     async def port_of_async() -> int:
         client = connect_async(url)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while True:
                     await client.set("async", "x")
                     info = await client.info("server")
