@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,28 +15,27 @@ from pixel_server.api.routing import reply
 from pixel_server.api.stats import breakdowns_csv, series_csv
 from pixel_server.campaigns import notes
 from pixel_server.campaigns.campaign import Campaign
-from pixel_server.dashboard import figure_texts, forms, range_picker, render, shared_figures, svg
+from pixel_server.dashboard import (
+    chart,
+    figure_texts,
+    forms,
+    mailing,
+    range_picker,
+    render,
+    shared_figures,
+    site,
+    svg,
+)
 from pixel_server.dashboard.glossary import DIMENSION_TITLES
-from pixel_server.figures import breakdowns, ranges, stats, web_breakdowns
+from pixel_server.figures import breakdowns, ranges, stats
 from pixel_server.figures.ranges import Range
 from pixel_server.problems import Problem
 from pixel_server.recipients import lists
 from pixel_server.times import iso_ms
 
-MAX_TABLE_ROWS = 750
-"""Largest number of rows of the table below a chart. Rows without hits are left out first, then old rows."""
-WEB_DIMENSIONS = (
-    *("page", "entry_page", "exit_page", "referrer", "referrer_kind"),
-    *("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"),
-    *("country", "browser", "system", "device", "language"),
-)
 NOTE_FIELDS = {"at": "", "time": "", "text": ""}
 """The empty fields of the form for a note."""
-_COLUMNS = {
-    "email": (("opens", "Opens"), ("unique_opens", "Unique opens"), ("unique_opens_person", "By a person")),
-    "web": (("views", "Views"), ("visits", "Visits"), ("unique_visitors", "Unique visitors")),
-}
-"""Columns of the table below the chart, by kind. The chart without JavaScript shows the first column."""
+_KINDS = {"email": mailing, "web": site}
 
 
 async def page(api: Api, request: Request) -> Response:
@@ -74,6 +71,7 @@ async def show(
     range was refused, the error messages and the form's fields as they were sent.
     """
     now = api.clock()
+    kind = _KINDS[campaign.kind]
     period = ranges.parse(range_query, campaign.time_zone, now)
     late_since = await asyncio.to_thread(api.late_since)
     campaign_stats = await _stats_of_page(api, campaign, period, now)
@@ -85,21 +83,24 @@ async def show(
         "late_since": late_since,
         "texts": figure_texts.texts_of(campaign_stats),
         "changes": await figure_texts.changes(api, campaign, period, campaign_stats, now),
-        "rate": svg.open_rate_bar(campaign_stats["open_rate"]),
         "parts": svg.stack({name: counts["hits"] for name, counts in campaign_stats["verdicts"].items()}),
         "range_query": urlencode(range_query),
         "picker": picker,
         "range_errors": range_errors,
         "default_days": ranges.DEFAULT_DAYS,
-        "chart": _chart(campaign_stats, campaign),
+        "chart": chart.context(campaign_stats, kind.COLUMNS),
         "notes_elsewhere": len(await notes.list_notes(api.store, campaign.id)) - len(campaign_stats["notes"]),
         "titles": DIMENSION_TITLES,
-        "lists": await _breakdowns(api, campaign, range_query, campaign_stats, now),
         "keeps_recipients": keeps_recipients(api, campaign),
-        "more_figures": dict(_more_figures(campaign_stats)),
+        "more_figures": {
+            name: label
+            for name, label in kind.MORE_FIGURES.items()
+            if campaign_stats["totals"].get(name) is not None
+        },
+        **await kind.context(api, campaign, range_query, campaign_stats, now),
     }
     note = note or {**NOTE_FIELDS, "at": picker["today"]}
-    return forms.page(api, request, "campaign.html", note, context, problem)
+    return forms.page(api, request, kind.TEMPLATE, note, context, problem)
 
 
 async def stats_json(api: Api, request: Request) -> Response:
@@ -122,16 +123,10 @@ async def series(api: Api, request: Request) -> Response:
 async def download_breakdowns(api: Api, request: Request) -> Response:
     """Returns the breakdowns of the page's range as CSV."""
     campaign = await api.campaign(request.path_params["id"])
-    period = _days(campaign, range_picker.query(request.query_params), api.clock())
+    period = range_picker.days(campaign.time_zone, range_picker.query(request.query_params), api.clock())
     dimensions = breakdowns.parse({}, campaign.kind)
     answer = await breakdowns.read(api.store, campaign, period, dimensions, api.settings, api.clock())
     return breakdowns_csv(campaign, answer)
-
-
-def _days(campaign: Campaign, range_query: Mapping[str, str], now: float) -> Range:
-    """Returns the range by days, which breakdowns need, whatever the interval of the page's chart."""
-    days = {name: value for name, value in range_query.items() if name in ("from", "to", "tz")}
-    return ranges.parse(days, campaign.time_zone, now)
 
 
 async def figures_json(api: Api, request: Request) -> Response:
@@ -173,80 +168,3 @@ async def _read_stats(api: Api, campaign: Campaign, params: Mapping[str, str]) -
 def keeps_recipients(api: Api, campaign: Campaign) -> bool:
     """Returns whether data of single recipients is stored for this campaign now."""
     return campaign.closed_at is None and lists.keeps_recipients(campaign, api.consent)
-
-
-def _chart(campaign_stats: Mapping[str, Any], campaign: Campaign) -> dict[str, Any]:
-    series = _with_notes(campaign_stats["series"], campaign_stats["notes"])
-    columns = _COLUMNS[campaign.kind]
-    unit = columns[0][0]
-    path, highest = svg.bars([item[unit] for item in series], 800, 160)
-    rows = series
-    if len(rows) > MAX_TABLE_ROWS:
-        rows = [item for item in rows if item["hits"] or item["notes"]][-MAX_TABLE_ROWS:]
-    return {
-        "columns": columns,
-        "unit": unit,
-        "path": path,
-        "highest": highest,
-        "rows": rows,
-        "has_notes": bool(campaign_stats["notes"]),
-        "left_out": len(series) - len(rows),
-    }
-
-
-def _with_notes(series: Sequence[dict[str, Any]], notes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the intervals, each with the field `notes`: the texts of the notes in the interval."""
-    starts = [datetime.fromisoformat(item["start"]) for item in series]
-    texts: list[list[str]] = [[] for _ in series]
-    for note in notes:
-        index = bisect_right(starts, datetime.fromisoformat(note["at"])) - 1
-        if index >= 0:
-            texts[index].append(note["text"])
-    return [{**item, "notes": note_texts} for item, note_texts in zip(series, texts, strict=True)]
-
-
-async def _breakdowns(
-    api: Api,
-    campaign: Campaign,
-    range_query: Mapping[str, str],
-    campaign_stats: Mapping[str, Any],
-    now: float,
-) -> dict[str, list[dict[str, Any]]] | None:
-    """Returns the rows of each dimension. Returns None if this range has no breakdowns."""
-    if campaign.kind == "email":
-        opens_by = campaign_stats["opens_person_by"]
-        return None if opens_by is None else {name: svg.ranked(opens_by[name], "opens") for name in opens_by}
-    try:
-        period = _days(campaign, range_query, now)
-        answer = await web_breakdowns.read(
-            api.store, campaign, period, list(WEB_DIMENSIONS), api.settings, now
-        )
-    except Problem:
-        return None
-    # Leaves out unused dimensions: a web site without UTM links needs no UTM tables.
-    used = {name: rows for name, rows in answer["by"].items() if any(row["name"] != "(none)" for row in rows)}
-    if campaign_stats["totals"]["visits"] is None:  # visitors are not told apart
-        used = {name: rows for name, rows in used.items() if web_breakdowns.ranking_count(name) == "views"}
-    return {name: svg.ranked(rows, web_breakdowns.ranking_count(name)) for name, rows in used.items()}
-
-
-def _more_figures(campaign_stats: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yields name and label of each total that the page does not show elsewhere."""
-    labels = {
-        "hits": "Requests",
-        "unique_ips": "Unique IP addresses",
-        "opens_anonymous": "Anonymous opens",
-        "views_bot": "Views by bots",
-        "bounces": "Bounced visits",
-        "visits_new": "New visits",
-        "visits_returning": "Returning visits",
-        "views_no_visitor": "Views without a visitor",
-        "views_no_visit": "Views without a visit",
-        "hits_gpc": "Asked not to be tracked",
-        "dropped_gpc": "Dropped, asked not to be tracked",
-        "dropped_opted_out": "Dropped, opted out",
-        "refused_origin": "Refused, other origin",
-    }
-    for name, label in labels.items():
-        if campaign_stats["totals"].get(name) is not None:
-            yield name, label

@@ -31,6 +31,12 @@ def query(params: Mapping[str, str]) -> dict[str, str]:
     return api_query
 
 
+def days(time_zone: str, range_query: Mapping[str, str], now: float) -> Range:
+    """Returns the range by days, which breakdowns need, whatever the interval of the page's chart."""
+    by_days = {name: value for name, value in range_query.items() if name in ("from", "to", "tz")}
+    return ranges.parse(by_days, time_zone, now)
+
+
 _FIELD_LABELS = {
     "from": "The first day",
     "to": "The last day",
