@@ -14,7 +14,8 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-from pixel_server import store_url
+from pixel_server import sign_in_scopes, store_url
+from pixel_server.sign_in_scopes import SignInScopes
 from pixel_server.tokens import MODES
 
 GpcEffect = Literal["ignore", "count", "drop"]
@@ -90,6 +91,13 @@ def parse_base_url(value: str) -> str:
     if len(value) > 500:
         raise ValueError("must have at most 500 characters")
     return value.rstrip("/")
+
+
+def _link(value: str) -> str:
+    """Returns an http(s) address, or a path such as `/oauth2/sign_out`, with a query or without."""
+    if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+(?:[/?][!-~]*)?|/(?![/\\])[!-~]*", value):
+        raise ValueError("must be an http or https address, or a path that begins with one slash")
+    return value
 
 
 def cookie_path(url: str | None) -> str:
@@ -215,6 +223,30 @@ class Settings:
         None,
         "Header in which a trusted proxy sends the client's address, in place of `X-Forwarded-For`.",
         _header,
+    )
+    sign_in_header: str | None = _setting(
+        "PIXEL_SIGN_IN_HEADER",
+        None,
+        "Header in which a trusted proxy names the user whom it signed in, such as `Remote-User`.",
+        _header,
+    )
+    sign_in_groups_header: str | None = _setting(
+        "PIXEL_SIGN_IN_GROUPS_HEADER",
+        None,
+        "Header in which the proxy names the user's groups, separated by commas, such as `Remote-Groups`.",
+        _header,
+    )
+    sign_in_scopes: SignInScopes | None = _setting(
+        "PIXEL_SIGN_IN_SCOPES",
+        None,
+        "What these users may do, such as `anna=read,people; group:marketing=read; *=read:spring`.",
+        sign_in_scopes.parse,
+    )
+    sign_out_url: str | None = _setting(
+        "PIXEL_SIGN_OUT_URL",
+        None,
+        "Address at which the proxy signs a user out. It may be a path, such as `/oauth2/sign_out`.",
+        _link,
     )
     own_networks: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "PIXEL_OWN_NETWORKS",
@@ -402,6 +434,44 @@ def _check(settings: Settings) -> None:
         raise SettingsError("PIXEL_SECRET: each key must have 16 characters or more")
     if settings.recipient_secret is not None and len(settings.recipient_secret) < 16:
         raise SettingsError("PIXEL_RECIPIENT_SECRET: must have 16 characters or more")
+    _check_sign_in(settings)
+
+
+def _check_sign_in(settings: Settings) -> None:
+    """Raises SettingsError if the settings of the sign-in by a proxy do not fit together."""
+    scopes, groups_header = settings.sign_in_scopes, settings.sign_in_groups_header
+    if settings.sign_in_header is None:
+        dependent = {
+            "PIXEL_SIGN_IN_GROUPS_HEADER": groups_header,
+            "PIXEL_SIGN_IN_SCOPES": scopes,
+            "PIXEL_SIGN_OUT_URL": settings.sign_out_url,
+        }
+        for name, value in dependent.items():
+            if value is not None:
+                raise SettingsError(
+                    f"{name}: has no effect without PIXEL_SIGN_IN_HEADER; set both or neither"
+                )
+        return
+    if not settings.trusted_proxies and not settings.trust_unix:
+        raise SettingsError(
+            "PIXEL_SIGN_IN_HEADER: set PIXEL_TRUSTED_PROXIES to the address of the proxy that sends it"
+        )
+    if any(network.prefixlen == 0 for network in settings.trusted_proxies):
+        raise SettingsError(
+            "PIXEL_SIGN_IN_HEADER: PIXEL_TRUSTED_PROXIES must not name all addresses, because each of them "
+            "can sign in as any user"
+        )
+    if scopes is None:
+        raise SettingsError(
+            "PIXEL_SIGN_IN_HEADER: set PIXEL_SIGN_IN_SCOPES, which says what each user may do"
+        )
+    if scopes.groups and groups_header is None:
+        raise SettingsError(
+            "PIXEL_SIGN_IN_SCOPES: names groups, so set PIXEL_SIGN_IN_GROUPS_HEADER to the header in which "
+            "the proxy sends them"
+        )
+    if groups_header is not None and groups_header.lower() == settings.sign_in_header.lower():
+        raise SettingsError("PIXEL_SIGN_IN_GROUPS_HEADER: must not be the header of PIXEL_SIGN_IN_HEADER")
 
 
 def unknown_name_warnings(environ: Mapping[str, str]) -> list[str]:

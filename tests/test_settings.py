@@ -132,6 +132,51 @@ def test_from_env_unusable_value_raises_one_line_without_secrets(name: str, valu
     assert line.isprintable()
 
 
+SIGN_IN = {
+    "PIXEL_TRUSTED_PROXIES": "10.0.0.1",
+    "PIXEL_SIGN_IN_HEADER": "Remote-User",
+    "PIXEL_SIGN_IN_GROUPS_HEADER": "Remote-Groups",
+    "PIXEL_SIGN_IN_SCOPES": "anna=read,people; group:marketing=read; *=read:spring",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("PIXEL_SIGN_IN_HEADER", "", "PIXEL_SIGN_IN_GROUPS_HEADER: has no effect without"),
+        ("PIXEL_SIGN_IN_HEADER", "Remote User", "must be the name of a header"),
+        ("PIXEL_SIGN_IN_SCOPES", "", "PIXEL_SIGN_IN_HEADER: set PIXEL_SIGN_IN_SCOPES"),
+        ("PIXEL_SIGN_IN_SCOPES", "anna", "is not NAME=SCOPES"),
+        ("PIXEL_SIGN_IN_SCOPES", "anna=read\nbob=all", "'all' is not a scope"),
+        ("PIXEL_SIGN_IN_GROUPS_HEADER", "", "names groups, so set PIXEL_SIGN_IN_GROUPS_HEADER"),
+        ("PIXEL_SIGN_IN_GROUPS_HEADER", "remote-user", "must not be the header of PIXEL_SIGN_IN_HEADER"),
+        ("PIXEL_TRUSTED_PROXIES", "", "set PIXEL_TRUSTED_PROXIES to the address of the proxy"),
+        ("PIXEL_TRUSTED_PROXIES", "10.0.0.1 0.0.0.0/0", "must not name all addresses"),
+        ("PIXEL_TRUSTED_PROXIES", "::/0", "must not name all addresses"),
+        ("PIXEL_SIGN_OUT_URL", "javascript:alert()", "http or https address, or a path"),
+        ("PIXEL_SIGN_OUT_URL", "//evil.example", "http or https address, or a path"),
+        ("PIXEL_SIGN_OUT_URL", "https://a@b", "http or https address, or a path"),
+    ],
+)
+def test_from_env_sign_in_that_does_not_fit_raises_one_line(name: str, value: str, why: str):
+    with pytest.raises(SettingsError, match=why) as raised:
+        Settings.from_env({**SIGN_IN, name: value})
+    line = str(raised.value)
+    assert line.startswith("PIXEL_")
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    "url", ["/oauth2/sign_out?rd=%2F", "https://auth.example.org/logout", "https://auth.example.org:8443"]
+)
+def test_from_env_sign_in_is_read(url: str):
+    found = Settings.from_env({**SIGN_IN, "PIXEL_SIGN_OUT_URL": url})
+    assert (found.sign_in_header, found.sign_in_groups_header) == ("Remote-User", "Remote-Groups")
+    assert found.sign_in_scopes is not None
+    assert found.sign_in_scopes.of("anna", ["marketing"]) == {"read", "people", "read:spring"}
+    assert found.sign_out_url == url
+
+
 @pytest.mark.parametrize(
     "url",
     [

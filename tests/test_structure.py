@@ -13,7 +13,9 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {
         "settings",
+        "scopes",
         "secret",
+        "sign_in_scopes",
         "tokens",
         "hit",
         "slug",

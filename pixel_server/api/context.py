@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pixel_server.api.recent_answers import RecentAnswers
 from pixel_server.api.route_times import RouteTimes
+from pixel_server.auth.proxy_users import ProxyUsers
 from pixel_server.auth.throttle import Throttle
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.cache import CampaignCache
@@ -43,6 +44,7 @@ class Api:
     late_since: Callable[[], int | None]
     clock: Callable[[], float]
     throttle: Throttle = field(default_factory=Throttle)
+    proxy_users: ProxyUsers = field(default_factory=lambda: ProxyUsers(Settings()))
     recent: RecentAnswers = field(default_factory=RecentAnswers)
     route_times: RouteTimes = field(default_factory=RouteTimes)
 

@@ -13,7 +13,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from pixel_server.api.request_body import Check
-from pixel_server.auth import api_keys
 from pixel_server.campaigns import campaign as campaigns
 from pixel_server.campaigns import origins as origin_texts
 from pixel_server.campaigns import retention
@@ -21,6 +20,7 @@ from pixel_server.campaigns.campaign import DATA_KINDS
 from pixel_server.campaigns.retention import KeepDays
 from pixel_server.consent import Consent
 from pixel_server.mail.links import check_recipient
+from pixel_server.scopes import CAMPAIGN_SCOPE, MAX_SCOPES, METRICS_SCOPE, SCOPES, is_scope
 from pixel_server.settings import Settings, parse_base_url, parse_time_zone
 from pixel_server.slug import SLUG_RULE, is_slug
 from pixel_server.times import InstantOutOfRangeError, parse_end_of_day, parse_instant, parse_time
@@ -230,11 +230,11 @@ def delay(value: Any) -> float:
 
 def scopes(value: Any) -> list[str]:
     """Checks the scopes of an API key. Removes duplicates and moves the scopes of campaigns to the end."""
-    known = (*api_keys.SCOPES, api_keys.METRICS_SCOPE)
-    if not isinstance(value, list) or not 1 <= len(value) <= api_keys.MAX_SCOPES:
-        raise ValueError(f"must be a list of 1 to {api_keys.MAX_SCOPES} scopes")
-    if not all(isinstance(item, str) and api_keys.is_scope(item) for item in value):
-        raise ValueError(f"must be a list of: {', '.join(known)}, {api_keys.CAMPAIGN_SCOPE}CAMPAIGN")
+    known = (*SCOPES, METRICS_SCOPE)
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_SCOPES:
+        raise ValueError(f"must be a list of 1 to {MAX_SCOPES} scopes")
+    if not all(isinstance(item, str) and is_scope(item) for item in value):
+        raise ValueError(f"must be a list of: {', '.join(known)}, {CAMPAIGN_SCOPE}CAMPAIGN")
     return [
         *(scope for scope in known if scope in value),
         *sorted(set(value) - set(known)),

@@ -16,6 +16,7 @@ from pixel_server.api.routing import Call, reply
 from pixel_server.auth import api_keys
 from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.problems import Problem, bad_fields
+from pixel_server.scopes import SCOPES
 
 
 async def list_keys(api: Api, request: Request) -> Response:
@@ -35,7 +36,7 @@ async def create(api: Api, content: Any, who: str, own_scopes: Set[str]) -> tupl
     checks = {"name": fields.name, "scopes": fields.scopes}
     values = check_fields(content, checks, frozenset(checks))
     name, scopes = values["name"], values["scopes"]
-    needed = [scope if scope in api_keys.SCOPES else "read" for scope in scopes]
+    needed = [scope if scope in SCOPES else "read" for scope in scopes]
     if lacking := [scope for scope in dict.fromkeys(needed) if scope not in own_scopes]:
         errors = [{"field": "scopes", "message": f"must not contain {', '.join(lacking)}"}]
         raise Problem(403, "an API key cannot create a key with scopes that it lacks", errors)

@@ -17,6 +17,7 @@ from pixel_server.auth import api_keys
 from pixel_server.auth.token_hash import token_hash
 from pixel_server.collect.client_address import ClientAddress
 from pixel_server.problems import Problem
+from pixel_server.scopes import METRICS_SCOPE
 
 KEY_KEPT_SECONDS = 3600.0
 """Seconds since its last good use for which a key is accepted while Redis does not answer: then the metrics
@@ -75,6 +76,6 @@ class MetricsAccess:
         if record is None:
             await self._api.throttle.delay_failure(request, self._api.clock())
             raise HTTPException(404)
-        if api_keys.METRICS_SCOPE not in record.scopes:
-            raise Problem(403, f"this API key has no scope {api_keys.METRICS_SCOPE!r}")
+        if METRICS_SCOPE not in record.scopes:
+            raise Problem(403, f"this API key has no scope {METRICS_SCOPE!r}")
         self._good_keys[digest] = time.monotonic()

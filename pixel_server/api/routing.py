@@ -17,6 +17,7 @@ from pixel_server.api.errors import EXPECTED_ERRORS, problem_of
 from pixel_server.api.openapi.values import Schema
 from pixel_server.auth import api_keys, throttle
 from pixel_server.problems import Problem, bad_parameters
+from pixel_server.scopes import shared_campaigns
 
 
 class Parameter(NamedTuple):
@@ -144,7 +145,7 @@ async def _check_key(api: Api, request: Request, scope: str, allows_shared_key: 
     request.state.has_shared_key = scope not in record.scopes
     if not request.state.has_shared_key:
         return
-    own_campaigns = api_keys.shared_campaigns(record.scopes)
+    own_campaigns = shared_campaigns(record.scopes)
     if not (allows_shared_key and request.path_params.get("id") in own_campaigns):
         more = "; it reads only the shared figures of its own campaigns" if own_campaigns else ""
         raise Problem(403, f"this API key has no scope {scope!r}{more}")

@@ -13,6 +13,7 @@ from pixel_server.api.context import Api
 from pixel_server.api.health import Health, ProcessState, RecorderHealth
 from pixel_server.api.metrics import HostSources, Metrics
 from pixel_server.api.metrics_access import MetricsAccess
+from pixel_server.auth.proxy_users import ProxyUsers
 from pixel_server.auth.throttle import Throttle
 from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
 from pixel_server.collect import loss_storage
@@ -125,6 +126,7 @@ def make_api(common: CommonParts) -> Api:
         late_since=lambda: _oldest_spooled_ms(common.spool_directory),
         clock=common.clock,
         throttle=Throttle(_client_address_function(common.settings)),
+        proxy_users=ProxyUsers(common.settings),
     )
 
 

@@ -13,7 +13,7 @@ import msgspec
 import redis
 
 from pixel_server.auth.token_hash import token_hash
-from pixel_server.slug import is_slug
+from pixel_server.scopes import SCOPES, shared_campaigns
 from pixel_server.store import audit_log, keys, replication
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.replication import NotReplicatedError
@@ -22,15 +22,6 @@ from pixel_server.times import MAX_SECONDS, iso
 
 log = logging.getLogger("pixel_server.auth.api_keys")
 
-SCOPES = ("read", "write", "people")
-"""Scopes that hold for all campaigns. Only `people` allows calls on single recipients and withdrawals."""
-METRICS_SCOPE = "metrics"
-"""Scope that allows to read `/metrics`, and nothing else. No other scope includes it."""
-CAMPAIGN_SCOPE = "read:"
-"""Prefix of a scope for one campaign: `read:docs` shows only the shared figures of the campaign
-`docs` (see `figures.disclosure`)."""
-MAX_SCOPES = 100
-"""Largest number of scopes of one key."""
 ENVIRONMENT_KEY_NAME = "PIXEL_API_KEY"
 """Name of the setting PIXEL_API_KEY, and the name under which the key of this setting is stored."""
 _USE_INTERVAL_SECONDS = 60
@@ -45,18 +36,6 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     scopes: list[str]
     created: int
     last_used: int | None = None
-
-
-def shared_campaigns(scopes: Iterable[str]) -> list[str]:
-    """Returns the ids in scopes for one campaign: `spring` for the scope `read:spring`."""
-    return [scope.removeprefix(CAMPAIGN_SCOPE) for scope in scopes if scope.startswith(CAMPAIGN_SCOPE)]
-
-
-def is_scope(text: str) -> bool:
-    """Returns whether a text has the form of a scope. Does not check that the campaign exists."""
-    return text in (*SCOPES, METRICS_SCOPE) or (
-        text.startswith(CAMPAIGN_SCOPE) and is_slug(text.removeprefix(CAMPAIGN_SCOPE)) is not None
-    )
 
 
 class UnknownApiKey(LookupError):

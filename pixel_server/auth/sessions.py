@@ -1,4 +1,8 @@
-"""Sessions of the dashboard: a signed cookie with the id of the API key with which the user signed in."""
+"""Sessions of the dashboard.
+
+A session is a signed cookie with the id of the API key with which the user signed in. A user whom a proxy
+signed in needs no cookie: the proxy names the user in each request.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,9 @@ from starlette.responses import Response
 
 from pixel_server import signed_cookie
 from pixel_server.auth import api_keys
+from pixel_server.auth.proxy_users import ProxyUser
 from pixel_server.auth.token_hash import token_hash
+from pixel_server.scopes import shared_campaigns
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
@@ -29,17 +35,23 @@ _TAG_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session. key_id, name, scopes: those of its API key. csrf: see the function `csrf`."""
+    """A session.
 
-    key_id: str
+    key_id: id of its API key, None if a proxy signed the user in. name, scopes: those of the key or the user.
+    csrf: token that the forms of the session carry, so that no other site can send them. who: name for the
+    audit log.
+    """
+
+    key_id: str | None
     name: str
     scopes: frozenset[str]
     csrf: str
+    who: str
 
     @property
     def shared_campaigns(self) -> list[str]:
         """Returns the ids in scopes for one campaign: `spring` for the scope `read:spring`."""
-        return api_keys.shared_campaigns(sorted(self.scopes))
+        return shared_campaigns(sorted(self.scopes))
 
 
 def issue_cookie(secrets: Secrets, key_id: str, now: float) -> str:
@@ -72,7 +84,14 @@ async def find_session(store: AsyncRedis, secrets: Secrets, cookie: str, now: fl
     record = await api_keys.find_by_id(store, key_id) if key_id else None
     if record is None or await store.exists(keys.signed_out(_hash(cookie))):
         return None
-    return Session(record.id, record.name, frozenset(record.scopes), csrf(secrets, cookie))
+    token = _csrf(secrets, cookie, b"px-csrf")
+    return Session(record.id, record.name, frozenset(record.scopes), token, f"key {record.id}")
+
+
+def session_of_user(secrets: Secrets, user: ProxyUser) -> Session:
+    """Returns the session of a user whom a proxy signed in. It is the same in all requests."""
+    token = _csrf(secrets, user.name, b"px-csrf-user")
+    return Session(None, user.name, user.scopes, token, f"{user.name}, by the proxy")
 
 
 async def end(store: AsyncRedis, cookie: str) -> None:
@@ -80,9 +99,9 @@ async def end(store: AsyncRedis, cookie: str) -> None:
     await even_if_full(store, "SET", keys.signed_out(_hash(cookie)), b"1", "EX", LIFETIME_SECONDS)
 
 
-def csrf(secrets: Secrets, cookie: str) -> str:
-    """Returns the token that the forms of a session carry, so that no other site can send them."""
-    digest = blake2b(cookie.encode(), digest_size=16, key=secrets.sessions[0], person=b"px-csrf")
+def _csrf(secrets: Secrets, holder: str, person: bytes) -> str:
+    """Returns the token of a cookie, or of a user. person: which of both, so that their tokens differ."""
+    digest = blake2b(holder.encode(), digest_size=16, key=secrets.sessions[0], person=person)
     return urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
 
 

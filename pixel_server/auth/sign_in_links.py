@@ -6,6 +6,7 @@ import secrets
 
 from pixel_server.auth import api_keys
 from pixel_server.auth.token_hash import token_hash
+from pixel_server.scopes import SCOPES
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import even_if_full
@@ -26,7 +27,7 @@ async def make(store: AsyncRedis, key_id: str | None = None) -> str:
     ids = [
         record.id
         for record in await api_keys.list_keys(store)
-        if (record.id == key_id if key_id else set(api_keys.SCOPES) <= set(record.scopes))
+        if (record.id == key_id if key_id else set(SCOPES) <= set(record.scopes))
     ]
     if not ids:
         raise NoApiKey

@@ -11,6 +11,7 @@ from pixel_server.auth import api_keys
 from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.commands.failures import Failure
 from pixel_server.commands.support import as_json, with_store
+from pixel_server.scopes import SCOPES
 from pixel_server.store.protocols import AsyncRedis
 
 
@@ -38,7 +39,7 @@ def create_key(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
     except ValueError as error:
         raise Failure(f"name {error}") from None
     try:
-        checked_scopes = api_fields.scopes(list(scopes or api_keys.SCOPES))
+        checked_scopes = api_fields.scopes(list(scopes or SCOPES))
     except ValueError as error:
         raise Failure(f"--scope {error}") from None
 

@@ -14,12 +14,13 @@ from pixel_server.auth import api_keys
 from pixel_server.auth.api_keys import ApiKey
 from pixel_server.dashboard import forms
 from pixel_server.problems import Problem
+from pixel_server.scopes import CAMPAIGN_SCOPE, METRICS_SCOPE
 
 SCOPE_MEANINGS = {
     "read": "Read campaigns, their figures and the list of keys, and see these pages.",
     "write": "Create, change and delete campaigns, links and keys.",
     "people": "Single recipients, withdrawals and the audit log. No other scope includes this.",
-    api_keys.METRICS_SCOPE: "Numbers for Prometheus at /metrics, and nothing else.",
+    METRICS_SCOPE: "Numbers for Prometheus at /metrics, and nothing else.",
 }
 
 
@@ -34,7 +35,7 @@ async def create(api: Api, request: Request) -> Response:
     scopes = [scope for scope in SCOPE_MEANINGS if fields.get(f"scope_{scope}")]
     content = {
         "name": fields.get("name", "").strip(),
-        "scopes": [*scopes, *(api_keys.CAMPAIGN_SCOPE + campaign for campaign in campaigns)],
+        "scopes": [*scopes, *(CAMPAIGN_SCOPE + campaign for campaign in campaigns)],
     }
     try:
         record, key = await keys.create(api, content, request.state.who, request.state.session.scopes)

@@ -45,7 +45,7 @@ class _Subscription(NamedTuple):
     """A request for live figures."""
 
     campaign: str
-    key_id: str
+    key_id: str | None
     query: Query
     first_event: Event
 

@@ -64,12 +64,13 @@ async def read_event(read_texts: ReadTexts, api: Api, campaign: Campaign, query:
 
 
 class Listener:
-    """A browser tab that shows live figures. key_id: id of the API key of its session.
+    """A browser tab that shows live figures.
 
-    query: the range that the tab shows.
+    key_id: id of the API key of its session, None if a proxy signed the user in. query: the range that the
+    tab shows.
     """
 
-    def __init__(self, key_id: str, query: Query) -> None:
+    def __init__(self, key_id: str | None, query: Query) -> None:
         self.key_id = key_id
         self.query = query
         self._event: Event | None = None
@@ -152,7 +153,7 @@ class Watch:
                 self._end(listener, RECONNECT)
 
     async def _check(self) -> None:
-        key_ids = sorted({listener.key_id for listener in self.listeners})
+        key_ids = sorted({listener.key_id for listener in self.listeners if listener.key_id is not None})
         state, key_exists = await self._read_state(key_ids)
         revoked = {key_id for key_id, exists in zip(key_ids, key_exists, strict=True) if not exists}
         for listener in list(self.listeners):

@@ -83,11 +83,12 @@ def page(
 ) -> Response:
     """Returns a page. more: additional headers.
 
-    Every template also gets session (None if signed out), url(path), static(name), now (seconds) and done
-    (the success message, or "").
+    Every template also gets session (None if signed out), sign_out_url (None if not set), url(path),
+    static(name), now (seconds) and done (the success message, or "").
     """
     text = _environment.get_template(template).render(
         session=getattr(request.state, "session", None),
+        sign_out_url=api.settings.sign_out_url,
         url=_url_of(api.settings),
         static=lambda name: url(api.settings, static_files.address(name)),
         now=api.clock(),

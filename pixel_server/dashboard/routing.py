@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import quote
@@ -16,8 +17,13 @@ from pixel_server.api.context import Api
 from pixel_server.api.errors import EXPECTED_ERRORS, problem_of
 from pixel_server.api.routing import Handler, refuse_other_store, routes_by_path
 from pixel_server.auth import sessions
+from pixel_server.auth.proxy_users import UnusableHeader
+from pixel_server.auth.sessions import Session
 from pixel_server.dashboard import render
 from pixel_server.problems import Problem
+from pixel_server.scopes import can_see_pages
+
+log = logging.getLogger("pixel_server.dashboard.routing")
 
 ANY = "any"
 """Scope of pages that every signed-in person may see."""
@@ -48,6 +54,14 @@ def routes(api: Api, pages: Iterable[Page]) -> list[Route]:
     """Returns the routes of the pages."""
 
     async def answer(page: Page, request: Request) -> Response:
+        response = await answer_or_refuse(page, request)
+        session: Session | None = getattr(request.state, "session", None)
+        if session is not None and session.key_id is None and sessions.COOKIE in request.cookies:
+            # The proxy's user is signed in, so an earlier session of this browser must not come back later.
+            sessions.delete_cookie(response, *cookie_scope(api))
+        return response
+
+    async def answer_or_refuse(page: Page, request: Request) -> Response:
         is_json = page.path.endswith(".json")
         try:
             request_form.check_query(request)
@@ -71,15 +85,18 @@ def routes(api: Api, pages: Iterable[Page]) -> list[Route]:
 async def _admit(api: Api, request: Request, page: Page, scope: str) -> None:
     """Sets `request.state` for the handler of a page.
 
-    Raises _SignedOut if the request has no session, Problem 403 if the key lacks the scope or the form was
-    sent by another site or session, and Problem 413 if the form is too long.
+    Raises _SignedOut if the request has no session, Problem 403 if the key or the user lacks the scope or the
+    form was sent by another site or session, and Problem 413 if the form is too long.
     """
-    cookie = request.cookies.get(sessions.COOKIE, "")
-    session = await sessions.find_session(api.store, api.secrets, cookie, api.clock()) if cookie else None
-    if session is None:
-        raise _SignedOut
+    session = session_by_proxy(api, request) or await _session_of_cookie(api, request)
     request.state.session = session
-    request.state.who = f"key {session.key_id}"
+    request.state.who = session.who
+    if scope != ANY and not can_see_pages(session.scopes):
+        raise Problem(
+            403,
+            f"you are signed in as “{session.name}”, and this user cannot see any page; the operator of this "
+            "server can change that in PIXEL_SIGN_IN_SCOPES",
+        )
     request.state.has_shared_key = scope not in (ANY, *session.scopes)
     if request.state.has_shared_key:
         campaign = request.path_params.get("id")
@@ -88,9 +105,38 @@ async def _admit(api: Api, request: Request, page: Page, scope: str) -> None:
             and session.shared_campaigns
             and (campaign is None or campaign in session.shared_campaigns)
         ):
-            raise Problem(403, f"the API key that you signed in with does not have the scope “{scope}”")
+            raise Problem(403, _lacking_scope(session, scope))
     if page.method == "POST":
         request.state.form = await _read_form(api, request, page.max_bytes, session.csrf)
+
+
+def session_by_proxy(api: Api, request: Request) -> Session | None:
+    """Returns the session of the user whom a trusted proxy names, None if no such proxy names a user.
+
+    This session takes precedence over a cookie. Raises Problem 403 if the proxy's header is unusable.
+    """
+    peer = request.client.host if request.client else None
+    try:
+        user = api.proxy_users.find(peer, request.headers.raw)
+    except UnusableHeader as error:
+        log.warning("a proxy of PIXEL_TRUSTED_PROXIES signs nobody in: %s", error)
+        raise Problem(403, f"the proxy in front of this server signs nobody in: {error}") from None
+    return sessions.session_of_user(api.secrets, user) if user else None
+
+
+async def _session_of_cookie(api: Api, request: Request) -> Session:
+    """Returns the session of the request's cookie. Raises _SignedOut if no cookie is valid."""
+    cookie = request.cookies.get(sessions.COOKIE, "")
+    session = await sessions.find_session(api.store, api.secrets, cookie, api.clock()) if cookie else None
+    if session is None:
+        raise _SignedOut
+    return session
+
+
+def _lacking_scope(session: Session, scope: str) -> str:
+    if session.key_id is None:
+        return f"the user “{session.name}” does not have the scope “{scope}”"
+    return f"the API key that you signed in with does not have the scope “{scope}”"
 
 
 async def _read_form(api: Api, request: Request, max_bytes: int, csrf: str) -> dict[str, str]:

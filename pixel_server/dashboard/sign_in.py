@@ -1,4 +1,7 @@
-"""Signs in with an API key or with a one-time link, and signs out."""
+"""Signs in with an API key or with a one-time link, and signs out.
+
+A user whom a proxy signed in needs neither: these pages then redirect to the list of campaigns.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,21 @@ from pixel_server.auth.api_keys import ApiKey
 from pixel_server.dashboard import render, routing
 from pixel_server.dashboard.routing import Page
 from pixel_server.problems import Problem
+from pixel_server.scopes import can_see_pages
 
 MAX_FORM_BYTES = 4096
 _is_own_path = re.compile(r"[a-z0-9][a-z0-9/_.-]{0,200}(\?[A-Za-z0-9=&%._:+-]{0,500})?", re.ASCII).fullmatch
 
 
 async def show(api: Api, request: Request) -> Response:
+    if routing.session_by_proxy(api, request):
+        return render.redirect(api, "")
     return _form(api, request, request.query_params.get("next", ""))
 
 
 async def submit_key(api: Api, request: Request) -> Response:
+    if routing.session_by_proxy(api, request):
+        return render.redirect(api, "")
     if request_form.is_cross_site(request, api.settings.base_url):
         raise Problem(403, "this form was sent by another web site; you were not signed in")
     try:
@@ -42,6 +50,8 @@ async def submit_key(api: Api, request: Request) -> Response:
 async def use_link(api: Api, request: Request) -> Response:
     if request.method == "HEAD":
         return Response(headers=render.headers())  # link previews must not use up the link
+    if routing.session_by_proxy(api, request):
+        return render.redirect(api, "")
     key_id = await sign_in_links.redeem(api.store, request.path_params["token"])
     record = await api_keys.find_by_id(api.store, key_id) if key_id else None
     if record is None:
@@ -54,6 +64,10 @@ async def use_link(api: Api, request: Request) -> Response:
 
 
 async def sign_out(api: Api, request: Request) -> Response:
+    if request.state.session.key_id is None:
+        raise Problem(
+            409, "the proxy in front of this server signed you in, so only the proxy can sign you out"
+        )
     await sessions.end(api.store, request.cookies[sessions.COOKIE])
     response = render.redirect(api, "sign-in")
     sessions.delete_cookie(response, *routing.cookie_scope(api))
@@ -71,7 +85,7 @@ async def _failed(api: Api, request: Request, target: str, message: str) -> Resp
 
 
 def _signed_in(api: Api, request: Request, record: ApiKey, target: str) -> Response:
-    if "read" not in record.scopes and not api_keys.shared_campaigns(record.scopes):
+    if not can_see_pages(record.scopes):
         message = "This API key does not have the scope “read”, so it cannot see any page."
         return _form(api, request, target, message, 403)
     response = render.redirect(api, target if _is_own_path(target) else "")

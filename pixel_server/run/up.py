@@ -26,6 +26,7 @@ from pixel_server.run.banner import banner, program
 from pixel_server.run.supervisor import TICK_SECONDS, Child, Keeper, Stop
 from pixel_server.run.up_state import RESTORING, UpState, read_up_state, sign_in_bases, write_up_state
 from pixel_server.run.valkey import Valkey
+from pixel_server.scopes import SCOPES
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings, SettingsError, exported_environment
 from pixel_server.store import keys
@@ -214,7 +215,7 @@ async def _prepare_store(
         never_had_campaign = not await client.exists(keys.CAMPAIGNS, keys.GONE)
         if await api_keys.list_keys(client):
             return None, never_had_campaign
-        _, key = await api_keys.create(client, "first key", list(api_keys.SCOPES))
+        _, key = await api_keys.create(client, "first key", list(SCOPES))
         return f"{key} (shown this once)", never_had_campaign
     finally:
         await client.aclose()

@@ -1,4 +1,5 @@
-"""The audit log: who did what with personal data, and when. No line names or describes a person.
+"""The audit log: who did what with personal data, and when. No line names or describes
+a recipient.
 
 A line is written before its action, so a crash may leave a line without an action, but never an action
 without a line. Only retention writes its line after the action, because it cannot know before whether there
@@ -31,7 +32,10 @@ Action = Literal["recipient.stopped", "recipient.allowed", "recipient.erased"]
 """Actions that a recipient can take."""
 
 COMMAND, PAGE, RETENTION = "command line", "privacy page", "retention"
-"""Values of `who` if no API key was used. Otherwise `who` is `key ID`."""
+"""Values of `who` if neither an API key nor a page was used.
+
+Otherwise `who` is `key ID`, or `anna, by the proxy` for a user whom a proxy signed in.
+"""
 
 
 async def note(store: AsyncRedis, who: str, what: str, **details: str | int) -> None:

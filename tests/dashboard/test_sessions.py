@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from pixel_server.auth import api_keys, sessions, sign_in_links, throttle
+from pixel_server.auth import sessions, sign_in_links, throttle
+from pixel_server.scopes import SCOPES
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
 from pixel_server.store.client import connect_async
@@ -181,14 +182,14 @@ def held(monkeypatch):
 def test_throttle_slows_wrong_keys_only(visitor, link, clock, client, held):
     """All requests have the same address, as behind a proxy that is not configured."""
     token = link()
-    before = set(client.scan_iter())
+    before = set(client.scan_iter()) | {keys.HOSTS.encode()}  # the first heartbeat may come during this test
     for _ in range(throttle.FREE_FAILURES + 20):
         assert visitor.post("/sign-in", data={"key": "wrong"}).status_code == 403
     assert visitor.get("/sign-in/some-token").status_code == 403
     assert held[:3] == [0.25, 0.5, 0.75]
     assert held[-1] == throttle.MAX_DELAY_SECONDS
     assert len(held) == 21
-    assert set(client.scan_iter()) == before
+    assert set(client.scan_iter()) <= before
     assert visitor.post("/sign-in", data={"key": API_KEY}).status_code == 303
     assert visitor.get(f"/sign-in/{token}").status_code == 303
     assert len(held) == 21
@@ -364,4 +365,4 @@ def test_key_of_one_campaign_sees_its_shared_figures(site, sign_in, made_key, ma
 
 
 def test_pages_have_only_known_scopes():
-    assert set(api_keys.SCOPES) == {"read", "write", "people"}
+    assert set(SCOPES) == {"read", "write", "people"}

@@ -28,7 +28,9 @@ OPERATIONS = {
 SCHEMAS = {
     "AuditLine": answer(
         at=instant("Time of the action."),
-        who=text("`key ID`, `command line`, `privacy page`, `retention` or `PIXEL_API_KEY`."),
+        who=text(
+            "`key ID`, `USER, by the proxy`, `command line`, `privacy page`, `retention` or `PIXEL_API_KEY`."
+        ),
         what=text("The action, such as `recipient.erased`."),
         about=mapping(text("An id or a count; never personal data."), "Other fields of the line."),
     ),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pixel_server.api.openapi.operation import Operation, ok
 from pixel_server.api.openapi.schema import array, body, page, record, ref, with_field
 from pixel_server.api.openapi.values import NAME, instant, instant_or_null, text
-from pixel_server.auth.api_keys import CAMPAIGN_SCOPE, MAX_SCOPES, METRICS_SCOPE, SCOPES, ApiKey
+from pixel_server.auth.api_keys import ApiKey
+from pixel_server.scopes import CAMPAIGN_SCOPE, MAX_SCOPES, METRICS_SCOPE, SCOPES
 from pixel_server.slug import PATTERN
 
 OPERATIONS = {
