@@ -56,7 +56,7 @@ def parse(text: str) -> SignInScopes:
     """Returns the scopes that the setting gives. Raises ValueError with the reason if it cannot be read."""
     users: dict[str, tuple[str, ...]] = {}
     groups: dict[str, tuple[str, ...]] = {}
-    for entry in text.replace("\n", ";").split(";"):
+    for entry in text.split(";"):
         if not entry.strip():
             continue
         name, equals, scopes = (part.strip() for part in entry.rpartition("="))

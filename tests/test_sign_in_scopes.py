@@ -8,7 +8,7 @@ from pixel_server.sign_in_scopes import SignInScopes, parse
 
 
 def test_parse_users_groups_and_everybody():
-    assert parse(" anna = people,read ;group: marketing=read\n*=read:spring; ") == SignInScopes(
+    assert parse(" anna = people,read ;group: marketing=read;\n*=read:spring; ") == SignInScopes(
         users={"anna": ("people", "read")}, groups={"marketing": ("read",)}, everybody=("read:spring",)
     )
 
@@ -68,6 +68,7 @@ def test_of_name_that_only_looks_alike_has_no_scope(user: str, groups: list[str]
         ("anna=read; anna=write", "is named twice"),
         ("group:a=read; group: a=write", "is named twice"),
         (";", "names nobody"),
+        ("anna=read\nben=read", "is not NAME=SCOPES"),
     ],
 )
 def test_parse_unusable_text_says_why(text: str, why: str):

@@ -20,14 +20,7 @@ TOKEN = re.compile(r'name="csrf" value="([\w-]+)"')
 ANNA, BEN = {"Remote-User": "anna"}, {"Remote-User": "ben"}
 
 
-SCOPES = """
-    anna=read,write,people
-    eva=read,write
-    ben=read
-    carl=read:mail
-    dora=write
-    group:staff=read
-"""
+SCOPES = "anna=read,write,people; eva=read,write; ben=read; carl=read:mail; dora=write; group:staff=read"
 
 
 @pytest.fixture

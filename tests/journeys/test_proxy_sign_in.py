@@ -9,9 +9,11 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -45,7 +47,7 @@ class Authelia(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def authelia() -> Iterator[int]:
     """Returns the port of a server that plays Authelia."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Authelia)
@@ -71,9 +73,10 @@ def documented_settings() -> dict[str, str]:
     )
 
 
-@pytest.fixture
-def proxied(authelia: int, tmp_path: Path) -> Iterator[Stack]:
+@pytest.fixture(scope="module")
+def proxied(authelia: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Returns a running server behind Caddy. Its `address` is that of Caddy."""
+    tmp_path = tmp_path_factory.mktemp("proxied")
     stack = Stack(tmp_path / "data", **documented_settings())
     stack.start()
     address = f"http://127.0.0.1:{free_port()}"
@@ -111,6 +114,11 @@ def curl(url: str, *options: str) -> tuple[int, str, str]:
     return int(status), location, content
 
 
+def next_event(stream: HTTPResponse) -> str:
+    """Returns the name of the next server-sent event. Raises StopIteration if the stream ends before."""
+    return next(line[7:].decode().strip() for line in stream if line.startswith(b"event: "))
+
+
 FORGED = ("-H", "Remote-User: anna", "-H", "Remote-Groups: admins")
 
 
@@ -137,6 +145,12 @@ def test_caddy_with_authelia_signs_its_users_in(proxied: Stack):
 
     proxied.run("campaign", "create", "site", "--kind", "web")
     until(lambda: proxied.get("/p/site.gif") == (200, "recorded"))
+    with urlopen(
+        Request(f"{address}/campaigns/site/live", headers={"Cookie": "user=ben"}), timeout=30
+    ) as live:
+        assert next_event(live) == "figures"
+        assert proxied.get("/p/site.gif") == (200, "recorded")
+        assert next_event(live) == "figures"
     assert curl(f"{address}/api/campaigns", *anna)[0] == 401
     assert proxied.call("GET", "/api/campaigns")[0] == 200
 
