@@ -361,6 +361,13 @@ class Settings:
         "removes them. 0 leaves rewrites to Redis. `up` with its own Valkey uses 60.",
         _number(0, 525_600),
     )
+    hang_seconds: int = _setting(
+        "PIXEL_HANG_SECONDS",
+        30,
+        "Seconds without a heartbeat after which `up`, `serve` and `work` kill a process that they started, "
+        "and start it again. 0 turns this off, for example to attach a debugger.",
+        _number(0, 3600),
+    )
 
     @property
     def networks_directory(self) -> Path:

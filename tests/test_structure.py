@@ -25,7 +25,7 @@ FLOORS = (
         "signed_cookie",
         "problems",
     }
-    | {"times", "files", "addresses", "tasks", "logs", "store_url"},
+    | {"times", "files", "addresses", "tasks", "lifeline", "logs", "store_url"},
     {"store", "mail", "metrics"},
     {"counters"},
     {"classify", "campaigns"},

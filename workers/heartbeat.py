@@ -1,8 +1,10 @@
-"""Heartbeats of a worker, for /readyz. They stop while the worker makes no progress."""
+"""Heartbeats of a worker in Redis, for /readyz. They stop while the worker makes no progress.
+
+The parent of a worker watches other heartbeats, which do without Redis: see `pixel_server.lifeline`.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import threading
@@ -10,6 +12,7 @@ import time
 
 import redis
 
+from pixel_server import lifeline
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import hosts, keys
@@ -65,17 +68,19 @@ class Progress:
         return time.monotonic() - self._noted_at > STALLED_SECONDS
 
     def step(self, store: Redis) -> None:
-        """Sends a heartbeat unless the worker is stalled. Does nothing if Redis does not answer.
+        """Sends a heartbeat unless the worker is stalled. Also reports whether this worker's clock is wrong.
 
-        Also reports to Redis whether this worker's clock is wrong.
+        If Redis does not answer, only tells the parent so: a worker that waits for Redis does not hang.
         """
-        with contextlib.suppress(redis.RedisError, OSError):  # the worker logs the error
+        try:
             self._clock.measure(store)
             if not self.is_stalled:
                 beat(store, self._clock())
                 store.eval(*self._host_beat())
             if command := self._report.command():
                 store.execute_command(*command)
+        except (redis.RedisError, OSError):  # the worker logs the error
+            lifeline.beat()
 
     def _host_beat(self) -> ScriptCall:
         """Returns the call that tells the hosts of this worker's settings."""

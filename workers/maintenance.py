@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from pixel_server import lifeline
 from pixel_server.campaigns import deletion
 from pixel_server.counters import visitor_salts
 from pixel_server.recipients import erasure
@@ -30,7 +31,7 @@ def run() -> None:
         log.warning("chores: not done: %s", describe("this worker", clock.ahead))
         return
     prune_producers(store, settings, clock())
-    asyncio.run(_finish(settings, secrets, clock()))
+    asyncio.run(lifeline.with_heartbeat(_finish(settings, secrets, clock())))
 
 
 def prune_producers(store: Redis, settings: Settings, now: float) -> None:
@@ -40,6 +41,7 @@ def prune_producers(store: Redis, settings: Settings, now: float) -> None:
     removed only because Redis's clock has jumped.
     """
     for shard in range(settings.shards):
+        lifeline.beat()
         newest = checkpoint.read_checkpoint(store, shard).newest_ms
         before = min(int(now * 1000), newest) - producer.IDLE_MS
         removed = producer.prune(store, shard, idle_since_ms=before) if newest else 0

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from redis import ResponseError
 
+from pixel_server import lifeline
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import UnreadableCampaign
 from pixel_server.campaigns.retention import pack_waiting, unpack_waiting, waiting_message
@@ -74,7 +75,7 @@ def run() -> None:
     store, settings, _ = context()
     if not is_known_store(store):
         return
-    asyncio.run(_run(settings))
+    asyncio.run(lifeline.with_heartbeat(_run(settings)))
 
 
 async def _run(settings: Settings) -> None:

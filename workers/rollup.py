@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from pixel_server import lifeline
 from pixel_server.classify.judge import load_judge
 from pixel_server.counters import web_names
 from pixel_server.secret import Secrets
@@ -134,6 +135,7 @@ def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
     failures, max_entries = 0, rollup.max_entries
     # A pass whose commit failed is retried beyond the deadline: otherwise a long pass would never succeed.
     while time.monotonic() < deadline or failures:
+        lifeline.beat()
         pass_started, counted, burst_hits = time.monotonic(), rollup.counted, rollup.burst_hits
         outcome = rollup.try_pass(clock())
         seconds = time.monotonic() - pass_started

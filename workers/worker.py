@@ -18,6 +18,7 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job
 
+from pixel_server import lifeline
 from pixel_server.metrics.process_file import Publisher
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -67,6 +68,7 @@ class Worker(SimpleWorker):
 
         Writes in one round trip. RQ by itself would need three.
         """
+        lifeline.beat()
         if pipeline is not None:
             super().heartbeat(timeout, pipeline)
             return
@@ -123,6 +125,7 @@ def _work_until_stopped(settings: Settings, secrets: Secrets, progress: Progress
     """Runs workers, one after the other, until a signal stops the process."""
     is_failing = False
     while True:
+        lifeline.beat()
         connection = connect_queue(settings.queue_url or settings.redis_url, timeout=REDIS_TIMEOUT_SECONDS)
         try:
             asyncio.run(_check_store(settings, secrets))

@@ -6,9 +6,10 @@ import os
 
 import click
 
+from pixel_server import lifeline
 from pixel_server.commands.startup import check_startup, log_start, warn_of_unknown_settings
 from pixel_server.metrics.process_file import Publisher
-from pixel_server.run.supervisor import Child, end_with_parent, keep_running
+from pixel_server.run.supervisor import Child, keep_running
 from pixel_server.settings import Settings
 from workers.schedule import Schedule
 from workers.worker import run_worker
@@ -25,7 +26,7 @@ from workers.worker import run_worker
 @click.option("--one", "is_single", is_flag=True, hidden=True, help="Run one worker in this process.")
 def work(processes: int, is_single: bool) -> None:
     """Run the workers, which count hits, and their schedule."""
-    is_child = end_with_parent()
+    is_child = lifeline.hold()
     settings = Settings.from_env()
     if is_single:
         run_worker(settings)
@@ -38,7 +39,6 @@ def work(processes: int, is_single: bool) -> None:
     schedule = Schedule(settings)
     publisher = Publisher(settings.data, schedule.gather)
     publisher.start_thread()
-    keep_running(
-        [Child(f"worker {i + 1}", ["work", "--one"], os.environ) for i in range(processes)], schedule.tick
-    )
+    workers = [Child(f"worker {i + 1}", ["work", "--one"], os.environ) for i in range(processes)]
+    keep_running(workers, settings.hang_seconds, schedule.tick)
     publisher.close()

@@ -6,12 +6,12 @@ import json
 
 import click
 
+from pixel_server import lifeline
 from pixel_server.campaigns import storage
 from pixel_server.commands.failures import Failure
 from pixel_server.commands.support import as_json, settings_here, store_url, with_store
 from pixel_server.consent import Consent
 from pixel_server.demo import DEFAULT_SEED, fill
-from pixel_server.run.supervisor import end_with_parent
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import clock
@@ -29,7 +29,7 @@ def demo() -> None:
 @as_json
 def add_demo(seed: int, as_json: bool) -> None:
     """Add a newsletter and a web site, with two weeks of made-up hits."""
-    end_with_parent()
+    lifeline.hold()
     settings = settings_here()
     if Consent(settings).rule("identified", None).mode == Mode.OFF:
         raise Failure("the demo cannot be added: PIXEL_MAX_MODE is off, so nothing is stored")

@@ -7,9 +7,10 @@ import socket
 
 import click
 
+from pixel_server import lifeline
 from pixel_server.commands.startup import check_startup, log_start, warn_of_unknown_settings
 from pixel_server.run import uvicorn_parts
-from pixel_server.run.supervisor import Child, end_with_parent, keep_running
+from pixel_server.run.supervisor import Child, keep_running
 from pixel_server.settings import Settings
 
 _ANSWERED = {None: "pixels and pages", "pixels": "pixels only", "pages": "pages only"}
@@ -41,20 +42,21 @@ def serve(
     uvicorn_parts.check()
     from pixel_server.run import listen, web_process  # noqa: PLC0415 - may be imported only after the check
 
-    end_with_parent()
+    lifeline.hold()
     if beside is not None:
         web_process.serve_pages_beside_pixels(beside)
         return
     if handle is None:
         warn_of_unknown_settings()
     check_startup()
+    settings = Settings.from_env()
     listening = listen.bind(host, port) if handle is None else socket.socket(fileno=handle)
     if handle is None:
         kind = f"web process ({_ANSWERED[only]}; {processes} on the port)"
-        log_start(kind, Settings.from_env(), _address(listening))
+        log_start(kind, settings, _address(listening))
     if processes == 1:
         if only is None:
-            web_process.serve_pixels_beside_pages(listening)
+            web_process.serve_pixels_beside_pages(listening, settings.hang_seconds)
         elif only == "pixels":
             web_process.serve(listening, web_process.FAST_PROTOCOL, web_process.PIXELS_APP)
         else:
@@ -62,7 +64,8 @@ def serve(
         return
     descriptor = listening.fileno()
     arguments = ["serve", "--handle", str(descriptor), *([] if only is None else ["--only", only])]
-    keep_running([Child(f"web {i + 1}", arguments, os.environ, [descriptor]) for i in range(processes)])
+    children = [Child(f"web {i + 1}", arguments, os.environ, [descriptor]) for i in range(processes)]
+    keep_running(children, settings.hang_seconds)
 
 
 def _address(listening: socket.socket) -> str:

@@ -1,21 +1,24 @@
-"""Restarts child processes that end, for `up`, `serve --processes` and `work --processes`.
+"""Restarts child processes that end or hang, for `up`, `serve` and `work`.
 
-Each child holds the reading end of a pipe, its lifeline; only the parent holds the writing end. The pipe
-closes when the parent ends, even if the parent is killed, and then the child ends too.
+Each child is connected to its parent by a socket, its lifeline. The parent's end closes when the parent ends,
+even if the parent is killed, and then the child ends too. The child sends heartbeats through it; see
+`pixel_server.lifeline`. A child whose heartbeats stop is killed at once, by SIGKILL: its main thread or event
+loop is stuck, so it would not act on SIGTERM. No hit that it has answered is lost, as whenever it is killed.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
+import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Protocol
+
+from pixel_server import lifeline
 
 log = logging.getLogger("pixel_server.run.supervisor")
 
@@ -26,11 +29,12 @@ STEADY_SECONDS = 10.0
 STOP_TIMEOUT_SECONDS = 15.0
 """Maximum seconds that a child may take to end after it was asked to end."""
 TICK_SECONDS = 0.1
-"""Seconds between two calls of `Keeper.restart_ended`."""
-LIFELINE = "PIXEL_LIFELINE"
-"""Environment variable with the file descriptor of a child's lifeline."""
-LIFELINE_TIMEOUT_SECONDS = 8.0
-"""Maximum seconds that a child may take to end after its parent has ended. A worker may need that long."""
+"""Seconds between two calls of `Keeper.check`."""
+MAX_TICK_SECONDS = 1.0
+"""Seconds that count at most between two calls of `Keeper.check`. If more have passed, the machine slept, or
+this process was stopped or got no processor. Its children then could not run either."""
+MAX_START_SECONDS = 300.0
+"""Seconds that a child may take until its first heartbeat: on a busy machine it loads its modules slowly."""
 
 
 class Service(Protocol):
@@ -42,6 +46,13 @@ class Service(Protocol):
 
     def how_ended(self) -> str | None:
         """Returns how the service ended (`"was killed by signal 9"`), or None while it runs."""
+        ...
+
+    def kill_if_hung(self, passed_seconds: float, hang_seconds: float) -> None:
+        """Kills the service if it has sent no heartbeat for more than `hang_seconds`.
+
+        passed_seconds: seconds since the last call.
+        """
         ...
 
     def stop(self) -> None:
@@ -65,26 +76,50 @@ class Child:
         self._environ = environ
         self._handles = handles
         self._process: subprocess.Popen[bytes] | None = None
-        self._lifeline: int | None = None
+        self._lifeline: socket.socket | None = None
+        self._has_beaten = False
+        self._silent_seconds = 0.0
 
     def start(self) -> None:
         self._close_lifeline()
-        childs_end, self._lifeline = os.pipe()
-        try:
+        self._has_beaten, self._silent_seconds = False, 0.0
+        self._lifeline, childs_end = socket.socketpair()
+        self._lifeline.setblocking(False)
+        with childs_end:
+            handle = childs_end.fileno()
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 self._arguments,
-                env={**self._environ, LIFELINE: str(childs_end)},
-                pass_fds=(childs_end, *self._handles),
+                env={**self._environ, lifeline.VARIABLE: str(handle)},
+                pass_fds=(handle, *self._handles),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        finally:
-            os.close(childs_end)
 
     def how_ended(self) -> str | None:
         assert self._process is not None
         code = self._process.poll()
         return None if code is None else describe_exit(code)
+
+    def kill_if_hung(self, passed_seconds: float, hang_seconds: float) -> None:
+        assert self._process is not None
+        if self._read_heartbeats():
+            self._has_beaten, self._silent_seconds = True, 0.0
+            return
+        self._silent_seconds += passed_seconds
+        limit = hang_seconds if self._has_beaten else max(hang_seconds, MAX_START_SECONDS)
+        if self._silent_seconds > limit:
+            text = "%s hangs: it has sent no heartbeat for %.0f s, so it is killed"
+            log.error(text, self.name, self._silent_seconds)
+            self._silent_seconds = 0.0
+            self._process.kill()
+
+    def _read_heartbeats(self) -> bool:
+        """Returns whether the child has sent a heartbeat since the last call."""
+        assert self._lifeline is not None
+        try:
+            return bool(self._lifeline.recv(4096))
+        except OSError:  # no heartbeat waits
+            return False
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -102,7 +137,7 @@ class Child:
 
     def _close_lifeline(self) -> None:
         if self._lifeline is not None:
-            os.close(self._lifeline)
+            self._lifeline.close()
             self._lifeline = None
 
 
@@ -111,31 +146,17 @@ def describe_exit(code: int) -> str:
     return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
-def end_with_parent() -> bool:
-    """Ends this process when its parent ends. Does nothing if this process is not a `Child`.
-
-    Returns whether this process is a `Child`.
-    """
-    handle = os.environ.pop(LIFELINE, "")
-    if handle.isdigit():
-        threading.Thread(
-            target=_wait_for_parent_and_end, args=(int(handle),), daemon=True, name="lifeline"
-        ).start()
-    return handle.isdigit()
-
-
-def _wait_for_parent_and_end(handle: int) -> None:
-    os.read(handle, 1)  # nobody writes to the pipe: this returns when the parent's end is closed
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(LIFELINE_TIMEOUT_SECONDS)
-    os._exit(1)
-
-
 class Keeper:
-    """Starts services, and restarts a service that has ended, after a pause that grows with each failure."""
+    """Starts services, and restarts a service that has ended, after a pause that grows with each failure.
 
-    def __init__(self, services: Sequence[Service]) -> None:
+    Kills a service that hangs, so that it is restarted too.
+    """
+
+    def __init__(self, services: Sequence[Service], hang_seconds: float) -> None:
+        """hang_seconds: seconds without a heartbeat after which a service is killed, 0 for never."""
         self.services = services
+        self._hang_seconds = hang_seconds
+        self._checked_at = 0.0
         self._started_at = dict.fromkeys(range(len(services)), 0.0)
         self._retry_seconds = dict.fromkeys(range(len(services)), MIN_RETRY_SECONDS)
         self._restart_at: dict[int, float] = {}
@@ -144,10 +165,16 @@ class Keeper:
         for i, service in enumerate(self.services):
             service.start()
             self._started_at[i] = time.monotonic()
+        self._checked_at = time.monotonic()
 
-    def restart_ended(self) -> None:
-        """Restarts the services that have ended and waited long enough. Call this every TICK_SECONDS."""
+    def check(self) -> None:
+        """Restarts the services that have ended and waited long enough, and kills those that hang.
+
+        Call this every TICK_SECONDS.
+        """
         now = time.monotonic()
+        passed_seconds = min(now - self._checked_at, MAX_TICK_SECONDS)
+        self._checked_at = now
         for i, service in enumerate(self.services):
             if i in self._restart_at:
                 if now >= self._restart_at[i]:
@@ -156,6 +183,8 @@ class Keeper:
                 if now - self._started_at[i] > STEADY_SECONDS:
                     self._retry_seconds[i] = MIN_RETRY_SECONDS
                 self._schedule_restart(i, now, how)
+            elif self._hang_seconds:
+                service.kill_if_hung(passed_seconds, self._hang_seconds)
 
     def _restart(self, i: int, now: float) -> None:
         """Starts a service, or schedules another try if the machine lacks memory or processes."""
@@ -198,14 +227,20 @@ class Stop:
         self.is_requested = True
 
 
-def keep_running(services: Sequence[Service], each_second: Callable[[], None] = lambda: None) -> None:
-    """Keeps services running, and calls `each_second`, until this process is told to stop."""
+def keep_running(
+    services: Sequence[Service], hang_seconds: float, each_second: Callable[[], None] = lambda: None
+) -> None:
+    """Keeps services running, and calls `each_second`, until this process is told to stop.
+
+    hang_seconds: see `Keeper`. Sends heartbeats to this process's own parent, if it has one.
+    """
     stop = Stop()
-    keeper = Keeper(services)
+    keeper = Keeper(services, hang_seconds)
     keeper.start()
     next_call = time.monotonic()
     while not stop.is_requested:
-        keeper.restart_ended()
+        lifeline.beat()
+        keeper.check()
         if time.monotonic() >= next_call:
             next_call = time.monotonic() + 1.0
             each_second()

@@ -82,7 +82,7 @@ def run(host: str, port: int, settings: Settings, with_valkey: bool, with_demo: 
             child.start()
         demo = Child("demo", ["demo", "add"], environ) if with_demo else None
         # The keeper stops the processes in this order: web stores its last hits, workers end, Valkey ends.
-        keeper = Keeper([*children, *([valkey] if valkey else [])])
+        keeper = Keeper([*children, *([valkey] if valkey else [])], settings.hang_seconds)
 
         def print_banner() -> None:
             path = asyncio.run(_sign_in_path(redis_url))
@@ -137,7 +137,7 @@ def _watch(
     next_check = 0.0
     try:
         while not stop.is_requested:
-            keeper.restart_ended()
+            keeper.check()
             now = time.monotonic()
             if waiting_since is not None and now >= next_check:
                 next_check = now + 0.3

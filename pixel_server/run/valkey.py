@@ -100,6 +100,13 @@ class Valkey:
             how = "ended" if self._is_unlocked() else None
         return None if how is None else f"{how} (see {self._home / 'valkey.log'})"
 
+    def kill_if_hung(self, passed_seconds: float, hang_seconds: float) -> None:
+        """Does nothing. A Valkey that does not answer may wait for its disk.
+
+        It would answer later, after a kill, because it would load its data first. Web processes and workers
+        log that it does not answer.
+        """
+
     def stop(self) -> None:
         if self.how_ended() is not None:
             return

@@ -11,6 +11,7 @@ import sys
 
 import uvicorn
 
+from pixel_server import lifeline
 from pixel_server.collect.handover import Channel, Side
 from pixel_server.collect.handover_protocol import HandoverProtocol
 from pixel_server.collect.http_protocol import KEEP_ALIVE_SECONDS
@@ -43,6 +44,7 @@ class _Server(uvicorn.Server):
         self._keeper = keeper
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._heartbeat = asyncio.create_task(lifeline.keep_beating())  # ends with the event loop
         await super().startup(sockets)
         if self._channel is not None:
             self._channel.listen(self._make_protocol)
@@ -57,7 +59,7 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if self._keeper is not None:
-            self._keeper.restart_ended()
+            self._keeper.check()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -73,11 +75,15 @@ def serve(listening: socket.socket, protocol: str = FAST_PROTOCOL, app: str = WH
     _run(_Server(_config(protocol, app)), [listening])
 
 
-def serve_pixels_beside_pages(listening: socket.socket) -> None:
-    """Serves pixels in this process, and pages in a child; see `collect.handover`."""
+def serve_pixels_beside_pages(listening: socket.socket, hang_seconds: float) -> None:
+    """Serves pixels in this process, and pages in a child; see `collect.handover`.
+
+    hang_seconds: seconds without a heartbeat after which the child is killed, 0 for never.
+    """
     own_end, childs_end = Channel.pair()
     handle = childs_end.fileno()
-    keeper = Keeper([Child("pages", ["serve", "--beside", str(handle)], os.environ, [handle])])
+    pages = Child("pages", ["serve", "--beside", str(handle)], os.environ, [handle])
+    keeper = Keeper([pages], hang_seconds)
     keeper.start()
     HandoverProtocol.channel, HandoverProtocol.side = Channel(own_end), Side.PIXELS
     server = _Server(

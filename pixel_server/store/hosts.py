@@ -41,7 +41,7 @@ Kind = Literal["web", "worker"]
 _MAY_DIFFER = frozenset(
     {
         *("redis_url", "queue_url", "data", "trusted_proxies", "trust_unix", "client_ip_header"),
-        *("pending_bytes", "spool_bytes", "memory_reserve", "rewrite_minutes"),
+        *("pending_bytes", "spool_bytes", "memory_reserve", "rewrite_minutes", "hang_seconds"),
         *("signing_secrets", "recipient_secret"),
     }
 )

@@ -33,6 +33,8 @@ from tests.chaos.proxy import Proxy
 from tests.stack import Stack, free_port, until
 
 TMPFS = "400k"
+HANG_SECONDS = "5"
+"""PIXEL_HANG_SECONDS: shorter than the hangs of Redis, for which no process may be killed."""
 
 
 def run(seed: int, log: bool = False, kills: int = 200) -> Outcome:
@@ -48,7 +50,9 @@ class Story:
         self._result = Outcome("kills", seed)
         self._data = Path(tempfile.mkdtemp(prefix="px-"))
         self._spool = self._data / "spool"
-        self._stack = Stack(self._data, PIXEL_API_KEY="key-of-the-chaos-test")
+        self._stack = Stack(
+            self._data, PIXEL_API_KEY="key-of-the-chaos-test", PIXEL_HANG_SECONDS=HANG_SECONDS
+        )
         self._second: subprocess.Popen[bytes] | None = None
         self._second_port = free_port()
         self._ledger: Ledger | None = None
@@ -102,11 +106,12 @@ class Story:
                 lambda: self._kill("redis", "valkey-server"),
                 self._kill_up,
                 self._hang,
+                self._hang_part,
                 self._lose_replies,
                 self._fill,
                 self._restart,
             ],
-            [6, 6, 5, 2, 5, 2, 0.5, 4, 1, 0.5],
+            [6, 6, 5, 2, 5, 2, 0.5, 1, 4, 1, 0.5],
         )[0]
         act()
         time.sleep(self._draw.uniform(0.1, 1.5))
@@ -147,6 +152,18 @@ class Story:
         with self._stopped():
             time.sleep(10)
         self._result.events["hangs of redis, 10 s"] += 1
+
+    def _hang_part(self) -> None:
+        """Stops a process, and returns when its parent has killed it."""
+        words_by_name = {"web": "serve --handle", "pages": "serve --beside", "worker": "work --one"}
+        name, words = self._draw.choice([*words_by_name.items(), ("workers", "pixel_server work")])
+        watched = [pid for pid in self._stack.pids(words) if _parent(pid) in self._stack.pids("")]
+        for pid in watched[:1]:
+            self._say(f"{name} hangs")
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                self._result.events[f"hangs of {name}, killed by its parent"] += 1
+            until(lambda pid=pid: pid not in self._stack.pids(words), within=60)
 
     def _lose_replies(self) -> None:
         self._say("a reply is lost")
@@ -194,6 +211,7 @@ class Story:
                     **os.environ,
                     "REDIS_URL": f"redis://127.0.0.1:{self._proxy.port}/0",
                     "PIXEL_DATA_DIR": str(self._data),
+                    "PIXEL_HANG_SECONDS": HANG_SECONDS,
                 },
                 stdout=out,
                 stderr=out,
@@ -225,6 +243,14 @@ class Story:
         self._stop_second()
         if self._stack.process is not None:
             self._stack.stop()
+
+
+def _parent(pid: int) -> int:
+    """Returns the process id of a process's parent, 0 if the process has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _quiet(client: Redis, spool: Path) -> bool:

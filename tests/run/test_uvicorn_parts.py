@@ -98,7 +98,7 @@ def test_start_uvicorn_part_missing_prints_one_line(monkeypatch, tmp_path, comma
     monkeypatch.delattr(HttpToolsProtocol, "on_url")
     monkeypatch.setenv("PIXEL_DATA_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pixel_server.run.supervisor.end_with_parent", lambda: True)
+    monkeypatch.setattr("pixel_server.lifeline.hold", lambda: True)
     monkeypatch.setattr("pixel_server.logs.configure", lambda: None)
     ended = CliRunner().invoke(main, [command])
     assert ended.exit_code == 1
