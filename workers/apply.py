@@ -13,7 +13,8 @@ Why each hit is counted exactly once:
    same way. So the data that was read still holds at the commit, and the id moves only together with the
    counters of its entries. A generation is a number and the random mark of a commit, so that two commits with
    the same number differ. A store that lost its newest changes has another generation, or lacks that entry:
-   the script then does nothing.
+   the script then does nothing. Each read of a shard's values compares the generation too. Otherwise a record
+   could be read that contains a commit which is lost before this roll-up commits; see `checkpoint`.
 3. If the roll-up is killed before the commit, nothing has happened, and the entries are read again. If it is
    killed after the commit, or the reply is lost, the id has moved, and the entries are gone. A worker that
    slept through the commits of others finds the generation raised, and changes nothing.
@@ -30,7 +31,7 @@ Why each hit is counted exactly once:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -41,35 +42,11 @@ from pixel_server.counters.labels import DELAY
 from pixel_server.counters.recipient_record import NO_RECORD, RecipientRecord
 from pixel_server.counters.series import Cell, Cells
 from pixel_server.counters.web_breakdown import DIMENSIONS
-from pixel_server.store import keys
+from pixel_server.store import checkpoint, keys
 from pixel_server.store.checkpoint import Command, Records
 from pixel_server.store.protocols import Pipeline
 from pixel_server.store.readers import Reader
-from pixel_server.store.script import ScriptCall, script_call
 from workers.sums import Sums, Tally
-
-_READ_PEOPLE = """
--- KEYS: prefix of the keys of the recipients' hashes. ARGV: recipient keys, 8 bytes each; number of hashes.
--- Returns the packed record of each recipient, or nil.
-local call, byte, format, sub = redis.call, string.byte, string.format, string.sub
-local out, prefix, recipients, buckets = {}, KEYS[1], ARGV[1], tonumber(ARGV[2])
-for i = 1, #recipients, 8 do
-  local a, b = byte(recipients, i + 4, i + 5)
-  local name = prefix .. format('%03x', (a * 256 + b) % buckets)
-  out[#out + 1] = call('HGET', name, sub(recipients, i, i + 7))
-end
-return out
-"""
-
-
-def _read_people_call(shard: int, prefix: str, recipients: Iterable[bytes]) -> ScriptCall:
-    """Returns the call that reads each recipient's value.
-
-    prefix: beginning of the keys of the hashes, without the bucket number at their end.
-    """
-    arguments = b"".join(recipients), keys.PEOPLE_BUCKETS
-    return script_call(_READ_PEOPLE, keys=(prefix,), arguments=arguments, undeclared=shard)
-
 
 _TWO_PIXEL_FIELDS = {
     0: (),
@@ -123,7 +100,8 @@ def read_people(pipe: Pipeline, shard: int, tally: Tally, people: People) -> Rea
         known = people.setdefault(campaign, {})
         if recipients := [key for key in sums.people if key not in known]:
             requests.append((campaign, recipients))
-            pipe.eval(*_read_people_call(shard, keys.people.prefix(shard, campaign), recipients))
+            prefix = keys.people.prefix(shard, campaign)
+            pipe.execute_command(*checkpoint.records_command(prefix, recipients, keys.PEOPLE_BUCKETS))
     replies = (yield) if requests else []
     for (campaign, recipients), values in zip(requests, replies, strict=True):
         people[campaign] |= {
@@ -277,7 +255,8 @@ def plan_last_open_days(pipe: Pipeline, shard: int, days: dict[bytes, int]) -> R
     """
     if not days:
         return []
-    pipe.eval(*_read_people_call(shard, keys.last.prefix(shard), days))
+    prefix = keys.last.prefix(shard)
+    pipe.execute_command(*checkpoint.records_command(prefix, days, keys.PEOPLE_BUCKETS))
     (values,) = yield
     commands: list[Command] = []
     for (recipient, day), value in zip(days.items(), values, strict=True):

@@ -194,7 +194,9 @@ def _read_ended(pipe: Pipeline, shard: int, before_ms: int) -> Reader[tuple[list
     pipe.zrangebyscore(keys.visit_times(shard), "-inf", f"({before_ms}", withscores=True)
     pipe.zcard(keys.visit_times(shard))
     ended, count = yield
-    return [(int(last), visit_field) for visit_field, last in ended], int(count)
+    return [
+        (int(last), visit_field) for visit_field, last in zip(ended[::2], ended[1::2], strict=True)
+    ], count
 
 
 def _fields(views: Iterable[View]) -> Iterable[bytes]:

@@ -8,6 +8,7 @@ from pixel_server.counters import burst_window, recipient_record
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.settings import Settings
 from pixel_server.store import checkpoint, keys
+from pixel_server.store.checkpoint import Generation
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import DAY, DAY_MS
 from workers.removals import Allowance, Removals, no_removals
@@ -84,8 +85,13 @@ async def remove_last_open_days(
                 removals.waiting[LAST_OPEN_DAYS] += len(old)
                 continue
 
-            async def plan(key: str = key) -> list[checkpoint.Command]:
-                still_old = _recipients_before(key, await store.hgetall(key), first_day)
+            async def plan(
+                generation: Generation, shard: int = shard, key: str = key
+            ) -> list[checkpoint.Command]:
+                call = checkpoint.read_call(shard, generation, [("HGETALL", key)])
+                (flat,) = checkpoint.read_replies(await store.eval(*call))
+                present_days = dict(zip(flat[::2], flat[1::2], strict=True))
+                still_old = _recipients_before(key, present_days, first_day)
                 return [("HDEL", key, *still_old)] if still_old else []
 
             await checkpoint.plan_and_commit(store, shard, plan)

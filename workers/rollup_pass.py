@@ -26,7 +26,7 @@ from pixel_server.recipients.withdrawals import Periods
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import aof_rewrite, checkpoint, keys
-from pixel_server.store.checkpoint import Checkpoint, Command, Generation, Records
+from pixel_server.store.checkpoint import Checkpoint, Command, Generation, GenerationChangedError, Records
 from pixel_server.store.protocols import Pipeline, Redis
 from pixel_server.store.readers import Reader, read, together
 from pixel_server.store.script import even_if_full
@@ -139,9 +139,11 @@ class Rollup:
             return Outcome.EMPTY
         try:
             decoded, last_entry = self._decode(entries)
-            lookups = self._look_up(decoded.hits, now)
+            lookups = self._look_up(decoded.hits, before.generation, now)
             tally = self._fold(decoded, lookups)
-            commands, records = self._plan(tally, lookups, before.newest_ms, now)
+            commands, records = self._plan(tally, lookups, before, now)
+        except GenerationChangedError:
+            return Outcome.NOT_COMMITTED
         except NewerFormat as error:
             return self._stop(f"{error}; update the workers")
         except StandstillError as error:
@@ -167,7 +169,7 @@ class Rollup:
             )
         return decoded, decoded.last_entry
 
-    def _look_up(self, hits: list[Hit], now: float) -> Lookups:
+    def _look_up(self, hits: list[Hit], generation: Generation, now: float) -> Lookups:
         """Reads what the folding depends on.
 
         Creates missing campaigns that a token names, and marks all campaigns of the hits as having hits.
@@ -180,7 +182,8 @@ class Rollup:
             campaigns = yield from storage.seal(pipe, token_times, now, self.settings)
             with COMPUTING:
                 day_ends = salt_days(hits, campaigns)
-            return campaigns, *(yield from visitor_salts.read_or_make(pipe, self.shard, day_ends, now))
+            salts = yield from visitor_salts.read_or_make(pipe, self.shard, generation, day_ends, now)
+            return campaigns, *salts
 
         (campaigns, salts, salt_commands), withdrawn = read(
             self.store,
@@ -217,13 +220,16 @@ class Rollup:
             )
 
     def _plan(
-        self, tally: Tally, lookups: Lookups, newest_ms: int, now: float
+        self, tally: Tally, lookups: Lookups, before: Checkpoint, now: float
     ) -> tuple[list[Command], Records]:
-        """Returns the commands and the recipients' records of the commit. newest_ms: see `Checkpoint`."""
+        """Returns the commands and the recipients' records of the commit."""
         judge, shard, records = lookups.judge, self.shard, Records()
+        generation, newest_ms = before.generation, before.newest_ms
         people: apply.People = {}
-        _, bursts, visits, last_open_days, _ = read(
+        _, bursts, visits, last_open_days, _ = checkpoint.read_at(
             self.store,
+            shard,
+            generation,
             lambda pipe: together(
                 pipe,
                 self._require_room_for_dead_letters(pipe, tally),
@@ -234,7 +240,9 @@ class Rollup:
             ),
         )
         commands = lookups.salt_commands + bursts + visits
-        for sums, stored in read(self.store, lambda pipe: apply.read_stored(pipe, shard, tally, people)):
+        for sums, stored in checkpoint.read_at(
+            self.store, shard, generation, lambda pipe: apply.read_stored(pipe, shard, tally, people)
+        ):
             keep_days = retention.campaign_days(self.settings, sums.campaign)
             with COMPUTING:
                 commands += apply.plan(self.shard, sums, stored, keep_days, now, records)

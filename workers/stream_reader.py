@@ -28,9 +28,11 @@ _ARRAY_16 = 0xDC
 
 _READ = f"""
 -- KEYS: checkpoint, hits. ARGV: id to read after, '' for the id of the checkpoint; largest number of entries.
--- Returns the checkpoint's fields n, mark, id and newest; entries of about READ_BYTES; 1 if more may wait.
+-- Returns the checkpoint's fields n, mark, id and newest; entries of about READ_BYTES; 1 if more may wait, or
+-- -1 if the stream lacks the entry to read after: then the store has lost entries.
 local call, min = redis.call, math.min
 local fields = call('HMGET', KEYS[1], 'n', 'mark', 'id', 'newest')
+if ARGV[1] ~= '' and #call('XRANGE', KEYS[2], ARGV[1], ARGV[1]) == 0 then return {{fields, {{}}, -1}} end
 local after = ARGV[1] ~= '' and ARGV[1] or fields[3] or '0-0'
 local most, entries, size, step, has_more = tonumber(ARGV[2]), {{}}, 0, {FIRST_ENTRIES}, 1
 while #entries < most and size < {READ_BYTES} do
@@ -75,7 +77,8 @@ def read_pass(
 ) -> tuple[Checkpoint, list[Entry], bool]:
     """Returns the checkpoint of a shard, the entries after it, and whether the reading stopped at a limit.
 
-    The last entry may go beyond `max_hits`. See LONG_HIT_BYTES.
+    The last entry may go beyond `max_hits`. See LONG_HIT_BYTES. If the shard has changed between two round
+    trips, the later entries may not follow the earlier entries, and are left out.
     """
     checkpoint, after = None, ""
     entries: list[Entry] = []
@@ -84,7 +87,10 @@ def read_pass(
         fields, part, has_more = store.eval(
             *_read_call(shard, after=after, max_entries=max_entries - len(entries))
         )
-        checkpoint = checkpoint or unpack_checkpoint(fields)
+        present = unpack_checkpoint(fields)
+        checkpoint = checkpoint or present
+        if present.generation != checkpoint.generation or has_more < 0:
+            return checkpoint, entries, True
         for entry, flat_fields in part:
             if hits < max_hits:
                 entries.append((entry, dict(zip(flat_fields[::2], flat_fields[1::2], strict=True))))

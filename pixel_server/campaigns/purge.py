@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pixel_server.counters import burst_window, open_breakdown, series
 from pixel_server.settings import MAX_DAYS
 from pixel_server.store import checkpoint, keys, noted_changes
+from pixel_server.store.checkpoint import Generation, read_call, read_replies
 from pixel_server.store.key import CampaignBucketKey, CampaignDayKey, CampaignKey, Tag
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import GLOBAL
@@ -108,11 +109,13 @@ async def remove_days(store: AsyncRedis, shard: int, campaign: str, before: str)
     await _unlink(store, shard, (key(shard, campaign, day) for day in old for key in _LOCAL_DAY_KEYS))
     months_key, opens_key = keys.months(shard, campaign), keys.breakdown(shard, campaign)
 
-    async def plan() -> list[checkpoint.Command]:
+    async def plan(generation: Generation) -> list[checkpoint.Command]:
         commands: list[checkpoint.Command] = []
         if not await store.exists(keys.campaign(campaign)):
             return commands  # the campaign is being deleted, and no key of it must come back
-        for month, value in (await store.hgetall(months_key)).items():
+        reads = [("HGETALL", months_key), ("HGETALL", opens_key)]
+        months, opens = read_replies(await store.eval(*read_call(shard, generation, reads)))
+        for month, value in zip(months[::2], months[1::2], strict=True):
             if month.decode() > before[:6]:
                 continue
             cells = series.unpack(value)
@@ -121,7 +124,7 @@ async def remove_days(store: AsyncRedis, shard: int, campaign: str, before: str)
                 commands.append(("HDEL", months_key, month))
             elif len(kept) < len(cells):
                 commands.append(("HSET", months_key, month, series.pack(kept)))
-        for month, value in (await store.hgetall(opens_key)).items():
+        for month, value in zip(opens[::2], opens[1::2], strict=True):
             if month == open_breakdown.ALL.encode() or month.decode() > before[:6]:
                 continue
             counts = {

@@ -18,6 +18,7 @@ from hashlib import blake2b
 
 from pixel_server.counters.series import BUCKET_SECONDS
 from pixel_server.store import aof_rewrite, checkpoint, keys
+from pixel_server.store.checkpoint import Generation
 from pixel_server.store.protocols import AsyncRedis, Pipeline
 from pixel_server.store.readers import Reader
 from pixel_server.store.script import even_if_full
@@ -32,20 +33,22 @@ Salts = Mapping[int, bytes]
 
 
 def read_or_make(
-    pipe: Pipeline, shard: int, ends: Iterable[int], now: float
+    pipe: Pipeline, shard: int, generation: Generation, ends: Iterable[int], now: float
 ) -> Reader[tuple[Salts, list[checkpoint.Command]]]:
     """Returns the salts of the days that end at these instants, and the commands that store new salts.
 
     Leaves out days that ended more than KEPT_SECONDS ago: their salts are not made again. ends, now: seconds
-    since 1970.
+    since 1970. Raises GenerationChangedError if the shard has another generation.
     """
     usable = sorted(end for end in ends if now < end + KEPT_SECONDS)
     if not usable:
         return {}, []
     salts: dict[int, bytes] = {}
     commands: list[checkpoint.Command] = []
-    pipe.mget([keys.salt(shard, end) for end in usable])
-    (stored_salts,) = yield
+    names = [keys.salt(shard, end) for end in usable]
+    pipe.eval(*checkpoint.read_call(shard, generation, [("MGET", *names)]))
+    (reply,) = yield
+    (stored_salts,) = checkpoint.read_replies(reply)
     for end, stored in zip(usable, stored_salts, strict=True):
         salts[end] = stored or secrets.token_bytes(32)
         if stored is None:

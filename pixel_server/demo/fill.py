@@ -21,6 +21,7 @@ from pixel_server.recipients import lists
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import audit_log, checkpoint, keys
+from pixel_server.store.checkpoint import Generation
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.tokens import Mode
 
@@ -156,8 +157,10 @@ async def _lower_newest_time(store: AsyncRedis, shards: int, first_ms: int) -> N
     """
     for shard in range(shards):
 
-        async def commands(shard: int = shard) -> list[checkpoint.Command]:
-            newest = await checkpoint.read_newest_ms(store, shard)
+        async def commands(generation: Generation, shard: int = shard) -> list[checkpoint.Command]:
+            call = checkpoint.read_call(shard, generation, [("HGET", keys.checkpoint(shard), "newest")])
+            (stored_newest,) = checkpoint.read_replies(await store.eval(*call))
+            newest = int(stored_newest or 0)
             if newest < first_ms:
                 return []
             traces = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest)]

@@ -12,6 +12,18 @@ A store that lost its newest commits, for example when a replica takes over, lat
 other commits. The mark tells two commits with the same number apart. A store can also lose its newest entries
 and no commit. To notice this, a commit does nothing if the last entry that it counts is not in the stream.
 
+It is not enough that the commit compares the generation, because a lost commit can be read before it is lost:
+
+    1. Writer A reads the checkpoint, which has generation 22.
+    2. Writer B commits generation 23 on the same primary. No replica receives this commit.
+    3. Writer A reads a recipient's record. The record contains the hits of generation 23.
+    4. A replica takes over. Its generation is 22, and its stream has the hits of generation 23 again.
+    5. Writer A commits on the new primary, which compares 22 with 22: these hits are in the record twice.
+
+So each read of a shard's values also compares the generation, in the same script (`read_call`). The values of
+a generation are the same on every node, because its mark names one commit. So a writer that has compared the
+generation at each read and at the commit has read the values that it changes, whichever nodes answered.
+
 If Redis refused a command in the middle of the script, the commands before it would not be undone. So the
 script first checks the type of each command's key, and each number that a command raises. If somebody has
 stored a value of another type by hand, the script fails and nothing has changed. The hashes of recipients'
@@ -33,14 +45,19 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import redis
+from redis.commands import CoreCommands
 
 from pixel_server.store import keys
+from pixel_server.store.cluster_calls import QueuedCommands
 from pixel_server.store.noted_changes import NOTE_CHANGES
-from pixel_server.store.protocols import AsyncRedis, Redis
+from pixel_server.store.protocols import AsyncRedis, Pipeline, Redis, Value
+from pixel_server.store.readers import Reader
 from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
+
+T = TypeVar("T")
 
 LEAD_MS = 1500
 """Milliseconds until a lead expires. Another writer waits no longer than that."""
@@ -80,9 +97,16 @@ class Checkpoint(NamedTuple):
 
 Command = tuple[str | bytes, ...]
 """A Redis command: its name and arguments."""
+ReadCommand = tuple[Value, ...]
+"""A Redis command that changes nothing, or a `records_command`."""
 Records = dict[str, list[bytes]]
 """Recipients' records, by the prefix of their hashes' names, for example `px:{3}:people:spring:`. A list
 holds three items for each record: the recipient key (8 bytes), the record's length (1 byte), the record."""
+
+
+class GenerationChangedError(Exception):
+    """A shard's generation is not the generation that the caller has read. The caller reads all again."""
+
 
 IF_SAME_GENERATION = """
 -- KEYS: checkpoint, ... ARGV: generation as read, see `Generation.word`, ...
@@ -91,6 +115,44 @@ local stored = redis.call('HMGET', KEYS[1], 'n', 'mark')
 if (stored[1] or '0') .. ' ' .. (stored[2] or '') ~= ARGV[1] then return -1 end
 """
 """Beginning of each script whose changes depend on what its caller has read of the shard."""
+
+_READ_RECORDS = "RECORDS"
+"""Name of the command of `records_command`."""
+_READ = (
+    EVEN_IF_FULL
+    + IF_SAME_GENERATION
+    + f"""
+-- KEYS: checkpoint. ARGV: generation as read; the commands, each the number of its words and the words.
+-- Returns the reply to each command.
+local call, byte, format, sub = redis.pcall, string.byte, string.format, string.sub
+local function read_records(prefix, recipients, buckets)
+  local records = {{}}
+  for i = 1, #recipients, 8 do
+    local a, b = byte(recipients, i + 4, i + 5)
+    local record = call('HGET', prefix .. format('%03x', (a * 256 + b) % buckets), sub(recipients, i, i + 7))
+    if type(record) == 'table' then return record end  -- an error
+    records[#records + 1] = record
+  end
+  return records
+end
+local replies, at = {{}}, 2
+while at < #ARGV do
+  local last, command, key = at + ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local reply
+  if command == '{_READ_RECORDS}' then
+    reply = read_records(key, ARGV[at + 3], ARGV[at + 4])
+  else
+    reply = call(unpack(ARGV, at + 1, last))
+  end
+  if type(reply) == 'table' and reply.err then
+    return redis.error_reply(reply.err .. ' (' .. command .. ' ' .. key .. ')')
+  end
+  replies[#replies + 1] = reply
+  at = last + 1
+end
+return replies
+"""
+)
 
 _COMMIT = (
     EVEN_IF_FULL
@@ -179,6 +241,60 @@ def _generation(fields: Sequence[bytes | None]) -> Generation:
     return Generation(int(fields[0] or 0), (fields[1] or b"").decode())
 
 
+def read_call(shard: int, generation: Generation, commands: Iterable[ReadCommand]) -> ScriptCall:
+    """Returns the call that reads values of a shard at one instant. Pass its reply to `read_replies`.
+
+    generation: of the checkpoint that the caller has read before. commands: at most 7,000 words each.
+    """
+    arguments = generation.word(), *_counted_words(commands)
+    return script_call(_READ, keys=(keys.checkpoint(shard),), arguments=arguments, undeclared=shard)
+
+
+def read_replies(reply: Any) -> list[Any]:
+    """Returns the replies to the commands of `read_call`, as Redis sends them.
+
+    Raises GenerationChangedError if the shard does not have the generation any more.
+    """
+    if reply == -1:
+        raise GenerationChangedError
+    replies: list[Any] = reply
+    return replies
+
+
+def records_command(prefix: str, recipients: Iterable[bytes], buckets: int) -> ReadCommand:
+    """Returns a command for `read_call`. Its reply is the value of each recipient, or None.
+
+    prefix: beginning of the keys of the hashes, without the bucket number at their end. buckets: number of
+    hashes.
+    """
+    return (_READ_RECORDS, prefix, b"".join(recipients), buckets)
+
+
+def read_at(store: Redis, shard: int, generation: Generation, make: Callable[[Pipeline], Reader[T]]) -> T:
+    """Runs a reader of one shard, as `readers.read` does. Each of its steps is one `read_call`.
+
+    The reader gets replies as Redis sends them: for example, the reply to HGETALL is a flat list. Raises
+    GenerationChangedError.
+    """
+    queue = _ReadQueue(is_transaction=False)
+    reader = make(cast(Pipeline, queue))
+    replies: list[Any] | None = None
+    while True:
+        try:
+            reader.send(replies)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        commands = [words for words, _ in queue.take()]
+        replies = read_replies(store.eval(*read_call(shard, generation, commands)))
+
+
+class _ReadQueue(QueuedCommands, CoreCommands):
+    """Queues the commands of a reader. They are sent as the arguments of a script."""
+
+    _event_dispatcher: Any = None  # the type of CoreCommands names it
+
+
 async def read_newest_ms(store: AsyncRedis, shard: int) -> int:
     """Returns the time of a shard's newest hit (ms), 0 if no hit is known."""
     return int(await store.hget(keys.checkpoint(shard), "newest") or 0)
@@ -233,19 +349,26 @@ async def commit_always(store: AsyncRedis, shard: int, commands: Iterable[Comman
     """
     fixed = list(commands)
 
-    async def plan() -> list[Command]:
+    async def plan(generation: Generation) -> list[Command]:
         return fixed
 
     await plan_and_commit(store, shard, plan)
 
 
 async def plan_and_commit(
-    store: AsyncRedis, shard: int, plan: Callable[[], Awaitable[list[Command]]]
+    store: AsyncRedis, shard: int, plan: Callable[[Generation], Awaitable[list[Command]]]
 ) -> None:
-    """Carries out the commands that `plan` returns; calls `plan` again if another writer was first."""
+    """Carries out the commands that `plan` returns; calls `plan` again if another writer was first.
+
+    plan: is passed the generation, and reads the shard's values with `read_call`.
+    """
     while True:
         generation = await _await_generation(store, shard)
-        call = _commit_call(shard, generation=generation, new=generation.next(), commands=await plan())
+        try:
+            commands = await plan(generation)
+        except GenerationChangedError:
+            continue
+        call = _commit_call(shard, generation=generation, new=generation.next(), commands=commands)
         if int(await store.eval(*call)) > 0:
             return
 
@@ -273,10 +396,6 @@ def _commit_call(
     records: Records | None = None,
 ) -> ScriptCall:
     """Returns the call of _COMMIT."""
-    words: list[str | bytes] = []
-    for command in commands:
-        words.append(str(len(command)))
-        words += command
     pairs: list[str | bytes] = []
     for prefix, values in (records or {}).items():
         pairs += (prefix, b"".join(values))
@@ -284,6 +403,15 @@ def _commit_call(
     return script_call(
         _COMMIT,
         keys=(keys.checkpoint(shard), keys.hits(shard), keys.changed(shard)),
-        arguments=(generation.word(), *new, last_entry, *counts, *pairs, *words),
+        arguments=(generation.word(), *new, last_entry, *counts, *pairs, *_counted_words(commands)),
         undeclared=shard,
     )
+
+
+def _counted_words(commands: Iterable[ReadCommand]) -> list[Value]:
+    """Returns the words of each command, after their number."""
+    words: list[Value] = []
+    for command in commands:
+        words.append(len(command))
+        words += command
+    return words

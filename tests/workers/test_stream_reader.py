@@ -66,3 +66,29 @@ def test_read_pass_entries_before_the_checkpoint_are_left_out(client):
     checkpoint, entries, _ = read_pass(client, 0, 100, 50)
     assert checkpoint == Checkpoint(Generation(7, "abc"), "5-1", 9)
     assert [entry for entry, _ in entries] == [b"5-2", b"6-0"]
+
+
+def test_read_pass_store_changed_between_round_trips_leaves_the_later_entries_out(client, monkeypatch):
+    """If the pass counted entries of both states, it would count the lost entry twice when it comes again."""
+    monkeypatch.setattr(
+        stream_reader, "_READ", stream_reader._READ.replace(f"{stream_reader.READ_BYTES}", "1")
+    )
+    evaluate = client.eval
+
+    def read_with(change):
+        client.delete(keys.hits(0), keys.checkpoint(0))
+        for entry in range(1, 21):
+            client.xadd(keys.hits(0), batch(1), id=f"{entry}-0")
+        changes = [lambda: None, change]
+
+        def change_and_evaluate(*arguments):
+            changes.pop(0)()
+            return evaluate(*arguments)
+
+        monkeypatch.setattr(client, "eval", change_and_evaluate)
+        return [entry for entry, _ in read_pass(client, 0, 100, 50)[1]]
+
+    first = [b"%d-0" % entry for entry in range(1, stream_reader.FIRST_ENTRIES + 1)]
+    last = f"{stream_reader.FIRST_ENTRIES}-0"
+    assert read_with(lambda: client.xdel(keys.hits(0), last)) == first
+    assert read_with(lambda: client.hset(keys.checkpoint(0), mapping={"n": 1, "mark": "abc"})) == first
