@@ -9,13 +9,17 @@ from datetime import UTC, datetime
 import click
 import redis
 
-from pixel_server.commands.doctor_files import backup, networks, rules, spool
+from pixel_server.commands.doctor_addresses import base_url, campaigns, operator
+from pixel_server.commands.doctor_files import aof, backup, networks, readable_secrets, rules, spool
 from pixel_server.commands.doctor_store import losses, redis_and_workers
 from pixel_server.commands.findings import Check, Finding
 from pixel_server.commands.support import as_json, settings_here
 from pixel_server.settings import Settings, SettingsError
 
-CHECKS: tuple[Check, ...] = (networks, rules, spool, backup, losses, redis_and_workers)
+CHECKS: tuple[Check, ...] = (
+    *(networks, rules, operator, base_url, spool, aof, readable_secrets, backup),
+    *(losses, redis_and_workers, campaigns),
+)
 
 
 @click.command()
@@ -24,8 +28,9 @@ CHECKS: tuple[Check, ...] = (networks, rules, spool, backup, losses, redis_and_w
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Report what needs the operator's attention.
 
-    Checks the lists of networks, the rules, the spool, backups, Redis and the workers. Works without Redis. A
-    line of `advice` can wait; the exit code is 1 if there is a `problem`.
+    Checks the settings, the lists of networks, the rules, the spool, the disk, the secrets, backups, Redis,
+    the workers and the campaigns. Works without Redis. A line of `advice` can wait; the exit code is 1 if
+    there is a `problem`.
     """
     settings = Settings.from_env()
     with contextlib.suppress(SettingsError):  # the check of the store reports this error

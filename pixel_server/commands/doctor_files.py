@@ -1,9 +1,13 @@
-"""The checks of `doctor` that need no Redis: lists of networks, rules, the spool, the last backup."""
+"""The checks of `doctor` of files: lists of networks, rules, the spool, the disk, secrets, the backup."""
 
 from __future__ import annotations
 
+import shutil
+import stat
+import time
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 from pixel_server.backups.record import read_record
 from pixel_server.classify.network_feeds import PUBLISHED
@@ -12,11 +16,17 @@ from pixel_server.classify.rule_file import RulesError
 from pixel_server.classify.rules import load_rules
 from pixel_server.collect.spool.status import find_trouble, read_status
 from pixel_server.commands.findings import Finding, counted
+from pixel_server.run.up_state import FILE as UP_STATE
 from pixel_server.secret import FILE as SECRETS
 from pixel_server.settings import Settings
+from pixel_server.times import DAY
 
 MAX_AGE_DAYS = 90
 """Days after which a published list of networks is too old."""
+AOF_DAYS = 7
+"""Days for which the disk should have room for what is written to the append-only file."""
+_MIN_RATE_SECONDS = 600.0
+"""Seconds to which writes are related at least: right after a rewrite, a burst would look like the rule."""
 
 
 def networks(settings: Settings, today: date) -> Iterator[Finding]:
@@ -42,6 +52,47 @@ def networks(settings: Settings, today: date) -> Iterator[Finding]:
             yield Finding("networks", network_list.name, "advice", f"{age}; {refresh}")
         else:
             yield Finding("networks", network_list.name, "ok", age)
+
+
+def aof(settings: Settings, today: date) -> Iterator[Finding]:
+    """Checks that the disk of the bundled Valkey has room for what is written in AOF_DAYS at today's rate.
+
+    Today's rate is that since the last rewrite of the append-only file. Rewrites shorten the file, but they
+    fail while the disk is full.
+    """
+    directory = settings.data / "valkey" / "appendonlydir"
+    bases = [path.stat().st_mtime for path in directory.glob("*.base.*")]
+    if not bases:  # another Redis, or Valkey has not started yet
+        return
+    written = sum(path.stat().st_size for path in directory.glob("*.incr.*"))
+    rate = written / max(time.time() - max(bases), _MIN_RATE_SECONDS)
+    needed, free = int(rate * AOF_DAYS * DAY), shutil.disk_usage(directory).free
+    text = (
+        f"{free >> 20:,} MB are free in {directory}; {needed >> 20:,} MB are written to the append-only file "
+        f"in {AOF_DAYS} days at today's rate"
+    )
+    if free >= needed:
+        yield Finding("disk", "aof", "ok", text)
+    else:
+        yield Finding("disk", "aof", "advice", f"{text}: make room in case it cannot be rewritten")
+
+
+def readable_secrets(settings: Settings, today: date) -> Iterator[Finding]:
+    """Checks that only this user can read the files with secrets: of the server, of `up`, the last backup."""
+    last = read_record(settings.data)
+    names = {"server": settings.data / SECRETS, "up": settings.data / UP_STATE}
+    for thing, path in {**names, **({"backup": Path(last.file)} if last else {})}.items():
+        if not path.exists():
+            continue
+        mode, mend = path.stat().st_mode, f"run `chmod 600 {path}`"
+        if mode & stat.S_IRWXO:
+            text = f"the mode of {path} lets every user read it: {mend}"
+            yield Finding("secrets", thing, "problem", text)
+        elif mode & stat.S_IRWXG:
+            text = f"the mode of {path} lets its group read it: {mend}, unless the group is the server's own"
+            yield Finding("secrets", thing, "advice", text)
+        else:
+            yield Finding("secrets", thing, "ok", f"only its owner can read {path}")
 
 
 def backup(settings: Settings, today: date) -> Iterator[Finding]:

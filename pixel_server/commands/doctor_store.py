@@ -15,7 +15,7 @@ from pixel_server.api import redis_health, store_health
 from pixel_server.collect import loss_storage
 from pixel_server.collect.losses import LossReport
 from pixel_server.commands.findings import Finding, counted
-from pixel_server.commands.support import base_url_of_up, is_redis_url_set, store_url
+from pixel_server.commands.support import is_store_known, store_url
 from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings
 from pixel_server.store import compatibility, keys
@@ -27,7 +27,7 @@ from pixel_server.store_url import without_password
 
 def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
     """Checks that Redis answers, is this server's store and is durable, and that workers count its hits."""
-    if not _is_store_known(settings):
+    if not is_store_known(settings):
         text = f"no `up` has run with {settings.data}, and REDIS_URL is not set"
         yield Finding("store", "redis", "advice", text)
         return
@@ -61,7 +61,7 @@ def losses(settings: Settings, today: date) -> Iterator[Finding]:
     """Checks that no recorded hits were lost. Warns if a replica could lose hits when it is promoted."""
 
     async def read_losses() -> tuple[LossReport, dict[str, Any]]:
-        if not _is_store_known(settings):
+        if not is_store_known(settings):
             return loss_storage.report_file(settings.data), {}
         client = connect_async(store_url(settings))
         try:
@@ -80,10 +80,6 @@ def losses(settings: Settings, today: date) -> Iterator[Finding]:
     if replication.get("replicas"):
         addresses = ", ".join(replica["address"] for replica in replication["replicas"])
         yield Finding("losses", "replicas", "advice", f"{addresses}: {replication['replication']}")
-
-
-def _is_store_known(settings: Settings) -> bool:
-    return is_redis_url_set() or base_url_of_up(settings) is not None
 
 
 async def _read_health(url: str, settings: Settings) -> dict[str, Any]:

@@ -65,6 +65,11 @@ def is_redis_url_set() -> bool:
     return bool(os.environ.get("REDIS_URL", "").strip())
 
 
+def is_store_known(settings: Settings) -> bool:
+    """Returns whether REDIS_URL is set, or an `up` has run with this data directory."""
+    return is_redis_url_set() or base_url_of_up(settings) is not None
+
+
 def with_store(act: Callable[[AsyncRedis, Settings], Awaitable[T]]) -> T:
     """Calls `act` with the store of this data directory and the settings, and returns the result.
 

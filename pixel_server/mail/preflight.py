@@ -1,6 +1,6 @@
 """Checks a mail before it is sent: is its pixel right, and will mail programs load it? Pure.
 
-The warnings about filter lists follow EasyPrivacy's general rules, which apply to all sites.
+`filter_lists` has the rules behind the warnings about filter lists.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pixel_server.mail import mime, transfer
+from pixel_server.mail.filter_lists import BLOCKED_IDS, easyprivacy_reason
 from pixel_server.mail.mailboxes import header_addresses, sole
 from pixel_server.mail.message import html_part
 from pixel_server.mail.placement import (
@@ -28,8 +29,6 @@ from pixel_server.mail.placement import (
 from pixel_server.mail.sealed import refuse_sealed
 from pixel_server.tokens import BadToken, Part, decode_unreserved, verify
 
-BLOCKED_IDS = frozenset({"analytics", "beacon", "pixel", "stats", "track", "tracker", "tracking", "visit"})
-"""Campaign ids that filter lists block when they stand in an address, such as `/p/pixel.gif`."""
 _PRIVATE_TOP_LEVELS = frozenset({"localhost", "local", "internal", "lan", "home", "test", "invalid"})
 """Last labels of host names that do not lead to a public host."""
 _web_pixel = re.compile(r"/p/([a-z0-9-]+)\.gif(?:[?#]|$)").search
@@ -233,9 +232,7 @@ def _check_pixel(pixel: Pixel, keys: tuple[bytes, ...] | None, base_url: str | N
         findings.append(Finding(None, f"{label}: it is not under {base_url}, where this server is"))
     if token.campaign in BLOCKED_IDS:
         findings.append(
-            Finding(
-                None, f"{label}: {_blocked_id_reason(token.campaign)}; here the id is hidden in the token"
-            )
+            Finding(None, f"{label}: {blocked_id_reason(token.campaign)}; here the id is hidden in the token")
         )
     return findings
 
@@ -281,10 +278,11 @@ def _check_image(source: str) -> list[Finding]:
     if not match:
         return []
     finding = Finding(False, f"a pixel for web pages, campaign {match[1]}: it is the same for all recipients")
-    return [finding] + ([Finding(False, _blocked_id_reason(match[1]))] if match[1] in BLOCKED_IDS else [])
+    return [finding] + ([Finding(False, blocked_id_reason(match[1]))] if match[1] in BLOCKED_IDS else [])
 
 
-def _blocked_id_reason(campaign: str) -> str:
+def blocked_id_reason(campaign: str) -> str:
+    """Returns why a web pixel with an id of BLOCKED_IDS is not loaded."""
     return f"filter lists block an id such as {campaign} where it stands in an address (/p/{campaign}.gif)"
 
 
@@ -300,14 +298,15 @@ def loading_problems(url: str) -> list[str]:
         problems.append("its address is not https: many programs load no such image")
     if not host or parts.scheme not in ("http", "https"):
         problems.append("its address is incomplete: it must begin with https:// and a host")
-    elif _is_private(host):
+    elif is_private(host):
         problems.append(f"nobody else can reach {host}: set PIXEL_BASE_URL to the public address")
-    if host.startswith("email.") and "/o/" in parts.path:
-        problems.append(f"filter lists block /o/ on a host that begins with email.: {host}")
+    if "/o/" in parts.path and (reason := easyprivacy_reason(host, parts.path)):
+        problems.append(f"{reason} ({host})")
     return problems
 
 
-def _is_private(host: str) -> bool:
+def is_private(host: str) -> bool:
+    """Returns whether a host name or address cannot be reached from the public network."""
     try:
         return not ip_address(host).is_global
     except ValueError:

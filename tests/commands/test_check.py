@@ -286,7 +286,12 @@ def test_loading_problems_names_why_an_address_is_not_loaded():
         ("https://[::1]/o/a.gif", "nobody else can reach ::1"),
         ("https://mail.lan/o/a.gif", "nobody else can reach mail.lan"),
         ("https://intranet/o/a.gif", "nobody else can reach intranet"),
-        ("https://email.example.org/px/o/a.gif", "filter lists block /o/"),
+        (
+            "https://email.example.org/px/o/a.gif",
+            "EasyPrivacy, a list of ad blockers, blocks images on a host",
+        ),
+        ("https://track.email.example.org/o/a.gif", "begins with track.email. ("),
+        ("https://www.example.org/track/open/o/a.gif", "on the path /track/open/"),
         ("https://[/o/a.gif", "cannot be read"),
     ):
         assert len(loading_problems(url)) == 1

@@ -5,8 +5,12 @@ from __future__ import annotations
 import datetime
 import errno
 import json
+import os
 import pathlib
 import time
+from types import SimpleNamespace
+
+import pytest
 
 from pixel_server import hit
 from pixel_server.classify.networks import list_names
@@ -58,7 +62,11 @@ def test_doctor_problem_exits_1_advice_exits_0(run, lists, tmp_path):
     assert "advice   networks apple: empty; run `pixel-server networks refresh apple`" in lines
     assert "ok       spool disk: 0 hits waiting for Redis" in lines
     assert "ok       losses hits: none known" in lines
-    assert len(lines) == len(list_names()) + 4
+    assert (
+        "advice   settings operator: the privacy page does not say who records: set PIXEL_OPERATOR to your "
+        "name or address"
+    ) in lines
+    assert len(lines) == len(list_names()) + 6
     (lists / "aple.txt").write_text("")
     done = run("doctor")
     assert done.exit_code == 1
@@ -70,6 +78,8 @@ def test_doctor_problem_exits_1_advice_exits_0(run, lists, tmp_path):
         ("problem", "aple"),
         ("advice", "apple"),
         ("advice", "google"),
+        ("advice", "operator"),
+        ("advice", "base_url"),
         ("advice", "redis"),
     ]
 
@@ -164,3 +174,126 @@ def test_doctor_without_a_backup_advises_one(run, lists, tmp_path):
     made = run("backup", str(tmp_path / "file"), REDIS_URL="redis://127.0.0.1:1/0")
     assert made.exit_code == 0, made.output
     assert f", in {tmp_path / 'file'}\n" in run("doctor").stdout
+
+
+def texts(done, check: str) -> list[str]:
+    """Returns the lines about one check, without its name."""
+    lines = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    return [f"{level} {rest}" for level, name, rest in lines if name == check]
+
+
+def test_doctor_settings_well_chosen_are_ok(run):
+    done = run("doctor", PIXEL_OPERATOR="Example Press", PIXEL_BASE_URL="https://www.example.org/px")
+    assert texts(done, "settings") == [
+        "ok operator: Example Press",
+        "ok base_url: https://www.example.org/px",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("", "PIXEL_BASE_URL is not set, so links need a campaign with a base_url: set the public address"),
+        (
+            "http://127.0.0.1:8000",
+            "nobody else can reach 127.0.0.1: set PIXEL_BASE_URL to the public address",
+        ),
+        (
+            "http://www.example.org",
+            "http://www.example.org is not https, and many mail programs load no such image: use HTTPS",
+        ),
+        (
+            "https://email.example.org",
+            "https://email.example.org: EasyPrivacy, a list of ad blockers, blocks images on a host that "
+            "begins with email.: use another name",
+        ),
+        (
+            "https://www.example.org/track/open",
+            "https://www.example.org/track/open: EasyPrivacy, a list of ad blockers, blocks images on the "
+            "path /track/open/: use another name",
+        ),
+        (
+            "https://tracking2.example.org",
+            "https://tracking2.example.org: Pi-hole's list of patterns blocks a host that begins with "
+            "tracking2.: use another name",
+        ),
+    ],
+)
+def test_doctor_base_url_that_is_not_loaded_gets_advice(run, url, problem):
+    done = run("doctor", PIXEL_BASE_URL=url)
+    assert texts(done, "settings")[1:] == [f"advice base_url: {problem}"]
+    assert done.exit_code == 0
+
+
+def test_doctor_campaigns_with_blocked_addresses_get_advice(run, tmp_path, client, valkey_url):
+    Secrets.load_or_create(tmp_path)
+    for arguments in (["track"], ["shop", "--kind", "web"]):
+        assert run("campaign", "create", *arguments, REDIS_URL=valkey_url).exit_code == 0
+    assert texts(run("doctor", REDIS_URL=valkey_url), "campaigns") == ["ok addresses: 2 campaigns"]
+    for arguments in (
+        ["stats", "--kind", "web"],
+        ["spring", "--base-url", "http://www.example.org"],
+        ["summer", "--base-url", "http://www.example.org"],
+    ):
+        assert run("campaign", "create", *arguments, REDIS_URL=valkey_url).exit_code == 0
+    assert texts(run("doctor", REDIS_URL=valkey_url), "campaigns") == [
+        "advice spring: http://www.example.org is not https, and many mail programs load no such image: use "
+        "HTTPS (and 1 other)",
+        "advice stats: filter lists block an id such as stats where it stands in an address (/p/stats.gif): "
+        "make a campaign with another id",
+    ]
+
+
+def test_doctor_wrong_clocks_of_web_and_worker_are_problems(run, tmp_path, client, valkey_url):
+    Secrets.load_or_create(tmp_path)
+    now = client.time()[0]
+    client.hset(keys.CLOCKS, mapping={"web 7 on host1": f"1 70 {now}", "worker 8 on host1": f"1 -7200 {now}"})
+    lines = [line for line in texts(run("doctor", REDIS_URL=valkey_url), "store") if " clocks: " in line]
+    assert [line.split(": set ")[0] for line in lines] == [
+        "problem clocks: the clock of web 7 on host1 is 70.0 seconds ahead of that of Redis",
+        "problem clocks: the clock of worker 8 on host1 is 2.0 hours behind that of Redis",
+    ]
+
+
+def test_doctor_disk_too_small_for_a_week_of_writes_gets_advice(run, tmp_path, monkeypatch):
+    directory = tmp_path / "valkey" / "appendonlydir"
+    directory.mkdir(parents=True)
+    base = directory / "appendonly.aof.2.base.rdb"
+    base.write_bytes(b"")
+    for number in (1, 2):
+        (directory / f"appendonly.aof.{number}.incr.aof").write_bytes(bytes(1 << 20))
+    os.utime(base, (time.time() - 36_000, time.time() - 36_000))  # 2 MB in 10 hours are 33.6 MB in 7 days
+    free = {"mb": 34}
+    monkeypatch.setattr(
+        doctor_files.shutil, "disk_usage", lambda path: SimpleNamespace(free=free["mb"] << 20)
+    )
+    (line,) = texts(run("doctor"), "disk")
+    assert line.startswith(
+        f"ok aof: 34 MB are free in {directory}; 33 MB are written to the append-only file"
+    )
+    free["mb"] = 30
+    done = run("doctor")
+    (line,) = texts(done, "disk")
+    assert line.startswith("advice aof: 30 MB are free in ")
+    assert line.endswith(" in 7 days at today's rate: make room in case it cannot be rewritten")
+    assert done.exit_code == 0
+
+
+def test_doctor_secrets_readable_by_others_are_a_problem(run, tmp_path):
+    Secrets.load_or_create(tmp_path)
+    kept = tmp_path / "backup"
+    assert run("backup", str(kept), REDIS_URL="redis://127.0.0.1:1/0").exit_code == 0
+    secrets = tmp_path / "secrets.json"
+    assert texts(run("doctor"), "secrets") == [
+        f"ok server: only its owner can read {secrets}",
+        f"ok backup: only its owner can read {kept}",
+    ]
+    secrets.chmod(0o604)
+    kept.chmod(0o640)
+    done = run("doctor")
+    assert done.exit_code == 1
+    assert texts(done, "secrets") == [
+        f"problem server: the mode of {secrets} lets every user read it: run `chmod 600 {secrets}`",
+        f"advice backup: the mode of {kept} lets its group read it: run `chmod 600 {kept}`, unless the group "
+        "is the server's own",
+    ]
