@@ -1,11 +1,13 @@
 """What a client of a cluster knows of the nodes, and whom it asks for the slot map.
 
 This module does no I/O. The map is made of the views of several nodes, because a node that was cut off from
-the others has an old view; see `slots`.
+the others has an old view; see `slots`. Nodes with an old view can even be the only nodes that answer. So a
+client also remembers for a while the views that it was told before.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +29,11 @@ these seconds, although it answers on.
 """
 VIEWS = 3
 """Number of nodes whose views make a slot map."""
+MEMORY_SECONDS = 30.0
+"""Seconds for which a node keeps its slots although the views name only nodes with a lower epoch.
+
+After these seconds the cluster was made anew, with epochs from 1 on. A node that fails is forgotten at once.
+"""
 
 
 def view_seconds(timeout: float) -> float:
@@ -42,6 +49,8 @@ class Topology:
         self._failed: set[Address] = set()
         self._is_outdated = True
         self._asked_at = -REFRESH_SECONDS
+        self._lock = threading.Lock()
+        self._named_at: dict[SlotRange, float] = {}
         self.slot_map = SlotMap()
 
     def note_outdated(self) -> None:
@@ -67,7 +76,8 @@ class Topology:
         return Survey(sorted(known, key=lambda address: address in self._failed))
 
     def learn(self, survey: Survey, now: float) -> None:
-        """Makes a new map of the views of a survey. Keeps the old map if no node has answered.
+        """Makes a new map of the views of a survey and of remembered views. Keeps the old map if no node has
+        answered.
 
         If there is no map yet, raises redis.ResponseError or redis.AuthenticationError if a node refuses to
         tell its view, otherwise redis.ConnectionError.
@@ -75,7 +85,9 @@ class Topology:
         self._asked_at = now
         self._failed -= survey.views.keys()
         if survey.views:
-            self.slot_map = SlotMap(slots for view in survey.views.values() for slots in view)
+            with self._lock:
+                self._remember(survey, now)
+                self.slot_map = SlotMap(sorted(self._named_at, key=self._named_at.__getitem__))
             self._is_outdated = False
         elif not self.slot_map.primaries:
             for error in survey.errors:
@@ -83,6 +95,16 @@ class Topology:
                     raise error
             reasons = "; ".join(str(error) for error in survey.errors)
             raise redis.ConnectionError(f"no node of the cluster answers: {reasons:.300}")
+
+    def _remember(self, survey: Survey, now: float) -> None:
+        """Notes when each range of slots was named last, and forgets ranges, see MEMORY_SECONDS."""
+        remembered = {
+            slots: named_at
+            for slots, named_at in self._named_at.items()
+            if now - named_at < MEMORY_SECONDS and slots.primary not in self._failed
+        }
+        named = {slots: now for view in survey.views.values() for slots in view}
+        self._named_at = remembered | named
 
 
 class Survey:

@@ -14,6 +14,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from pixel_server.collect.spool.status import read_status
 from pixel_server.store.slots import slot_of_shard
@@ -88,7 +89,7 @@ class Story:
             copy = self._server.home / "copy"
             shutil.copytree(lost.data / "spool", copy)
             self._outcome.figures["hits in the copied spool"] = read_status(copy).hits
-            shutil.rmtree(lost.data)
+            until(lambda: _is_removed(lost.data), 30)
             lost.data.mkdir()
             until(lambda: self._server.has_lost_its_slots(primary))
         until(self._server.is_whole)
@@ -191,3 +192,9 @@ class Story:
 
     def _host(self) -> WebHost:
         return self._draw.choice(self._server.hosts)
+
+
+def _is_removed(directory: Path) -> bool:
+    """Removes a directory. Returns False if a process that is about to end has put a file into it."""
+    shutil.rmtree(directory, ignore_errors=True)
+    return not directory.exists()

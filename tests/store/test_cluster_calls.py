@@ -11,7 +11,7 @@ from redis.exceptions import AskError, BusyLoadingError, ClusterDownError, Moved
 from pixel_server.store import cluster_calls, keys
 from pixel_server.store.cluster_calls import Call, slot_of_command
 from pixel_server.store.slots import SLOTS, SlotMap, SlotRange, slot_of, slot_of_shard
-from pixel_server.store.topology import Survey, Topology
+from pixel_server.store.topology import MEMORY_SECONDS, Survey, Topology
 
 A, B, C = (("10.0.0.1", port) for port in (7001, 7002, 7003))
 NODES = (A, B, C)
@@ -168,3 +168,32 @@ def test_topology_node_failed_is_asked_last():
     topology = Topology([A, B, C])
     topology.note_failed(A)
     assert topology.survey().next() == [B, C]
+
+
+def named(holder: tuple[str, int], epoch: int) -> Survey:
+    """Returns a survey in which one node names the holder of all slots since an epoch."""
+    survey = Survey([A, B])
+    line = f"x {text(holder)}@1 master - 0 0 {epoch} connected 0-{SLOTS - 1}\n"
+    survey.add(A, [[*WHOLE, [holder[0].encode(), holder[1], b"x"]]], line.encode())
+    return survey
+
+
+def test_topology_later_view_of_a_lower_epoch_keeps_the_holder():
+    """A node that was cut off tells its old view last, or a survey that began earlier ends later."""
+    topology = Topology([A, B])
+    topology.learn(named(B, 7), 1.0)
+    topology.learn(named(A, 3), 2.0)
+    assert topology.slot_map.primaries == (B,)
+    topology.learn(named(C, 8), 3.0)
+    assert topology.slot_map.primaries == (C,)
+
+
+def test_topology_holder_failed_or_not_named_for_long_lets_a_lower_epoch_win():
+    """A cluster that was made anew has epochs from 1 on."""
+    for is_failed, now in ((True, 2.0), (False, 2.0 + MEMORY_SECONDS)):
+        topology = Topology([A, B])
+        topology.learn(named(B, 7), 1.0)
+        if is_failed:
+            topology.note_failed(B)
+        topology.learn(named(C, 3), now)
+        assert topology.slot_map.primaries == (C,)
