@@ -31,6 +31,7 @@ from pixel_server.store import aof_rewrite, keys
 from pixel_server.store.client import connect_async
 from pixel_server.store.clock import Clock, describe
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.replication import NotReplicatedError
 from pixel_server.store.script import even_if_full
 from pixel_server.times import DAY
 from workers import retention_campaign
@@ -191,6 +192,12 @@ async def sweep(
                 continue  # deleted meanwhile
             except (NewerFormat, UnreadableCampaign, ResponseError) as error:
                 log.error("retention: campaign %s is left as it is: %s", campaign.id, error)
+            except NotReplicatedError:
+                log.warning(
+                    "retention: campaign %s: no replica of Redis has confirmed the removal; the next round "
+                    "removes the data again",
+                    campaign.id,
+                )
         else:
             next_after = next_page
     removed = +removals.removed

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from pixel_server.campaigns import purge, retention, storage
 from pixel_server.campaigns.campaign import DATA_KINDS, Campaign, Removal
 from pixel_server.settings import Settings
-from pixel_server.store import aof_rewrite, audit_log, checkpoint
+from pixel_server.store import aof_rewrite, audit_log, checkpoint, replication
 from pixel_server.store.protocols import AsyncRedis
 from workers.removals import Allowance, Removals, no_removals
 
@@ -25,7 +25,8 @@ async def remove_due(
 ) -> Removals:
     """Removes the due data of a campaign. now: Redis's time, s.
 
-    Raises UnknownCampaign if the campaign was deleted.
+    Raises UnknownCampaign if the campaign was deleted, and NotReplicatedError if no replica has confirmed the
+    removal. The next run then removes the data again.
     """
     campaign, uses = await storage.get_uses(store, campaign_id)
     days, mode = retention.campaign_days(settings, campaign), retention.effective_mode(settings, campaign)
@@ -47,6 +48,8 @@ async def remove_due(
     if is_closing:  # recipients may have been stored again: the mode may have been lowered, then raised
         campaign = replace(campaign, gone=replace(campaign.gone, recipients=False, names=False))
     removals.removed.update(await _remove(store, settings.shards, campaign))
+    # The record is on another node of a cluster. It must not say `gone` of data that a replica still has.
+    await replication.confirm(store, settings.shards)
     for kind in sorted(removals.removed.keys() & {"recipients", "names"}):
         await audit_log.note(store, audit_log.RETENTION, f"{kind}.removed", campaign=campaign_id)
     # `leaving` of the stored record may be newer: another run may have begun to remove more.

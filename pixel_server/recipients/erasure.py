@@ -115,7 +115,6 @@ async def erase(
     erased = await _remove(store, recipient, shards)
     if was_erased and any(erased.removed.values()):
         await audit_log.note(store, who, "recipient.erased")
-    await replication.confirm(store)
     return erased
 
 
@@ -138,7 +137,10 @@ async def request_erasure(
     await audit_log.note_recipient(store, "recipient.erased")
     if due > now or await store.zcard(keys.CAMPAIGNS) > MAX_CAMPAIGNS_AT_ONCE:
         return Outcome.OWED
-    await _remove_owed(store, secrets, recipient, now, shards)
+    try:
+        await _remove_owed(store, secrets, recipient, now, shards)
+    except replication.NotReplicatedError:
+        return Outcome.OWED
     return Outcome.DONE
 
 
@@ -184,8 +186,14 @@ def _xor(left: bytes, right: bytes) -> bytes:
 
 
 async def _remove(store: AsyncRedis, recipient: bytes, shards: int) -> Erased:
-    """Removes the data of a withdrawn recipient. Asks for a rewrite of the AOF if there was any data."""
+    """Removes the data of a withdrawn recipient. Asks for a rewrite of the AOF if there was any data.
+
+    First raises the generation again: a promoted replica may lack the generation that the withdrawal raised,
+    and a roll-up from before the withdrawal could then commit there. Raises NotReplicatedError if no replica
+    has confirmed the removal. The removal must then be repeated.
+    """
     shard, bucket = shard_of(recipient, shards), recipient_record.people_bucket(recipient)
+    await checkpoint.raise_generation(store, shard)
     erased = Erased([], {"opens": 0, "listed": 0, "names": 0, "last_open_day": 0, "dead_letters": 0})
     commands: list[checkpoint.Command] = []
     async for campaign_ids in _campaigns(store):
@@ -200,7 +208,7 @@ async def _remove(store: AsyncRedis, recipient: bytes, shards: int) -> Erased:
     erased.removed["dead_letters"] = await _remove_dead_letters(store, recipient, shards)
     if commands or erased.removed["dead_letters"]:
         await aof_rewrite.request(store)
-        await replication.confirm(store, shards)
+    await replication.confirm(store, shards)
     return erased
 
 

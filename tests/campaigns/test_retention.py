@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import replace
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -13,7 +14,7 @@ from pixel_server.campaigns.campaign import encode, new_campaign
 from pixel_server.hit import UnreadableData
 from pixel_server.mail.links import Minter
 from pixel_server.settings import Settings
-from pixel_server.store import keys
+from pixel_server.store import keys, replication
 from pixel_server.store.client import connect_async
 from pixel_server.tokens import Mode
 from workers import retention, retention_campaign
@@ -219,6 +220,24 @@ def test_retention_lowered_mode_removes_recipients(mail, opened, stats, sweep, c
         None,
     )
     assert key_names(client, "people:*") == []
+
+
+def test_retention_removal_not_replicated_is_repeated(mail, opened, stats, sweep, client, site, monkeypatch):
+    """A promoted replica would still have the data, and the campaign's record would say that it is gone."""
+    mail()
+    opened("2026-03-01T09:00Z", "ada")
+    stats("mail")
+    (people,) = key_names(client, "people:*")
+    value = client.hgetall(people)
+    site.patch("/api/campaigns/mail", json={"mode": "count"})
+    confirm = AsyncMock(side_effect=replication.NotReplicatedError("no replica"))
+    monkeypatch.setattr(replication, "confirm", confirm)
+    assert sweep() == {}
+    client.hset(people, mapping=value)  # a replica that lacks the removal takes over
+    monkeypatch.undo()
+    assert sweep() == {"recipients": 1}
+    assert key_names(client, "people:*") == []
+    assert sweep() == {}
 
 
 def test_retention_days_of_last_opens_are_removed(mail, opened, stats, sweep, clock, client, site, secrets):

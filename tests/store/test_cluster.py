@@ -12,12 +12,15 @@ import pytest
 import redis
 
 from pixel_server.api import store_health
+from pixel_server.recipients import erasure
+from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import replication
 from pixel_server.store.aof_rewrite import Rewriter, request_sync
 from pixel_server.store.client import connect, connect_async
 from pixel_server.store.nodes import node_name, nodes, nodes_sync
 from pixel_server.store.script import script_call
+from pixel_server.store.shards import shard_of
 from pixel_server.store.slots import slot_of, slot_of_shard
 from pixel_server.store_url import shown_address
 from tests.cluster_nodes import Cluster, ClusterNode, running_cluster
@@ -218,6 +221,35 @@ def test_confirm_replica_of_one_node_hangs_raises_if_its_shards_are_meant(cluste
             replica.send_signal(signal.SIGCONT)
         monkeypatch.setattr(replication, "CONFIRM_SECONDS", 9.0)
         await replication.confirm(store, len(SHARDS))
+        await store.aclose()
+
+    asyncio.run(story())
+
+
+def test_erase_replica_of_the_shard_hangs_raises_although_nothing_is_stored(cluster: Cluster, monkeypatch):
+    """A roll-up from before the erasure could commit on the replica, if the replica took over."""
+    monkeypatch.setattr(replication, "CONFIRM_SECONDS", 0.3)
+    secrets, shards = Secrets.derive(("signing",), "recipients"), len(SHARDS)
+    of_all = next(node for node in cluster.primaries if primary_is(node, slot_of("{all}")))
+    shard = next(shard for shard in SHARDS if primary_of(cluster, shard) is not of_all)
+    recipients = [key for n in range(200) if shard_of(key := n.to_bytes(8, "little"), shards) == shard]
+    recipient, other = recipients[:2]
+    primary = primary_of(cluster, shard)
+    replica = cluster.nodes[3 + cluster.primaries.index(primary)]
+
+    async def story() -> None:
+        store = connect_async(cluster.url, timeout=10.0)
+        replica.send_signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(replication.NotReplicatedError):
+                await erasure.erase(store, secrets, recipient, NOW, shards, "operator")
+            outcome = await erasure.request_erasure(store, secrets, other, NOW, shards)
+            assert outcome is erasure.Outcome.OWED
+        finally:
+            replica.send_signal(signal.SIGCONT)
+        monkeypatch.setattr(replication, "CONFIRM_SECONDS", 9.0)
+        await erasure.erase(store, secrets, recipient, NOW, shards, "operator")
+        assert await erasure.run_owed(store, secrets, NOW, shards) == 1
         await store.aclose()
 
     asyncio.run(story())
