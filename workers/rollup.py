@@ -17,7 +17,7 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import checkpoint, jobs, keys, producer
 from pixel_server.store.checkpoint import read_checkpoint
-from pixel_server.store.client import StoreEmptiedError
+from pixel_server.store.client import StoreRefusedError
 from pixel_server.store.clock import Clock
 from pixel_server.store.protocols import Redis
 from workers.context import context, known_mark
@@ -57,7 +57,7 @@ def drain(shard: int) -> int:
     clock = Clock()
     try:
         workers = _count_workers(store, clock)
-    except StoreEmptiedError:
+    except StoreRefusedError:
         return 0
     if settings.shards > jobs.FEW_SHARDS:
         shards = _waiting_first(store, jobs.shards_of_rollup(shard, settings.shards))
@@ -69,7 +69,7 @@ def drain(shard: int) -> int:
 def _count_workers(store: Redis, clock: Clock) -> int:
     """Returns the number of live workers, at least 1, and sets the clock to Redis's time.
 
-    Makes one round trip. Raises StoreEmptiedError if this is not the store that the worker knows.
+    Makes one round trip. Raises StoreRefusedError if this worker must not use the store.
     """
     pipe, sent = store.pipeline(transaction=False), time.monotonic()
     pipe.time()

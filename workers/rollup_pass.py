@@ -20,7 +20,7 @@ from pixel_server.consent import Consent
 from pixel_server.counters import burst_window, visitor_salts
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.counters.visitor_salts import Salts
-from pixel_server.hit import Hit
+from pixel_server.hit import FORMAT, Hit
 from pixel_server.recipients import withdrawals
 from pixel_server.recipients.withdrawals import Periods
 from pixel_server.secret import Secrets
@@ -30,6 +30,7 @@ from pixel_server.store.checkpoint import Checkpoint, Command, Generation, Gener
 from pixel_server.store.protocols import Pipeline, Redis
 from pixel_server.store.readers import Reader, read, together
 from pixel_server.store.script import even_if_full
+from pixel_server.store.store_version import VERSION_FIELD, describe_needed_version
 from workers import apply
 from workers.bursts import find_bursts
 from workers.count_visits import count_visits
@@ -145,7 +146,7 @@ class Rollup:
         except GenerationChangedError:
             return Outcome.NOT_COMMITTED
         except NewerFormat as error:
-            return self._stop(f"{error}; update the workers")
+            return self._stop(f"{error}; {self._describe_needed_version()}")
         except StandstillError as error:
             return self._stop(str(error))
         has_erased_hits = _has_erased_hits(decoded.hits, lookups.withdrawn)
@@ -164,9 +165,7 @@ class Rollup:
         with COMPUTING:
             decoded = decode_entries(entries, self.max_ahead_ms)
         if decoded.last_entry is None:
-            raise StandstillError(
-                f"entry {decoded.newer_entry}: written by a newer version; update the workers"
-            )
+            raise NewerFormat(f"entry {decoded.newer_entry} has hits of a newer format than {FORMAT}")
         return decoded, decoded.last_entry
 
     def _look_up(self, hits: list[Hit], generation: Generation, now: float) -> Lookups:
@@ -290,6 +289,10 @@ class Rollup:
             )
         for letter in tally.dead_letters:
             log.error("rollup: shard %d: stored a hit as a dead letter: %s", self.shard, letter.reason)
+
+    def _describe_needed_version(self) -> str:
+        (stored,) = self.store.hmget(keys.STORE, [VERSION_FIELD])
+        return describe_needed_version(stored.decode(errors="replace") if stored else "")
 
     def _stop(self, reason: str) -> Outcome:
         """Stores why the shard stands still, for /readyz. The next job tries again; no hit is lost."""

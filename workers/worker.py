@@ -153,7 +153,8 @@ async def _check_store(settings: Settings, secrets: Secrets) -> None:
     """Raises StoreError if this worker must not use the store."""
     store = connect_async(settings.redis_url, timeout=5.0)
     try:
-        await check_store(store, settings.redis_url, settings.shards, secrets, known_mark())
+        url, shards = settings.redis_url, settings.shards
+        await check_store(store, url, shards, secrets, known_mark(), is_server=True)
     finally:
         await store.aclose()
 

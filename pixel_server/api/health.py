@@ -17,6 +17,7 @@ from pixel_server.api import store_health
 from pixel_server.api.routing import reply
 from pixel_server.campaigns.cache import CampaignCache
 from pixel_server.collect.losses import LossReport
+from pixel_server.collect.spool.status import NEWER_TEXT
 from pixel_server.recipients.withdrawn_set import WithdrawnSet
 from pixel_server.settings import Settings
 from pixel_server.store.protocols import AsyncRedis
@@ -75,9 +76,9 @@ class ProcessState(NamedTuple):
 class Health:
     """The endpoints `/healthz` and `/readyz`.
 
-    spool_status: returns (segments, hits, bytes, time of the oldest hit in ms, files set aside), or raises
-    OSError. spool_trouble: returns why the spool cannot store hits, or "". recent_addresses: returns the
-    packed client addresses of the last hits of this process.
+    spool_status: returns (segments, hits, bytes, time of the oldest hit in ms, files set aside, segments of a
+    newer format), or raises OSError. spool_trouble: returns why the spool cannot store hits, or "".
+    recent_addresses: returns the packed client addresses of the last hits of this process.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Health:
         store: AsyncRedis,
         settings: Settings,
         recorder: RecorderHealth,
-        spool_status: Callable[[], tuple[int, int, int, int | None, int]],
+        spool_status: Callable[[], tuple[int, int, int, int | None, int, int]],
         recent_addresses: Callable[[], list[bytes]],
         spool_trouble: Callable[[], str],
         clock: Callable[[], float] = time.time,
@@ -169,7 +170,7 @@ class Health:
     def _spool_json(self) -> dict[str, Any]:
         trouble = self._spool_trouble() if self._settings.spool_bytes else ""
         try:
-            segments, hits, size, oldest, aside = self._spool_status()
+            segments, hits, size, oldest, aside, newer = self._spool_status()
         except OSError as error:
             return {"trouble": trouble or f"{error.filename}: {error.strerror}"}
         return {
@@ -178,6 +179,7 @@ class Health:
             "bytes": size,
             "waiting_since": None if oldest is None else iso_ms(oldest),
             "set_aside": aside,
+            "newer_format": newer,
             **({"trouble": trouble} if trouble else {}),
         }
 
@@ -223,6 +225,8 @@ def _spool_warnings(spool: dict[str, Any]) -> list[str]:
         warnings.append(f"{trouble}: while Redis is away, hits may be lost")
     if spool.get("set_aside"):
         warnings.append("the spool has set batches aside: see its folder `aside` and the log")
+    if spool.get("newer_format"):
+        warnings.append(f"files in the spool {NEWER_TEXT}")
     return warnings
 
 

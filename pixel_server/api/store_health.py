@@ -11,6 +11,7 @@ from pixel_server.api import redis_health
 from pixel_server.campaigns import retention
 from pixel_server.store import aof_rewrite, clock, hosts, keys, producer
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.store_version import VERSION_FIELD
 
 WORKER_SEEN_SECONDS = 10
 """Seconds for which a worker counts as running after its last heartbeat."""
@@ -31,6 +32,7 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
     pipe.hget(keys.SWEEP, "waits")
     pipe.hget(keys.REWRITE, aof_rewrite.WAITING)
     pipe.zcount(keys.WORKERS, now - WORKER_SEEN_SECONDS, now + keys.MAX_BEAT_SKEW_SECONDS)
+    pipe.hget(keys.STORE, VERSION_FIELD)
     for shard in range(shards):
         pipe.xlen(keys.hits(shard))
         producer.queue_oldest_entry(pipe, shard)
@@ -39,11 +41,11 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
         pipe.get(keys.stop(shard))
     replies = await pipe.execute(raise_on_error=False)
     for position, reply in enumerate(replies):
-        if isinstance(reply, Exception) and (position < 5 or isinstance(reply, redis.ResponseError)):
+        if isinstance(reply, Exception) and (position < 6 or isinstance(reply, redis.ResponseError)):
             raise reply
     away = sorted({str(reply) for reply in replies if isinstance(reply, Exception)})
-    clocks, beats, waiting_kinds, waiting_files, workers = replies[:5]
-    answers = {shard: replies[5 + 5 * shard :][:5] for shard in range(shards)}
+    clocks, beats, waiting_kinds, waiting_files, workers, version = replies[:6]
+    answers = {shard: replies[6 + 5 * shard :][:5] for shard in range(shards)}
     shards_here = [shard for shard in answers if not isinstance(answers[shard][0], Exception)]
     lengths, oldest_entries, dead, drops, stops = zip(*(answers[shard] for shard in shards_here), strict=True)
     dropped: Counter[str] = Counter()
@@ -53,6 +55,7 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
     wrong_clocks = clock.parse_wrong_clocks(clocks, now) + await clock.read_wrong_nodes(store)
     return {
         "redis": await redis_health.read(store, reserve_bytes, away),
+        "newest_version": version.decode(errors="replace") if version else None,
         "workers": workers,
         "wrong_clocks": dict(wrong_clocks),
         **_hosts_json(hosts.parse(beats), now),

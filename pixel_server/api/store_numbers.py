@@ -14,6 +14,7 @@ from pixel_server.store import keys
 from pixel_server.store.nodes import node_name, nodes
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import ScriptCall, script_call
+from pixel_server.store.store_version import VERSION_FIELD
 
 TIMEOUT_SECONDS = 0.5
 """Seconds that a scrape waits for Redis, or for a node of a cluster."""
@@ -75,11 +76,12 @@ async def _read_shards(store: AsyncRedis, shards: int, now: float) -> dict[str, 
     pipe.zcount(keys.WORKERS, now - WORKER_SEEN_SECONDS, now + keys.MAX_BEAT_SKEW_SECONDS)
     pipe.zcard(keys.CAMPAIGNS)
     pipe.hlen(keys.WITHDRAWN)
+    pipe.hmget(keys.STORE, ["format", VERSION_FIELD])
     for shard in range(shards):
         pipe.eval(*_shard_call(shard))
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            workers, campaigns, withdrawals, *replies = await pipe.execute(raise_on_error=False)
+            workers, campaigns, withdrawals, record, *replies = await pipe.execute(raise_on_error=False)
     except (redis.RedisError, OSError, TimeoutError):
         return {}
     names = ("pixel_backlog_entries", "pixel_backlog_oldest_seconds", "pixel_shard_stopped")
@@ -103,6 +105,8 @@ async def _read_shards(store: AsyncRedis, shards: int, now: float) -> dict[str, 
         "pixel_withdrawals": withdrawals,
     }
     numbers |= {name: {"": value} for name, value in single.items() if not isinstance(value, Exception)}
+    if not isinstance(record, Exception) and None not in record:
+        numbers["pixel_store_info"] = {"|".join(value.decode() for value in record): 1}
     return numbers | {"pixel_hits_dropped_total": dict(dropped)}
 
 

@@ -48,7 +48,7 @@ def pixels_lifespan(common: CommonParts, pixels: PixelParts, publisher: Publishe
     settings = common.settings
 
     async def begin() -> None:
-        await check_store(common.redis, settings.redis_url, settings.shards, common.secrets, common.mark)
+        await _check(common)
         await common.redis_clock.measure_async(common.redis)
         await common.campaign_cache.load()
         await common.withdrawn.load()
@@ -120,7 +120,7 @@ def pages_lifespan(common: CommonParts, publisher: Publisher) -> Lifespan:
     settings = common.settings
 
     async def begin() -> None:
-        await check_store(common.redis, settings.redis_url, settings.shards, common.secrets, common.mark)
+        await _check(common)
         await common.redis_clock.measure_async(common.redis)
         await common.campaign_cache.load()
         await _prepare_api_keys(common.redis, settings)
@@ -156,6 +156,12 @@ def pages_lifespan(common: CommonParts, publisher: Publisher) -> Lifespan:
             await common.redis.aclose()
 
     return lifespan
+
+
+async def _check(common: CommonParts) -> None:
+    """Checks the store, and migrates a store of an earlier format. Raises the errors of `check_store`."""
+    url, shards = common.settings.redis_url, common.settings.shards
+    await check_store(common.redis, url, shards, common.secrets, common.mark, is_server=True)
 
 
 async def _begin_or_restore(

@@ -20,7 +20,7 @@ from pixel_server.recipients.withdrawals_file import FILE_NAME as WITHDRAWALS
 from pixel_server.secret import FILE as SECRETS
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store import compatibility, keys
+from pixel_server.store import keys, store_version
 from pixel_server.store.client import connect
 from pixel_server.store.protocols import Redis
 from pixel_server.store.store_mark import FILE as MARK
@@ -113,7 +113,7 @@ def _manifest(
     recipient, signing = secrets.fingerprints()
     return Manifest(
         version=__version__,
-        store_format=int(compatibility.FORMAT),
+        store_format=store_version.FORMAT,
         shards=settings.shards,
         at=iso(int(datetime.now(UTC).timestamp())),
         has_store=has_store,

@@ -20,7 +20,7 @@ from pixel_server.run.valkey import Valkey
 from pixel_server.secret import FILE as SECRETS
 from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings
-from pixel_server.store import compatibility
+from pixel_server.store import store_version
 from pixel_server.store.client import StoreError
 
 STOP_SECONDS = 60.0
@@ -35,10 +35,10 @@ def restore(path: Path, data: Path, settings: Settings, inspect: Callable[[str, 
     BackupError, SecretsError, StoreError or OSError.
     """
     manifest = check(path)
-    if manifest.store_format > int(compatibility.FORMAT):
+    if manifest.store_format > store_version.FORMAT:
         raise BackupError(
             f"{path} holds a store of a newer version (format {manifest.store_format}, this one reads "
-            f"{compatibility.FORMAT}): use that version"
+            f"{store_version.FORMAT}): use that version"
         )
     with _draft(data) as draft:
         _extract(path, draft)

@@ -24,7 +24,7 @@ from pixel_server.campaigns.storage import page, queue_record
 from pixel_server.consent import Consent, Rule
 from pixel_server.settings import cookie_path
 from pixel_server.store import keys
-from pixel_server.store.client import StoreEmptiedError, is_away
+from pixel_server.store.client import StoreRefusedError, is_away
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 from pixel_server.tokens import Mode
@@ -139,7 +139,7 @@ class CampaignCache:
     async def load(self) -> None:
         """Reads all campaigns.
 
-        Raises StoreEmptiedError, and changes nothing, if Redis was emptied or replaced.
+        Raises StoreRefusedError, and changes nothing, if this process must not use the store.
         """
         version = await change_log.read_version(self._store)
         deleted = {campaign.decode(errors="replace") for campaign in await self._store.smembers(keys.GONE)}
@@ -163,7 +163,7 @@ class CampaignCache:
     async def refresh(self) -> None:
         """Reads the changes since the last call, or all campaigns if the log has dropped some changes.
 
-        Raises StoreEmptiedError, and changes nothing, if Redis was emptied or replaced.
+        Raises StoreRefusedError, and changes nothing, if this process must not use the store.
         """
         if not self.has_loaded:
             return await self.load()
@@ -257,7 +257,7 @@ class CampaignCache:
 
 
 def _report_failed_refresh(error: Exception) -> None:
-    if isinstance(error, StoreEmptiedError):
+    if isinstance(error, StoreRefusedError):
         return  # `StoreMark.compare` has logged it
     if is_away(error):
         log.warning("campaigns: Redis does not answer; the campaigns known so far stay in use: %s", error)

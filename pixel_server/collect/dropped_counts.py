@@ -9,13 +9,13 @@ import redis
 
 from pixel_server import tasks
 from pixel_server.store import keys
-from pixel_server.store.client import StoreEmptiedError
+from pixel_server.store.client import StoreRefusedError
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 
 log = logging.getLogger("pixel_server.dropped")
 
-_UNREPORTED = (redis.ConnectionError, redis.TimeoutError, OSError, StoreEmptiedError)
+_UNREPORTED = (redis.ConnectionError, redis.TimeoutError, OSError, StoreRefusedError)
 """Errors that other parts of this process log."""
 PAUSE_SECONDS = 1.0
 """Seconds between two writes. A process that is killed loses the numbers since its last write."""
@@ -32,7 +32,7 @@ async def follow(store: AsyncRedis, dropped: Counter[str], mark: StoreMark) -> N
         if not dropped:
             return
         if mark.trouble:
-            raise StoreEmptiedError(mark.trouble)
+            raise StoreRefusedError(mark.trouble)
         counts = Counter(dropped)
         dropped.clear()
         try:

@@ -14,7 +14,7 @@ from pixel_server.classify.network_feeds import PUBLISHED
 from pixel_server.classify.networks import Networks, NetworksError, list_names
 from pixel_server.classify.rule_file import RulesError
 from pixel_server.classify.rules import load_rules
-from pixel_server.collect.spool.status import find_trouble, read_status
+from pixel_server.collect.spool.status import NEWER_TEXT, find_trouble, read_status
 from pixel_server.commands.findings import Finding, counted
 from pixel_server.run.up_state import FILE as UP_STATE
 from pixel_server.secret import FILE as SECRETS
@@ -127,3 +127,5 @@ def spool(settings: Settings, today: date) -> Iterator[Finding]:
     if status.aside:
         where = settings.data / "spool" / "aside"
         yield Finding("spool", "aside", "problem", f"{counted(status.aside, 'file')} set aside in {where}")
+    if status.newer:
+        yield Finding("spool", "format", "problem", f"{counted(status.newer, 'file')} {NEWER_TEXT}")

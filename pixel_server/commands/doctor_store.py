@@ -11,6 +11,7 @@ from typing import Any
 
 import redis
 
+from pixel_server import __version__
 from pixel_server.api import redis_health, store_health
 from pixel_server.collect import loss_storage
 from pixel_server.collect.losses import LossReport
@@ -22,6 +23,7 @@ from pixel_server.store import compatibility, keys
 from pixel_server.store.client import StoreEmptiedError, StoreError, connect_async
 from pixel_server.store.clock import WARN_DIFFERENCE_SECONDS, Clock
 from pixel_server.store.store_mark import EMPTIED_TEXT, StoreMark
+from pixel_server.store.store_version import newer_version
 from pixel_server.store_url import without_password
 
 
@@ -49,6 +51,9 @@ def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
         "clocks": "all agree with Redis's clock",
         "retention": "removes expired data by itself",
     }
+    if newer := newer_version(report["newest_version"] or ""):
+        text = f"{newer} has used this store, and this is {__version__}: see docs/upgrading.md"
+        yield Finding("store", "version", "advice", text)
     all_warnings = store_health.warnings(report)
     for thing, text in texts_without_warnings.items():
         if warnings := [warning for subject, warning in all_warnings if subject == thing]:

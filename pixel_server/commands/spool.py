@@ -44,6 +44,7 @@ def spool_status(as_json: bool) -> None:
         "bytes": status.bytes,
         "waiting_since": None if status.oldest_ms is None else iso_ms(status.oldest_ms),
         "set_aside": status.aside,
+        "newer_format": status.newer,
     }
     if as_json:
         click.echo(json.dumps(fields))

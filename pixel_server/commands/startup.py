@@ -64,7 +64,7 @@ def check_startup() -> None:
     Networks.load(settings.networks_directory)
     url = settings.redis_url
     try:
-        with_store_at(url, settings, secrets_for(settings, url), do_nothing)
+        with_store_at(url, settings, secrets_for(settings, url), do_nothing, is_server=True)
     except StoreAwayError as error:
         if not settings.spool_bytes:
             raise

@@ -98,14 +98,23 @@ def _require_running(url: str, settings: Settings) -> None:
 
 
 def with_store_at(
-    url: str, settings: Settings, secrets: Secrets, act: Callable[[AsyncRedis, Settings], Awaitable[T]]
+    url: str,
+    settings: Settings,
+    secrets: Secrets,
+    act: Callable[[AsyncRedis, Settings], Awaitable[T]],
+    *,
+    is_server: bool = False,
 ) -> T:
-    """Calls `act` with the store at a URL and the settings, and returns the result; see `with_store`."""
+    """Calls `act` with the store at a URL and the settings, and returns the result; see `with_store`.
+
+    is_server: see `check_store`.
+    """
 
     async def run() -> T:
         store = connect_async(url, timeout=10.0)
         try:
-            await check_store(store, url, settings.shards, secrets, StoreMark(settings.data))
+            mark = StoreMark(settings.data)
+            await check_store(store, url, settings.shards, secrets, mark, is_server=is_server)
             return await act(store, settings)
         finally:
             await store.aclose()

@@ -61,6 +61,8 @@ TABLE = (
     Family("pixel_process_open_fds", "gauge", "host", "Open file descriptors.", _PROCESS),
     Family("pixel_build_info", "gauge", "host", "Version of this server.", ("version", "python")),
     # The store. Every host shows the same.
+    Family("pixel_store_info", "gauge", "store",
+        "Format of the store, and newest version of this server that has used it.", ("format", "version")),
     Family("pixel_redis_up", "gauge", "store", "Whether Redis answers, by node.", ("node",)),
     Family("pixel_redis_memory_bytes", "gauge", "store", "Memory that Redis uses.", ("node",)),
     Family("pixel_redis_memory_limit_bytes", "gauge", "store", "maxmemory of Redis, 0 if unset.", ("node",)),

@@ -17,7 +17,7 @@ from pixel_server.recipients.withdrawals import MARK_BYTES, counts_as_withdrawn,
 from pixel_server.recipients.withdrawals_file import WithdrawalsFile
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
-from pixel_server.store.client import StoreEmptiedError, is_away
+from pixel_server.store.client import StoreRefusedError, is_away
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 
@@ -100,7 +100,7 @@ class WithdrawnSet:
     async def load(self) -> None:
         """Reads all withdrawals, in short steps. The old set stays in use until all withdrawals are read.
 
-        Raises StoreEmptiedError, and changes nothing, if Redis holds another store.
+        Raises StoreRefusedError, and changes nothing, if this process must not use the store.
         """
         if self._file is not None:
             await asyncio.to_thread(self._file.become_writer)
@@ -139,7 +139,7 @@ class WithdrawnSet:
     async def refresh(self) -> None:
         """Reads the changes since the last call, or all withdrawals if the stream has dropped some changes.
 
-        Raises StoreEmptiedError, and changes nothing, if Redis holds another store.
+        Raises StoreRefusedError, and changes nothing, if this process must not use the store.
         """
         if not self.has_loaded or (self._file is not None and self._file.is_rewrite_due):
             return await self.load()
@@ -193,7 +193,7 @@ class WithdrawnSet:
 
 
 def _report_failed_refresh(error: Exception) -> None:
-    if isinstance(error, StoreEmptiedError):
+    if isinstance(error, StoreRefusedError):
         return  # `StoreMark.compare` has logged it
     if is_away(error):
         log.warning(

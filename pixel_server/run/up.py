@@ -207,7 +207,8 @@ async def _prepare_store(
     client = connect_async(redis_url, timeout=5.0)
     try:
         try:
-            await check_store(client, redis_url, settings.shards, secrets, StoreMark(data))
+            mark = StoreMark(data)
+            await check_store(client, redis_url, settings.shards, secrets, mark, is_server=True)
         except StoreEmptiedError as error:
             log.error("%s; starting anyway", error)
             return None, False

@@ -39,8 +39,16 @@ class StoreAwayError(StoreError):
     """The store does not answer now, or accepts no writes."""
 
 
-class StoreEmptiedError(StoreAwayError):
+class StoreRefusedError(StoreAwayError):
+    """This process must not use the store until somebody changes the store or this process."""
+
+
+class StoreEmptiedError(StoreRefusedError):
     """The store was emptied, or is not the store that this server used. See `store_mark`."""
+
+
+class StoreNewerError(StoreRefusedError):
+    """The store has a format that this version cannot read. See `store_version`."""
 
 
 def is_wrong_type(error: Exception) -> bool:

@@ -8,24 +8,31 @@ from dataclasses import dataclass
 
 import redis
 
+from pixel_server import __version__
 from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings
-from pixel_server.store import keys, store_mark
+from pixel_server.store import keys, migration, store_mark
 from pixel_server.store.client import (
     StoreAwayError,
-    StoreEmptiedError,
     StoreError,
+    StoreNewerError,
+    StoreRefusedError,
     connect,
 )
 from pixel_server.store.nodes import ask_each, node_name
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
+from pixel_server.store.store_version import (
+    FORMAT,
+    VERSION_FIELD,
+    describe_newer_format,
+    is_newer_format,
+    newer_version,
+)
 from pixel_server.store_url import without_password
 
 log = logging.getLogger("pixel_server.store.compatibility")
 
-FORMAT = "1"
-"""Format version of the store."""
 MIN_VERSION = (7, 0)
 """Oldest Redis that has all needed commands."""
 _NO_WRITES_ERRORS = (
@@ -72,25 +79,34 @@ class Durability:
 
 
 async def check_store(
-    store: AsyncRedis, url: str, shards: int, secrets: Secrets | None, mark: StoreMark | None = None
+    store: AsyncRedis,
+    url: str,
+    shards: int,
+    secrets: Secrets | None,
+    mark: StoreMark | None = None,
+    *,
+    is_server: bool = False,
 ) -> None:
     """Makes a new store this server's own, and refuses a store that does not fit.
 
     Does not write to a store that is this server's already, so that the check works on a full or read-only
     store. Skips the ownership check if `secrets` is None. mark: the mark of the store that this process
-    knows; None to skip the comparison.
+    knows; None to skip the comparison. is_server: whether this process goes on to use the store as a web
+    process or worker. If so, notes this version in the store, and migrates a store of an earlier format.
 
-    Raises StoreAwayError if the store does not answer or accepts no writes now, and StoreEmptiedError if
-    the store has another mark. Raises StoreError if the store is too old, evicts keys, has another number of
-    shards or a newer format, or belongs to other secrets.
+    Raises StoreAwayError if the store does not answer or accepts no writes now, StoreEmptiedError if the
+    store has another mark, and StoreNewerError if it has a newer format. Raises StoreError if the store is
+    too old, evicts keys, has another number of shards, or belongs to other secrets, and if it must be
+    migrated first.
     """
     where = f"Redis at {without_password(url)}"
     try:
         await _refuse_unfit(store)
         if secrets is not None:
-            await _claim(store, shards, secrets, mark)
-    except StoreEmptiedError as error:
-        raise StoreEmptiedError(f"{where}: {error}") from None
+            record = await _claim(store, shards, secrets, mark)
+            await _bring_up_to_date(store, shards, record, is_server)
+    except StoreRefusedError as error:
+        raise type(error)(f"{where}: {error}") from None
     except StoreError as error:
         raise type(error)(f"{where} {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -185,23 +201,24 @@ async def _refuse_unfit_node(node: AsyncRedis, is_cluster: bool) -> None:
         raise StoreError(f"evicts keys when full (maxmemory-policy {policy}); set it to noeviction")
 
 
-async def _claim(store: AsyncRedis, shards: int, secrets: Secrets, mark: StoreMark | None) -> None:
-    """Makes a new store this server's own. Raises StoreError if it belongs to another server."""
+async def _claim(store: AsyncRedis, shards: int, secrets: Secrets, mark: StoreMark | None) -> dict[str, str]:
+    """Makes a new store this server's own. Returns the fields of its record.
+
+    Raises StoreError if the store belongs to another server.
+    """
     recipient, signers = secrets.fingerprints()
     stored = await _read_fields(store)
     if mark is not None:
-        mark.compare([stored.get(name, "").encode() for name in ("mark", "formerly")])
+        mark.compare([stored.get(name, "").encode() for name in store_mark.FIELDS])
     if UNFINISHED_FIELD in stored:
         raise StoreError("holds an unfinished copy: run `pixel-server copy` again, or empty it")
-    fields = {"format": FORMAT, "shards": str(shards), "recipient": recipient}
+    fields = {"format": str(FORMAT), "shards": str(shards), "recipient": recipient}
     if not fields.keys() <= stored.keys():
         for field, value in fields.items():
             await store.hsetnx(keys.STORE, field, value)
         stored = await _read_fields(store)
-    if int(stored["format"]) > int(FORMAT):
-        raise StoreError(
-            f"was written by a newer version (format {stored['format']}, this one reads {FORMAT})"
-        )
+    if is_newer_format(stored["format"]):
+        raise StoreNewerError(describe_newer_format(stored["format"], stored.get(VERSION_FIELD, "")))
     if stored["shards"] != str(shards):
         count = stored["shards"]
         raise StoreError(f"holds {count} shards, not {shards}: set PIXEL_SHARDS={count}")
@@ -218,6 +235,30 @@ async def _claim(store: AsyncRedis, shards: int, secrets: Secrets, mark: StoreMa
         await store.sadd(keys.SIGNERS, *signers)
     if mark is not None:
         await _learn_mark(store, shards, stored, mark)
+    return stored
+
+
+async def _bring_up_to_date(store: AsyncRedis, shards: int, record: dict[str, str], is_server: bool) -> None:
+    """Notes this version in the store, and migrates the store to FORMAT. record: the fields of `keys.STORE`.
+
+    If `is_server` is false, only raises StoreError if the store must be migrated.
+    """
+    stored = record.get(VERSION_FIELD, "")
+    if is_server and (newer := newer_version(stored)):
+        log.warning(
+            "version %s has used this store, and this is %s: see docs/upgrading.md", newer, __version__
+        )
+    elif is_server and stored != __version__:
+        with contextlib.suppress(redis.ResponseError):  # the store may be full or read-only
+            await store.hset(keys.STORE, VERSION_FIELD, __version__)
+    if not migration.is_needed(record):
+        return
+    if not is_server:
+        raise StoreError(
+            f"has format {record['format']}, and this version needs format {FORMAT}: first start the web "
+            "processes or workers of this version"
+        )
+    await migration.migrate(store, shards, record)
 
 
 async def _learn_mark(store: AsyncRedis, shards: int, stored: dict[str, str], mark: StoreMark) -> None:

@@ -6,6 +6,9 @@ recorder sends the mark with each batch. An emptied shard does not know the prod
 of an unknown producer is appended only if the marks are equal (`producer.APPEND`). So nothing is written to a
 store that was emptied a moment ago. The data directory keeps the mark for the next start.
 
+A process also reads the store's format with the mark, and stops using a store whose format is newer than it
+can read.
+
 The field `formerly` holds the marks of former stores that this store replaces. `pixel-server store adopt`
 writes this field, and each process that knows one of these marks takes the new mark.
 """
@@ -21,8 +24,9 @@ from typing import Any
 
 from pixel_server import files
 from pixel_server.store import keys
-from pixel_server.store.client import StoreEmptiedError
+from pixel_server.store.client import StoreEmptiedError, StoreNewerError, StoreRefusedError
 from pixel_server.store.protocols import AsyncRedis, Pipeline, Redis
+from pixel_server.store.store_version import VERSION_FIELD, describe_newer_format, is_newer_format
 
 log = logging.getLogger("pixel_server.store.store_mark")
 
@@ -40,14 +44,15 @@ MOVED_TEXT = (
     "the store was closed by `pixel-server copy`: hits go to the spool until this server is started with the "
     "new REDIS_URL (and PIXEL_SHARDS), or until `pixel-server copy --cancel`"
 )
-_FIELDS = ["mark", "formerly"]
+FIELDS = ["mark", "formerly", "format", VERSION_FIELD]
+"""Fields of the store's record whose values `StoreMark.compare` takes."""
 
 
 class StoreMark:
     """The mark of the store that this process uses. data: the data directory, None to keep nothing on disk.
 
     known: the mark, '' if none is known. is_checked: whether the store has been compared with the mark.
-    trouble: '' while the store is the known store, otherwise one line for the operator.
+    trouble: '' while this process may use the store, otherwise one line for the operator.
     """
 
     def __init__(self, data: Path | None = None) -> None:
@@ -59,7 +64,7 @@ class StoreMark:
     def current(self) -> bytes:
         """Returns the mark to send with a batch, b"" if the store has none.
 
-        Raises ConnectionError while the store is not the known store, or has not been checked yet.
+        Raises ConnectionError while this process must not use the store, or has not checked it yet.
         """
         if self.trouble:
             raise ConnectionError(self.trouble)
@@ -73,42 +78,48 @@ class StoreMark:
         Queue this command last. If `compare` accepts its reply, the commands before it used the known store
         too.
         """
-        pipe.hmget(keys.STORE, _FIELDS)
+        pipe.hmget(keys.STORE, FIELDS)
 
     async def check(self, store: AsyncRedis) -> None:
         """Reads the store's mark and compares it, as `compare` does."""
-        self.compare(await store.hmget(keys.STORE, _FIELDS))
+        self.compare(await store.hmget(keys.STORE, FIELDS))
 
     def is_known_store(self, store: Redis) -> bool:
-        """Reads the store's mark, and returns whether the store is the known store."""
+        """Reads the store's mark, and returns whether the store is the known store, of a known format."""
         try:
-            self.compare(store.hmget(keys.STORE, _FIELDS))
-        except StoreEmptiedError:
+            self.compare(store.hmget(keys.STORE, FIELDS))
+        except StoreRefusedError:
             return False
         return True
 
     def compare(self, reply: Any) -> None:
-        """Compares the store's mark with the known mark. Raises StoreEmptiedError if they differ.
+        """Compares the store's mark with the known mark, and its format with that of this version.
 
-        reply: the store's mark and its former marks, as `queue_read` reads them.
+        reply: the values of FIELDS, as `queue_read` reads them. Raises StoreEmptiedError if the marks differ,
+        and StoreNewerError if the store's format is newer.
         """
-        mark, formerly = (
+        mark, formerly, stored_format, version = (
             [value.decode(errors="replace") if isinstance(value, bytes) else "" for value in reply]
-            if isinstance(reply, list | tuple) and len(reply) == len(_FIELDS)
-            else ("", "")
+            if isinstance(reply, list | tuple) and len(reply) == len(FIELDS)
+            else ("", "", "", "")
         )
         if self.known and mark != self.known and self.known not in formerly.split():
-            text = MOVED_TEXT if mark.startswith(MOVED) else EMPTIED_TEXT
-            if self.trouble != text:
-                log.error("%s", text)
-            self.trouble = text
-            raise StoreEmptiedError(text)
+            raise self._refused(StoreEmptiedError(MOVED_TEXT if mark.startswith(MOVED) else EMPTIED_TEXT))
+        if is_newer_format(stored_format):
+            raise self._refused(StoreNewerError(describe_newer_format(stored_format, version)))
         if self.known and mark != self.known:
             log.warning("the store was adopted: it is used from now on")
             self.learn(mark)
         if self.trouble:
             log.warning("the store is there again: it is used from now on")
         self.trouble = ""
+
+    def _refused(self, error: StoreRefusedError) -> StoreRefusedError:
+        """Notes why this process must not use the store, logs it once, and returns the error."""
+        if self.trouble != str(error):
+            log.error("%s", error)
+        self.trouble = str(error)
+        return error
 
     def learn(self, mark: str) -> None:
         """Makes this mark the known mark, and writes it to the data directory."""
@@ -154,7 +165,7 @@ async def adopt(store: AsyncRedis, shards: int, known: str) -> str:
 
     Call it last: web processes and workers use the store from then on.
     """
-    stored, formerly = await store.hmget(keys.STORE, _FIELDS)
+    stored, formerly = await store.hmget(keys.STORE, ["mark", "formerly"])
     mark = secrets.token_hex(8) if stored is None else stored.decode()
     former = [*(formerly or b"").decode().split(), known]
     kept = " ".join([old for old in dict.fromkeys(former) if old and old != mark][-MAX_FORMER:])

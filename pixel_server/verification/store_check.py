@@ -12,10 +12,10 @@ from pixel_server.copying.values import read
 from pixel_server.recipients import withdrawals
 from pixel_server.settings import Settings
 from pixel_server.store import keys
-from pixel_server.store.compatibility import FORMAT
 from pixel_server.store.key import CampaignBucketKey, CampaignDayKey, CampaignKey, GlobalKey, Key
 from pixel_server.store.nodes import nodes
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.store_version import FORMAT
 from pixel_server.verification import campaign_check, merged_check, shard_check, stored_values
 from pixel_server.verification.campaign_check import Counts, Expected
 from pixel_server.verification.steady import confirm
@@ -52,7 +52,7 @@ async def verify(
         count += len(batch)
         report(count)
     record = await store.hgetall(keys.STORE)
-    if record.get(b"format", FORMAT.encode()) != FORMAT.encode():
+    if record.get(b"format", b"%d" % FORMAT) != b"%d" % FORMAT:
         yield f"{keys.STORE} has the format {record[b'format'].decode()}, this version reads {FORMAT}"
     if record.get(b"shards", b"%d" % settings.shards) != b"%d" % settings.shards:
         yield f"{keys.STORE} says {record[b'shards'].decode()} shards, there are {settings.shards}"

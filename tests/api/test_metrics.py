@@ -10,6 +10,7 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from pixel_server import __version__
 from pixel_server.api.metrics_access import MetricsAccess
 from pixel_server.app import _is_pixel_or_metrics, create_app, create_pages
 from pixel_server.auth import api_keys
@@ -124,6 +125,7 @@ def test_metrics_scrape_of_a_process_shows_the_whole_host(web, client, scrape, c
     assert values(answer, "pixel_spool_segments") == {(): 0}
     assert values(answer, "pixel_shard_stopped") == {(str(n),): float(n == 2) for n in range(4)}
     assert values(answer, "pixel_hits_dropped") == {("withdrawn",): 3}
+    assert values(answer, "pixel_store_info") == {("1", __version__): 1}
     assert sum(values(answer, "pixel_backlog_entries").values()) > 0
     assert max(values(answer, "pixel_backlog_oldest_seconds").values()) > 0
     assert ("POST", "/api/campaigns") in {key[-2:] for key in values(answer, "pixel_api_seconds")}
@@ -146,7 +148,7 @@ def test_metrics_table_has_each_number_that_is_published(web, scrape):
     labels = {label for family in TABLE for label in family.labels}
     assert labels == {
         *("outcome", "reason", "method", "route", "list", "result", "missing"),
-        *("process", "version", "python", "node", "shard"),
+        *("process", "format", "version", "python", "node", "shard"),
     }
 
 

@@ -48,6 +48,7 @@ SCHEMAS = {
                 "losses",
                 "hosts",
                 "host_warnings",
+                "newest_version",
             ),
         ),
         status=choice(
@@ -119,15 +120,19 @@ SCHEMAS = {
             removed_hits=count("Hits in files that somebody removed from the spool."),
         ),
         spool=answer(
-            ("segments", "hits", "bytes", "waiting_since", "set_aside", "trouble"),
+            ("segments", "hits", "bytes", "waiting_since", "set_aside", "newer_format", "trouble"),
             segments=count("Files of hits that wait on disk because Redis was away."),
             hits=count("Hits in these files."),
             bytes=count("Size of these files."),
             waiting_since=instant_or_null("Time of the oldest hit that waits; null if none waits."),
             set_aside=count("Files of hits that cannot be replayed, set aside."),
+            newer_format=count("Files of hits that wait for a newer version of this server."),
             trouble=text(
                 "Why the spool can probably not store hits. The only field if the spool cannot be read."
             ),
+        ),
+        newest_version=or_null(
+            text("A version."), "Newest version of this server that has used the store; null if not known."
         ),
         workers=count("Workers that sent a heartbeat within the last 10 s."),
         hosts=array(

@@ -49,6 +49,17 @@ class Segment(NamedTuple):
         return int(self.writer[:12], 16)
 
 
+class Survey(NamedTuple):
+    """A segment in numbers. begun_ms: ms at which it was begun. hits: number of its hits.
+
+    is_newer: whether the segment has a record of a newer format. Hits from there on are not counted.
+    """
+
+    begun_ms: int
+    hits: int
+    is_newer: bool
+
+
 class Piece(NamedTuple):
     """Bytes `start` to `end` of a segment. fault: why they are not a good head or record, "" if they are."""
 
@@ -122,24 +133,28 @@ def begun_ms(head: bytes, segment: Segment) -> int:
     return segment.writer_begun_ms
 
 
-def survey(file: BinaryIO, segment: Segment, size: int) -> tuple[int, int]:
-    """Returns (ms at which a segment was begun, number of its hits). Reads only the heads of its records.
+def survey(file: BinaryIO, segment: Segment, size: int) -> Survey:
+    """Reads only the heads of a segment and of its records.
 
     Stops at the first damaged record, so later hits are not counted. size: bytes of the file.
     """
     head = file.read(HEAD.size)
     begun = begun_ms(head, segment)
-    if not is_good_head(head, HEAD, MAGIC, segment.seed) or HEAD.unpack(head)[1] != FORMAT:
-        return begun, 0
+    if not is_good_head(head, HEAD, MAGIC, segment.seed):
+        return Survey(begun, 0, False)
+    if HEAD.unpack(head)[1] != FORMAT:
+        return Survey(begun, 0, True)
     hits, offset = 0, HEAD.size
     while is_good_head(head := file.read(RECORD.size), RECORD, MARKER, segment.seed):
         payload = file.read(PAYLOAD.size)
         offset += RECORD.size + RECORD.unpack(head)[1]
-        if offset > size or payload[0] != FORMAT:
+        if offset > size:
             break
+        if payload[0] != FORMAT:
+            return Survey(begun, hits, True)
         hits += count_hits(payload)
         file.seek(offset)
-    return begun, hits
+    return Survey(begun, hits, False)
 
 
 def is_good_head(head: bytes, layout: struct.Struct, magic: bytes, seed: int) -> bool:

@@ -419,7 +419,7 @@ class Spool:
         """Returns the number of hits in a segment, 0 if it cannot be read."""
         path = self._directory / segment.name
         with contextlib.suppress(OSError), self._reserve.run(lambda: open(path, "rb")) as file:
-            return survey(file, segment, os.fstat(file.fileno()).st_size)[1]
+            return survey(file, segment, os.fstat(file.fileno()).st_size).hits
         return 0
 
     def _waits_for_newer_version(self, segment: Segment) -> bool:

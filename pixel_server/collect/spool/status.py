@@ -15,11 +15,18 @@ MIN_FREE_BYTES = 64 << 20
 """Free bytes of a disk below which the disk is reported as nearly full."""
 
 
+NEWER_TEXT = (
+    "were written by a newer version of this server: their hits wait until you start that version here"
+)
+"""Text for the operator on the segments that `SpoolStatus.newer` counts."""
+
+
 class SpoolStatus(NamedTuple):
     """Numbers of waiting segments, of their hits, and of their bytes.
 
-    hits: without the hits that follow a damaged record in their segment. oldest_ms: ms at which the oldest
-    segment was begun, None if no segment waits. aside: number of files that are set aside.
+    hits: without the hits that follow a damaged record, or a record of a newer format, in their segment.
+    oldest_ms: ms at which the oldest segment was begun, None if no segment waits. aside: number of files that
+    are set aside. newer: number of segments with records of a newer format.
     """
 
     segments: int
@@ -27,6 +34,7 @@ class SpoolStatus(NamedTuple):
     bytes: int
     oldest_ms: int | None
     aside: int
+    newer: int = 0
 
 
 class SpoolSize(NamedTuple):
@@ -49,19 +57,20 @@ def read_size(directory: Path) -> SpoolSize:
 
 def read_status(directory: Path) -> SpoolStatus:
     """Returns the status of a spool's directory, which others may use at the same time. Raises OSError."""
-    segments = hits = size = 0
+    segments = hits = size = newer = 0
     oldest_ms = None
     for segment in list_segments(directory):
         with contextlib.suppress(FileNotFoundError), open(directory / segment.name, "rb") as file:
             length = os.fstat(file.fileno()).st_size
             if not length:  # an open spool has an empty segment ready
                 continue
-            begun, segment_hits = survey(file, segment, length)
+            begun, segment_hits, is_newer = survey(file, segment, length)
             segments += 1
             hits += segment_hits
+            newer += is_newer
             size += os.fstat(file.fileno()).st_size
             oldest_ms = begun if oldest_ms is None else min(oldest_ms, begun)
-    return SpoolStatus(segments, hits, size, oldest_ms, count_files(directory))
+    return SpoolStatus(segments, hits, size, oldest_ms, count_files(directory), newer)
 
 
 def find_trouble(directory: Path) -> str:

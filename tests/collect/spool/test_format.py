@@ -116,7 +116,8 @@ def test_spool_segment_of_newer_format_stays_with_all_later_segments(
     assert now.drainable_segments() == []
     assert now.counts["newer"] == 1
     assert f"{second.name} has a newer format" in caplog.text
-    assert read_status(home).segments == before.segments - 1
+    after = read_status(home)
+    assert (after.segments, after.newer) == (before.segments - 1, 1)
     newest = reader(home)  # the lock is free
     assert [segment.number for segment in newest.drainable_segments()] == [2, 3]
     newest.close()
@@ -131,6 +132,8 @@ def test_spool_record_of_newer_format_holds_back_later_records(home: Path, monke
         later.append([batch(2)])
     later.append([batch(3)])
     later.close()
+    status = read_status(home)
+    assert (status.hits, status.newer) == (batch(1).hits, 1)
     now = reader(home)
     (segment,) = now.drainable_segments()
     reading = now.read(segment)

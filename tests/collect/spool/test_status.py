@@ -26,7 +26,7 @@ def test_status_of_another_process_counts_acknowledged_hits(home: Path, spool: S
         [sys.executable, "-c", code, str(home)], capture_output=True, text=True, check=True, timeout=60
     )
     size = sum(path.stat().st_size for path in files(home))
-    assert seen.stdout.split() == ["2", "325", str(size), str(int(NOW * 1000)), "0"]
+    assert seen.stdout.split() == ["2", "325", str(size), str(int(NOW * 1000)), "0", "0"]
     assert read_size(home) == SpoolSize(2, size, int(NOW * 1000))
 
 
