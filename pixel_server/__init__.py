@@ -1,3 +1,3 @@
 """Self-hosted tracking pixel and email-open beacon server."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
