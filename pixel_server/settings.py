@@ -279,6 +279,13 @@ class Settings:
         "priority must have the same verdict.",
         _path,
     )
+    networks_refresh: str = _setting(
+        "PIXEL_NETWORKS_REFRESH",
+        "weekly",
+        "How often workers fetch the lists of networks that Apple, Google, Microsoft and OpenAI publish: "
+        "`weekly` or `off`. These are the only requests that this server sends out by itself.",
+        _one_of("weekly", "off"),
+    )
     shards: int = _setting(
         "PIXEL_SHARDS",
         4,
@@ -373,6 +380,11 @@ class Settings:
     def networks_directory(self) -> Path:
         """Returns the directory of the operator's lists of networks."""
         return self.data / "networks"
+
+    @property
+    def refreshed_networks_directory(self) -> Path:
+        """Returns the directory of the refreshed lists of networks, which are copied from the store."""
+        return self.data / "networks-refreshed"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:

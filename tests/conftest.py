@@ -45,6 +45,7 @@ pytest_plugins = (
     "tests.sentinels",
     "tests.site_fixtures",
     "tests.privacy_form",
+    "tests.publishers",
 )
 
 hypothesis.settings.register_profile("project", deadline=None)  # no test is timed
@@ -53,6 +54,7 @@ hypothesis.settings.load_profile("project")
 for name in list(os.environ):
     if name.startswith("PIXEL_") or name == "REDIS_URL":
         del os.environ[name]
+os.environ["PIXEL_NETWORKS_REFRESH"] = "off"  # no test asks the internet
 
 # The tests start the program hundreds of times. Without bytecode, each start compiles it again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -196,6 +198,7 @@ def settings(redis_url: str, queue_url: str | None, tmp_path: Path, keep_buckets
         api_key=API_KEY,
         keep_buckets=keep_buckets,
         keep_days=36_500,
+        networks_refresh="off",
     )
 
 

@@ -117,7 +117,7 @@ def drain_shards(
     """
     if not shards:
         return 0
-    load_judge(settings).refresh()  # here: msgspec crashes if two threads prepare the same type at once
+    load_judge(settings).refresh(store)  # here: msgspec crashes if two threads prepare the same type at once
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     gc.disable()  # a pass makes no cycles, and the search for them takes a tenth of its time
     try:

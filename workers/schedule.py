@@ -102,6 +102,7 @@ class Schedule:
             name
             for name, seconds in jobs.PERIOD_SECONDS.items()
             if self._periods_done.get(name) != now // seconds
+            and (name != jobs.NETWORKS or self._settings.networks_refresh != "off")
         ]
         try:
             jobs.request_rollups(self._queue, waiting, now, self._settings.shards)

@@ -13,7 +13,7 @@ import redis
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server.api import store_health
+from pixel_server.api import network_health, store_health
 from pixel_server.api.routing import reply
 from pixel_server.campaigns.cache import CampaignCache
 from pixel_server.collect.losses import LossReport
@@ -124,9 +124,12 @@ class Health:
                 **recorder.counts,
             }
         }
-        (redis_error, warnings), health["spool"] = await asyncio.gather(
-            self._add_store_report(health), self._read_spool_report()
+        (redis_error, warnings), health["spool"], health["network_list_days"] = await asyncio.gather(
+            self._add_store_report(health),
+            self._read_spool_report(),
+            network_health.read(self._settings, self._clock()),
         )
+        warnings += network_health.warnings(self._settings, health["network_list_days"])
         if self._process is not None:
             health |= _process_json(self._process)
             warnings += _process_warnings(self._process)

@@ -98,7 +98,7 @@ class Metrics:
         settings, now = self._api.settings, self._api.clock()
         losses, spool = self._sources.losses(), self._sources.spool()
         spool_age = 0.0 if spool.oldest_ms is None else max(0.0, now - spool.oldest_ms / 1000)
-        listed_at = list_times(settings.networks_directory)
+        listed_at = list_times(settings)
         list_ages = {name: max(0.0, now - at) for name, at in listed_at.items() if name in PUBLISHED}
         return {
             "pixel_lost_hits": {"": losses.hits + losses.removed_hits},

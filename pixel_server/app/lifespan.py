@@ -23,6 +23,7 @@ from pixel_server.app.parts import CommonParts, make_host_beat
 from pixel_server.app.pixel_parts import PixelParts
 from pixel_server.app.process_numbers import publish
 from pixel_server.auth import api_keys
+from pixel_server.classify import network_store
 from pixel_server.collect import dropped_counts
 from pixel_server.metrics.process_file import Publisher
 from pixel_server.settings import Settings
@@ -103,7 +104,21 @@ def _pixel_tasks(common: CommonParts, pixels: PixelParts) -> list[Coroutine[Any,
         common.withdrawn.follow(),
         dropped_counts.follow(common.redis, pixels.admission.dropped, common.mark),
         clocks.follow(common.redis_clock, common.redis),
+        _follow_networks(common),
     ]
+
+
+async def _follow_networks(common: CommonParts) -> None:
+    """Keeps the data directory's copies of the refreshed lists of networks up to date, for `explain`."""
+
+    async def step() -> None:
+        if not common.mark.trouble:
+            await common.network_copies.update_async(common.redis)
+
+    def report(error: Exception) -> None:
+        log.exception("networks: the lists cannot be copied from the store")
+
+    await tasks.repeat(step, network_store.CHECK_SECONDS, report)
 
 
 def _close(pixels: PixelParts) -> None:
@@ -141,6 +156,7 @@ def pages_lifespan(common: CommonParts, publisher: Publisher) -> Lifespan:
             [
                 common.campaign_cache.follow(),
                 clocks.follow(common.redis_clock, common.redis),
+                _follow_networks(common),
                 beat.run(),
                 publish(publisher),
                 *retries,

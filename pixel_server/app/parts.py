@@ -16,6 +16,7 @@ from pixel_server.api.metrics_access import MetricsAccess
 from pixel_server.auth.proxy_users import ProxyUsers
 from pixel_server.auth.throttle import Throttle
 from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
+from pixel_server.classify.network_store import ListCopies
 from pixel_server.collect import loss_storage
 from pixel_server.collect.client_address import ClientAddress
 from pixel_server.collect.host_beat import HostBeat
@@ -55,6 +56,7 @@ class CommonParts:
     prefix: str
     campaigns_file: Path
     spool_directory: Path
+    network_copies: ListCopies
 
 
 def make_common(
@@ -78,6 +80,7 @@ def make_common(
         prefix=urlsplit(settings.base_url or "").path,
         campaigns_file=campaigns_file,
         spool_directory=settings.data / "spool",
+        network_copies=ListCopies(settings.refreshed_networks_directory),
     )
 
 

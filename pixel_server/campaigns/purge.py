@@ -103,11 +103,12 @@ async def list_days_before(store: AsyncRedis, shard: int, campaign: str, before:
 async def remove_days(store: AsyncRedis, shard: int, campaign: str, before: str) -> int:
     """Removes daily series, breakdowns and visitors of local days before a day (`"20261124"`).
 
-    Returns the number of days removed.
+    Also removes the rulesets that were last used before that day. Returns the number of days removed.
     """
     old = await list_days_before(store, shard, campaign, before)
     await _unlink(store, shard, (key(shard, campaign, day) for day in old for key in _LOCAL_DAY_KEYS))
     months_key, opens_key = keys.months(shard, campaign), keys.breakdown(shard, campaign)
+    rules_key = keys.rules(shard, campaign)
 
     async def plan(generation: Generation) -> list[checkpoint.Command]:
         commands: list[checkpoint.Command] = []
@@ -137,6 +138,10 @@ async def remove_days(store: AsyncRedis, shard: int, campaign: str, before: str)
                 if counts
                 else ("HDEL", opens_key, month)
             )
+        for field, value in (await store.hgetall(rules_key)).items():
+            if field.endswith(b" to") and series.utc_day(int(value)) < before:
+                ruleset = field.removesuffix(b" to")
+                commands.append(("HDEL", rules_key, ruleset + b" from", field))
         return commands
 
     if old:

@@ -9,9 +9,9 @@ from typing import Any
 
 from pixel_server import hit
 from pixel_server.addresses import is_in_networks, unmapped
-from pixel_server.classify.networks import Networks, NetworksError
+from pixel_server.classify.networks import Networks, NetworksError, load_networks
 from pixel_server.classify.rule_file import NO_RULE
-from pixel_server.classify.rules import Evidence, Rules, is_at_delivery, is_soon, load_rules
+from pixel_server.classify.rules import Evidence, Rules, is_at_delivery, is_soon, load_rules, ruleset_name
 from pixel_server.settings import Settings
 
 log = logging.getLogger("pixel_server.classify.explain")
@@ -22,18 +22,18 @@ _cache: dict[Settings, tuple[Rules, Networks]] = {}
 def _load(settings: Settings) -> tuple[Rules, Networks]:
     """Returns the rules and the lists of networks, the same as the workers use.
 
-    Reloads the lists if the operator has refreshed them. Keeps the old lists if the new ones cannot be used.
+    Reloads the lists if they have changed. Keeps the old lists if the new ones cannot be used.
     """
     cached = _cache.get(settings)
     if cached is None:
         cached = _cache[settings] = (
             load_rules(settings.rules_file),
-            Networks.load(settings.networks_directory),
+            load_networks(settings),
         )
     rules, networks = cached
     try:
         if networks.have_changed():
-            cached = _cache[settings] = rules, Networks.load(settings.networks_directory)
+            cached = _cache[settings] = rules, networks.reloaded()
     except NetworksError as error:
         log.error("explain: using the old lists of networks until this is mended: %s", error)
     return cached
@@ -65,7 +65,7 @@ def explain(
         "verdict": verdict.verdict,
         "rule": verdict.rule,
         "source": "no rule matches" if verdict.rule == NO_RULE else rules.by_id[verdict.rule].source,
-        "ruleset": rules.ruleset,
+        "ruleset": ruleset_name(rules.ruleset, networks),
         "networks": list(network_names),
         "soon_seconds": settings.soon_seconds,
         "delivery_seconds": settings.delivery_seconds,

@@ -9,10 +9,12 @@ from ua_parser import parse_user_agent
 
 from pixel_server import tokens
 from pixel_server.addresses import is_in_networks
-from pixel_server.classify.networks import Networks, NetworksError
-from pixel_server.classify.rules import Rules, Verdict, is_at_delivery, is_soon, load_rules
+from pixel_server.classify.network_store import ListCopies
+from pixel_server.classify.networks import Networks, NetworksError, load_networks
+from pixel_server.classify.rules import Rules, Verdict, is_at_delivery, is_soon, load_rules, ruleset_name
 from pixel_server.hit import Hit
 from pixel_server.settings import Settings
+from pixel_server.store.protocols import Redis
 
 log = logging.getLogger("pixel_server.classify.judge")
 
@@ -20,12 +22,12 @@ log = logging.getLogger("pixel_server.classify.judge")
 class Judge:
     """Decides what a hit was: a call with the hit returns its verdict.
 
-    delivery_seconds: PIXEL_DELIVERY_SECONDS. ruleset: version of the rules. burst_rule_id: id of the rule
-    about bursts, or "" if there is no such rule.
+    delivery_seconds: PIXEL_DELIVERY_SECONDS. burst_rule_id: id of the rule about bursts, or "" if there is no
+    such rule.
     """
 
     def __init__(self, rules: Rules, networks: Networks, settings: Settings) -> None:
-        self.ruleset = rules.ruleset
+        self._rules_version = rules.ruleset
         self.burst_rule_id = rules.burst_rule.id if rules.burst_rule else ""
         self._find_verdict = rules.verdict
         self._networks = networks
@@ -33,7 +35,12 @@ class Judge:
         self._own_networks = settings.own_networks
         self._soon_seconds = settings.soon_seconds
         self.delivery_seconds = settings.delivery_seconds
-        self._directory = settings.networks_directory
+        self._copies = ListCopies(settings.refreshed_networks_directory)
+
+    @property
+    def ruleset(self) -> str:
+        """The version of the rules and of the lists of networks, see `ruleset_name`."""
+        return ruleset_name(self._rules_version, self._networks)
 
     def __call__(self, hit: Hit, sent_at: int | None) -> Verdict:
         """Returns the verdict. sent_at: time of sending the mail, in s since 1970, or None if not known."""
@@ -53,14 +60,15 @@ class Judge:
             at_delivery,
         )
 
-    def refresh(self) -> None:
-        """Reloads the lists of networks if the operator has refreshed them.
+    def refresh(self, store: Redis) -> None:
+        """Reloads the lists of networks if the store has new lists, or the operator has changed his own.
 
         Keeps the old lists, and logs an error, if the new lists cannot be used.
         """
+        self._copies.update(store)
         try:
             if self._networks.have_changed():
-                self._networks = Networks.load(self._directory)
+                self._networks = self._networks.reloaded()
                 self._network_names = self._networks.names
                 log.info("judge: using the refreshed lists of networks")
         except NetworksError as error:
@@ -74,4 +82,4 @@ def load_judge(settings: Settings) -> Judge:
     Raises RulesError or NetworksError if the rules or the lists of networks cannot be used.
     """
     parse_user_agent("")  # the first call compiles the patterns, which takes long
-    return Judge(load_rules(settings.rules_file), Networks.load(settings.networks_directory), settings)
+    return Judge(load_rules(settings.rules_file), load_networks(settings), settings)

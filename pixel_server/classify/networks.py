@@ -8,26 +8,32 @@ A list is a file NAME.txt in UTF-8. Its head gives the list's source, date and l
     # licence: CC BY 4.0
 
 Each further line is a network (`192.0.2.0/24`, `2001:db8::/32`) or an address. Text after a `#` is a comment.
-The lists are shipped in `data/networks`. The operator replaces a list by a file of the same name in
-`<PIXEL_DATA_DIR>/networks`.
+Of each list, the first of these files is used: the operator's own in `<PIXEL_DATA_DIR>/networks`, the
+refreshed one in `<PIXEL_DATA_DIR>/networks-refreshed` (see `network_store`), the shipped one in
+`data/networks`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import itertools
+import logging
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from socket import AF_INET, AF_INET6, inet_pton
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pixel_server.addresses import MAPPED
+from pixel_server.settings import Settings
+
+log = logging.getLogger("pixel_server.classify.networks")
 
 SHIPPED = Path(__file__).parent / "data" / "networks"
 """Directory of the shipped lists."""
@@ -35,11 +41,16 @@ SHIPPED = Path(__file__).parent / "data" / "networks"
 _HEAD = re.compile(r"#\s*(source|date|licence):\s*(.*)")
 
 Family = Literal[4, 6]
+FAMILIES: tuple[Family, ...] = (4, 6)
+ADDRESS_BITS: Mapping[Family, int] = {4: 32, 6: 128}
 Range = tuple[int, int]
 """First and last address of a range, as numbers."""
 
+Owner = Literal["operator", "refreshed", "shipped"]
+"""Where a list is from."""
+
 Stamp = tuple[tuple[str, int, int], ...]
-"""(name, mtime in ns, size in bytes) of each of the operator's files."""
+"""(path, mtime in ns, size in bytes) of each file of the operator and each refreshed file."""
 
 _Edges = tuple[list[int], list[tuple[str, ...]]]
 """(edges, sets). An edge is an address, as a number, that is in other lists than the address before it. The
@@ -58,8 +69,7 @@ class NetworksError(ValueError):
 class NetworkList:
     """A description of a list, without its networks.
 
-    ranges: number of ranges, after adjacent and overlapping networks are merged. is_operators: whether the
-    list is the operator's and not the shipped list.
+    ranges: number of ranges, after adjacent and overlapping networks are merged.
     """
 
     name: str
@@ -67,7 +77,7 @@ class NetworkList:
     source: str
     date: datetime.date
     licence: str
-    is_operators: bool
+    owner: Owner
 
     def age_days(self, today: datetime.date) -> int:
         """Returns the age of the list in days."""
@@ -78,38 +88,47 @@ class NetworkList:
 class Networks:
     """All lists, in memory.
 
-    lists: their descriptions, sorted by name. stamp: the stamp of the operator's files when they were read.
+    lists: their descriptions, sorted by name. version: eight hexadecimal digits that change whenever a
+    network is added to a list or removed: `"5c1f09ab"`. stamp: the stamp of the files when they were read.
     """
 
     lists: tuple[NetworkList, ...]
+    version: str
     stamp: Stamp
-    _directory: Path | None = field(repr=False)
+    _directories: _Directories = field(repr=False)
     _v4: _Edges = field(repr=False)
     _v6: _Edges = field(repr=False)
 
     @classmethod
-    def load(cls, directory: Path | None = None) -> Networks:
-        """Returns all lists. A file in the operator's directory replaces the shipped list of its name.
+    def load(cls, own: Path | None = None, refreshed: Path | None = None) -> Networks:
+        """Returns all lists. own, refreshed: directories of the operator's lists and of refreshed lists.
 
-        Raises NetworksError for the first list that cannot be used.
+        Raises NetworksError for the first list that cannot be used. A refreshed list that cannot be used is
+        left out, and the error is logged.
         """
-        stamp = _stamp(directory)
-        operators = {name for name, _, _ in stamp}
+        directories = own, refreshed
+        stamp = _stamp(directories)
+        digest = hashlib.blake2b(digest_size=4)
         lists = []
         ranges: dict[Family, dict[str, list[Range]]] = {4: {}, 6: {}}
         for name in list_names():
-            folder = directory if directory and name in operators else SHIPPED
-            description, ranges_of_list = _read_list(folder / f"{name}.txt", name in operators)
-            lists.append(description)
-            ranges[4][name], ranges[6][name] = ranges_of_list[4], ranges_of_list[6]
-        return cls(tuple(lists), stamp, directory, _edges(ranges[4]), _edges(ranges[6]))
+            read = _read_first(name, directories)
+            lists.append(read.description)
+            ranges[4][name], ranges[6][name] = read.ranges[4], read.ranges[6]
+            digest.update(read.digest)
+        version = digest.hexdigest()
+        return cls(tuple(lists), version, stamp, directories, _edges(ranges[4]), _edges(ranges[6]))
 
     def have_changed(self) -> bool:
-        """Returns whether the operator's files have changed since they were read. Calls stat on each file.
+        """Returns whether the files have changed since they were read. Calls stat on each file.
 
         Raises NetworksError if stat fails.
         """
-        return _stamp(self._directory) != self.stamp
+        return _stamp(self._directories) != self.stamp
+
+    def reloaded(self) -> Networks:
+        """Returns all lists, read from the same directories again. Raises NetworksError as `load` does."""
+        return Networks.load(*self._directories)
 
     def names(self, address: bytes) -> tuple[str, ...]:
         """Returns the names of the lists that hold an address of 4 or 16 bytes, sorted.
@@ -126,21 +145,27 @@ class Networks:
         return ()
 
 
+def load_networks(settings: Settings) -> Networks:
+    """Returns all lists of a data directory. Raises NetworksError if one of them cannot be used."""
+    return Networks.load(settings.networks_directory, settings.refreshed_networks_directory)
+
+
 @cache
 def list_names() -> tuple[str, ...]:
     """Returns the names of all lists, sorted."""
     return tuple(sorted(path.stem for path in SHIPPED.glob("*.txt")))
 
 
-def list_times(directory: Path) -> dict[str, float]:
+def list_times(settings: Settings) -> dict[str, float]:
     """Returns the date of each list in seconds since 1970, by name. Reads only the heads of the files.
 
     Leaves out a list without a date. Raises OSError.
     """
     times = {}
+    directories = settings.networks_directory, settings.refreshed_networks_directory
     for name in list_names():
-        own = directory / f"{name}.txt"
-        with open(own if own.exists() else SHIPPED / f"{name}.txt", encoding="utf-8-sig") as file:
+        path, _ = next(_files(name, directories))
+        with path.open(encoding="utf-8-sig") as file:
             for line in itertools.takewhile(lambda line: line.startswith("#"), file):
                 match = _HEAD.match(line.strip())
                 if match and match[1] == "date":
@@ -197,25 +222,63 @@ def merge_ranges(ranges: Iterable[Range]) -> list[Range]:
     return merged
 
 
-def _stamp(directory: Path | None) -> Stamp:
-    """Returns the stamp of the operator's files. Raises NetworksError if stat fails."""
+_Directories = tuple[Path | None, Path | None]
+"""Directories of the operator's lists and of refreshed lists. None if there is no such directory."""
+
+
+def _files(name: str, directories: _Directories) -> Iterator[tuple[Path, Owner]]:
+    """Yields the files of a list that exist, with their owners. The first is the file to use."""
+    own, refreshed = directories
+    owners: tuple[tuple[Path | None, Owner], ...] = (
+        *((own, "operator"), (refreshed, "refreshed")),
+        (SHIPPED, "shipped"),
+    )
+    for directory, owner in owners:
+        if directory is not None and (path := directory / f"{name}.txt").exists():
+            yield path, owner
+
+
+def _stamp(directories: _Directories) -> Stamp:
+    """Returns the stamp of the files. Raises NetworksError if stat fails."""
     entries = []
-    if directory is None:
-        return ()
-    for name in list_names():
-        path = directory / f"{name}.txt"
-        try:
-            status = path.stat()
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise NetworksError(f"{path}: {error.strerror}") from None
-        entries.append((name, status.st_mtime_ns, status.st_size))
+    for directory in filter(None, directories):
+        for name in list_names():
+            path = directory / f"{name}.txt"
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise NetworksError(f"{path}: {error.strerror}") from None
+            entries.append((str(path), status.st_mtime_ns, status.st_size))
     return tuple(entries)
 
 
-def _read_list(path: Path, is_operators: bool) -> tuple[NetworkList, dict[Family, list[Range]]]:
-    """Returns a list's description and merged ranges. Raises NetworksError if the list cannot be used."""
+class _ReadList(NamedTuple):
+    """A list that was read. digest: of its networks, as they are written in the file."""
+
+    description: NetworkList
+    ranges: dict[Family, list[Range]]
+    digest: bytes
+
+
+def _read_first(name: str, directories: _Directories) -> _ReadList:
+    """Returns the first list of this name, but leaves out a refreshed list that cannot be used.
+
+    Raises NetworksError if a list of the operator, or a shipped list, cannot be used.
+    """
+    for path, owner in _files(name, directories):
+        try:
+            return _read_list(path, owner)
+        except NetworksError as error:
+            if owner != "refreshed":
+                raise
+            log.error("networks: this refreshed list is left out: %s", error)
+    raise NetworksError(f"{SHIPPED}: has no list {name!r}")
+
+
+def _read_list(path: Path, owner: Owner) -> _ReadList:
+    """Returns a list's description, merged ranges and digest. Raises NetworksError if it cannot be used."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -227,6 +290,7 @@ def _read_list(path: Path, is_operators: bool) -> tuple[NetworkList, dict[Family
         raise NetworksError(f"{path}:{number}: must be UTF-8 text") from None
     head: dict[str, str] = {}
     list_date: datetime.date | None = None
+    digest = hashlib.blake2b(path.stem.encode(), digest_size=8)
     ranges: dict[Family, list[Range]] = {4: [], 6: []}
     for number, line in enumerate(text.split("\n"), 1):
         network, comment, _ = line.partition("#")
@@ -234,6 +298,7 @@ def _read_list(path: Path, is_operators: bool) -> tuple[NetworkList, dict[Family
             if network := network.strip():
                 family, first, last = parse_network(network)
                 ranges[family].append((first, last))
+                digest.update(network.encode() + b" ")
             elif comment and (match := _HEAD.match(line.strip())) and match[1] not in head:
                 head[match[1]] = match[2]
                 if match[1] == "date":
@@ -245,8 +310,8 @@ def _read_list(path: Path, is_operators: bool) -> tuple[NetworkList, dict[Family
         raise NetworksError(f"{path}:1: its head has no line `{missing}`")
     ranges = {4: merge_ranges(ranges[4]), 6: merge_ranges(ranges[6])}
     count = len(ranges[4]) + len(ranges[6])
-    licence = head.get("licence", "")
-    return NetworkList(path.stem, count, head["source"], list_date, licence, is_operators), ranges
+    description = NetworkList(path.stem, count, head["source"], list_date, head.get("licence", ""), owner)
+    return _ReadList(description, ranges, digest.digest())
 
 
 def _parse_day(text: str) -> datetime.date:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pixel_server.classify.networks import Networks
 from pixel_server.classify.rule_file import NO_RULE, Rule, read_rules
 from pixel_server.classify.user_agents import client_class, facets
 from pixel_server.counters import burst_window, labels
@@ -157,6 +158,14 @@ class Rules:
     def by_id(self) -> dict[str, Rule]:
         """The rules by their ids."""
         return {rule.id: rule for rule in self.rules}
+
+
+def ruleset_name(rules_version: str, networks: Networks) -> str:
+    """Returns the version of rules with lists of networks: `"2026-11-30.4+own/5c1f09ab"`.
+
+    The part after the slash changes whenever a list changes.
+    """
+    return f"{rules_version}/{networks.version}"
 
 
 def load_rules(operator_file: Path | None = None) -> Rules:

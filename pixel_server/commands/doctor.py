@@ -11,13 +11,13 @@ import redis
 
 from pixel_server.commands.doctor_addresses import base_url, campaigns, operator
 from pixel_server.commands.doctor_files import aof, backup, networks, readable_secrets, rules, spool
-from pixel_server.commands.doctor_store import losses, redis_and_workers
+from pixel_server.commands.doctor_store import losses, network_refresh, redis_and_workers
 from pixel_server.commands.findings import Check, Finding
 from pixel_server.commands.support import as_json, settings_here
 from pixel_server.settings import Settings, SettingsError
 
 CHECKS: tuple[Check, ...] = (
-    *(networks, rules, operator, base_url, spool, aof, readable_secrets, backup),
+    *(networks, network_refresh, rules, operator, base_url, spool, aof, readable_secrets, backup),
     *(losses, redis_and_workers, campaigns),
 )
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+from pixel_server.api.network_health import MAX_AGE_DAYS
 from pixel_server.backups.record import read_record
 from pixel_server.classify.network_feeds import PUBLISHED
-from pixel_server.classify.networks import Networks, NetworksError, list_names
+from pixel_server.classify.networks import NetworkList, NetworksError, list_names, load_networks
 from pixel_server.classify.rule_file import RulesError
 from pixel_server.classify.rules import load_rules
 from pixel_server.collect.spool.status import NEWER_TEXT, find_trouble, read_status
@@ -21,8 +22,6 @@ from pixel_server.secret import FILE as SECRETS
 from pixel_server.settings import Settings
 from pixel_server.times import DAY
 
-MAX_AGE_DAYS = 90
-"""Days after which a published list of networks is too old."""
 AOF_DAYS = 7
 """Days for which the disk should have room for what is written to the append-only file."""
 _MIN_RATE_SECONDS = 600.0
@@ -36,7 +35,7 @@ def networks(settings: Settings, today: date) -> Iterator[Finding]:
         if path.stem not in list_names():
             yield Finding("networks", path.stem, "problem", f"{path} is not read: no list has this name")
     try:
-        lists = Networks.load(directory).lists
+        lists = load_networks(settings).lists
     except NetworksError as error:
         yield Finding("networks", "lists", "problem", str(error))
         return
@@ -46,12 +45,27 @@ def networks(settings: Settings, today: date) -> Iterator[Finding]:
         refresh = f"run `pixel-server networks refresh {network_list.name}`"
         if network_list.name not in PUBLISHED:
             yield Finding("networks", network_list.name, "ok", age)
+        elif network_list.owner == "operator" and (days > MAX_AGE_DAYS or _was_fetched(network_list)):
+            own = directory / f"{network_list.name}.txt"
+            text = f"{age}; it is your own list: update {own}, or remove it to use the refreshed list"
+            yield Finding("networks", network_list.name, "advice", text)
         elif not network_list.ranges:
             yield Finding("networks", network_list.name, "advice", f"empty; {refresh}")
         elif days > MAX_AGE_DAYS:
             yield Finding("networks", network_list.name, "advice", f"{age}; {refresh}")
         else:
             yield Finding("networks", network_list.name, "ok", age)
+
+
+def _was_fetched(own: NetworkList) -> bool:
+    """Returns whether `networks refresh` of an earlier version fetched this list.
+
+    That version stored the lists that it fetched as the operator's own.
+    """
+    return own.source.removesuffix(" (from a file)") in (
+        "https://mask-api.icloud.com/egress-ip-ranges.csv",
+        "https://developers.google.com/static/search/apis/ipranges/",
+    )
 
 
 def aof(settings: Settings, today: date) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ import redis
 
 from pixel_server import __version__
 from pixel_server.api import redis_health, store_health
+from pixel_server.classify import network_store
 from pixel_server.collect import loss_storage
 from pixel_server.collect.losses import LossReport
 from pixel_server.commands.findings import Finding, counted
@@ -60,6 +61,24 @@ def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
             yield from (Finding("store", thing, "problem", warning) for warning in warnings)
         else:
             yield Finding("store", thing, "ok", text)
+
+
+def network_refresh(settings: Settings, today: date) -> Iterator[Finding]:
+    """Checks that the last try to refresh each published list of networks succeeded."""
+
+    async def read_states() -> dict[str, network_store.ListState]:
+        client = connect_async(store_url(settings))
+        try:
+            return network_store.parse_states(await client.hmget(keys.NETWORKS, network_store.STATE_FIELDS))
+        finally:
+            await client.aclose()
+
+    if settings.networks_refresh == "off" or not is_store_known(settings):
+        return
+    with contextlib.suppress(redis.RedisError, OSError):  # the check of the store reports these errors
+        for name, state in asyncio.run(read_states()).items():
+            if state.error:
+                yield Finding("networks", name, "advice", f"the last refresh failed: {state.error}")
 
 
 def losses(settings: Settings, today: date) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ import os
 
 from pixel_server import __version__, store_url
 from pixel_server.classify import rules
-from pixel_server.classify.networks import Networks
+from pixel_server.classify.networks import load_networks
 from pixel_server.commands.support import with_store_at
 from pixel_server.settings import Settings, unknown_name_warnings
 from pixel_server.store.client import StoreAwayError
@@ -61,7 +61,7 @@ def check_startup() -> None:
     settings = Settings.from_env()
     warn_of_few_sentinels(settings)
     rules.load_rules(settings.rules_file)
-    Networks.load(settings.networks_directory)
+    load_networks(settings)
     url = settings.redis_url
     try:
         with_store_at(url, settings, secrets_for(settings, url), do_nothing, is_server=True)

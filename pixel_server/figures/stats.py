@@ -207,15 +207,18 @@ class _Stats:
         return {name: hits for name, hits in sorted(self.sums.rules.items()) if " " not in name and hits}
 
     def rulesets(self) -> list[dict[str, str]] | None:
-        """Returns the versions of the rules, with their first and last use, or None for a range."""
+        """Returns the versions of the rules, with their first and last use, or None for a range.
+
+        A version also names the lists of networks, so there is one for each week in which a list changed.
+        """
         if not self.range.is_all_time:
             return None
         rules = self.sums.rules
         rulesets = []
-        for version in sorted(name.removesuffix(" to") for name in rules if name.endswith(" to")):
+        for version in (name.removesuffix(" to") for name in rules if name.endswith(" to")):
             first, last = rules.get(f"{version} from", 0), rules[f"{version} to"]
             rulesets.append({"ruleset": version, "from": iso_ms(first * 1000), "to": iso_ms(last * 1000)})
-        return rulesets
+        return sorted(rulesets, key=lambda ruleset: (ruleset["from"], ruleset["ruleset"]))
 
     def opens_by_name(self) -> dict[str, Any] | None:
         """Returns the number of people's opens for each client, device and country, or None if not known."""

@@ -20,7 +20,7 @@ import redis
 
 from pixel_server.auth import api_keys, sign_in_links
 from pixel_server.classify import rules
-from pixel_server.classify.networks import Networks
+from pixel_server.classify.networks import load_networks
 from pixel_server.run import listen
 from pixel_server.run.banner import banner, program
 from pixel_server.run.supervisor import TICK_SECONDS, Child, Keeper, Stop
@@ -56,7 +56,7 @@ def run(host: str, port: int, settings: Settings, with_valkey: bool, with_demo: 
     data = settings.data.resolve()
     lock = _lock(data, with_demo)
     rules.load_rules(settings.rules_file)  # fails before anything is started if a file is bad
-    Networks.load(data / "networks")
+    load_networks(replace(settings, data=data))
     stop = Stop()
     last_state = read_up_state(data)
     is_restart = last_state is not None and last_state.address == _address(host, port)

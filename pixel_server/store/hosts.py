@@ -42,6 +42,7 @@ _MAY_DIFFER = frozenset(
     {
         *("redis_url", "queue_url", "data", "trusted_proxies", "trust_unix", "client_ip_header"),
         *("pending_bytes", "spool_bytes", "memory_reserve", "rewrite_minutes", "hang_seconds"),
+        "networks_refresh",
         *("signing_secrets", "recipient_secret"),
     }
 )

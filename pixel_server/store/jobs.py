@@ -15,10 +15,11 @@ QUEUE = "pixel-rollup"
 ROLLUP = "workers.rollup.drain"
 CHORES = "workers.maintenance.run"
 RETENTION = "workers.retention.run"
+NETWORKS = "workers.networks.run"
 """Dotted names of the functions that the jobs call."""
 
-PERIOD_SECONDS = {CHORES: 60, RETENTION: 30}
-"""Seconds between two runs of a periodic job."""
+PERIOD_SECONDS = {CHORES: 60, RETENTION: 30, NETWORKS: 600}
+"""Seconds between two runs of a periodic job. The job NETWORKS mostly finds that nothing is due."""
 
 SLICE_SECONDS = 5
 """Seconds after which another roll-up of a shard can be queued although a roll-up is queued already.
@@ -29,7 +30,7 @@ roll-ups of a shard at once do no harm: the roll-up whose commit fails ends.
 FEW_SHARDS, SHARDS_PER_ROLLUP = 16, 4
 """Number of shards up to which each shard has a roll-up of its own, and with many more shards the number of
 shards that share a roll-up. A job costs about as much as a pass over a shard with few hits."""
-_MAX_WAIT_SECONDS = {ROLLUP: 60, CHORES: 600, RETENTION: 600}
+_MAX_WAIT_SECONDS = {ROLLUP: 60, CHORES: 600, RETENTION: 600, NETWORKS: 600}
 """Seconds after which a job that no worker took leaves the queue."""
 
 

@@ -92,6 +92,9 @@ REPLICATED = Key("px:{all}:replicated", "string", "1 second",
 
 HOSTS = Key("px:{all}:hosts", "hash", "60 days an entry",
     "last beat of each host: spool, hashes of settings", writer="web, workers", reader="readyz, cli").name
+NETWORKS = Key("px:{all}:networks", "hash", "forever",
+    "refreshed lists of networks, see `classify.network_store`", writer="workers, cli",
+    reader="web, workers, readyz").name
 
 # A key for each id, or each minute since 1970.
 campaign = GlobalKey("px:{all}:campaign:ID", "hash", "until the campaign is deleted",

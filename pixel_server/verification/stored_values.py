@@ -10,6 +10,8 @@ import redis
 
 from pixel_server import hit
 from pixel_server.campaigns import campaign
+from pixel_server.classify import network_store
+from pixel_server.classify.network_feeds import PUBLISHED
 from pixel_server.counters import (
     burst_window,
     open_breakdown,
@@ -78,6 +80,8 @@ def _hash_faults(kind: Key, name: str, fields: Mapping[bytes, bytes], decode: De
         if fault := _fault(lambda record: campaign.decode(record, name.split(":")[3]), fields.get(b"record")):
             yield fault
         return
+    if kind.pattern == keys.NETWORKS:
+        fields = {field: value for field, value in fields.items() if field.decode() in PUBLISHED}
     for field, value in fields.items():
         if decode is not None and (fault := _fault(decode, value)):
             yield f"has the field {field!r:.60}, which {fault}"
@@ -144,6 +148,7 @@ def _decode_day(value: bytes) -> None:
 
 _DECODERS: Mapping[str, Decode] = {
     keys.WITHDRAWN: withdrawals.parse_periods,
+    keys.NETWORKS: network_store.unpack,
     keys.producers.pattern: _decode_producer,
     keys.visits.pattern: _decode_visit_or_alias,
     keys.visiting.pattern: int,

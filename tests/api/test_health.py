@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from starlette.applications import Starlette
@@ -12,13 +13,14 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from pixel_server import hit
-from pixel_server.api import health
+from pixel_server.api import health, network_health
 from pixel_server.app import create_app
 from pixel_server.collect.batch import Batch
 from pixel_server.collect.spool import status
 from pixel_server.collect.spool.spool import Spool
 from pixel_server.store import jobs, keys, producer
 from pixel_server.store.client import connect, connect_async
+from tests.conftest import NOW
 from tests.stack import until
 
 
@@ -121,7 +123,8 @@ def test_readyz_redis_away_is_degraded_or_failing(settings, secrets, spool_bytes
 def test_readyz_redis_and_disk_hang_answers_all_the_same(settings, secrets, monkeypatch):
     """Fails by the timeout of a test that hangs, if `/readyz` waits for either."""
     monkeypatch.setattr(health, "READY_TIMEOUT_SECONDS", 0.05)
-    monkeypatch.setattr(asyncio, "to_thread", lambda read: asyncio.Event().wait())
+    monkeypatch.setattr(network_health, "DISK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(asyncio, "to_thread", lambda *_: asyncio.Event().wait())
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings = replace(settings, redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}")
         store = connect_async(settings.redis_url, timeout=3600)
@@ -130,6 +133,24 @@ def test_readyz_redis_and_disk_hang_answers_all_the_same(settings, secrets, monk
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
     assert answer.json()["redis"] == {"answers": False, "error": "TimeoutError"}
     assert answer.json()["spool"] == {"trouble": "the disk of the spool does not answer"}
+    assert answer.json()["network_list_days"] == {}
+
+
+def test_readyz_old_list_of_networks_warns_if_lists_are_refreshed(settings, secrets):
+    settings.refreshed_networks_directory.mkdir()
+    for name, days in (("apple", 91), ("openai", 90)):
+        day = datetime.fromtimestamp(NOW, UTC).date() - timedelta(days)
+        path = settings.refreshed_networks_directory / f"{name}.txt"
+        path.write_text(f"# source: a test\n# date: {day}\n")
+    for refresh, expected in (("weekly", ["apple is 91 days old"]), ("off", [])):
+        weekly = replace(settings, networks_refresh=refresh)
+        store, queue = connect_async(settings.redis_url), jobs.queue(connect(settings.redis_url))
+        with TestClient(create_app(weekly, secrets, store, queue, clock=lambda: NOW)) as site:
+            answer = site.get("/readyz").json()
+        assert [answer["network_list_days"][name] for name in ("apple", "openai")] == [91, 90]
+        lines = [line for line in answer["warnings"] if "list of networks" in line]
+        assert len(lines) == len(expected)
+        assert all(words in line for words, line in zip(expected, lines, strict=True))
 
 
 def test_readyz_unusable_spool_warns(mail, site, settings, monkeypatch):

@@ -161,7 +161,7 @@ def running(
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**clean, **environ},
+            env={**clean, "PIXEL_NETWORKS_REFRESH": "off", **environ},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import date
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import msgspec
+from redis import Redis
 
 from pixel_server import tokens
+from pixel_server.classify.explain import explain
 from pixel_server.classify.judge import Judge
-from pixel_server.classify.networks import Networks
+from pixel_server.classify.network_refresh import NewList
+from pixel_server.classify.network_store import fields_of
+from pixel_server.classify.networks import load_networks
 from pixel_server.classify.rules import load_rules
 from pixel_server.hit import EMAIL, Hit
 from pixel_server.settings import Settings
+from pixel_server.store import keys
 from tests.stack import READER
 
 NOW = 1_790_000_000
@@ -22,7 +28,7 @@ LIST = "# source: x\n# date: 2026-01-01\n198.51.100.0/24\n"
 
 def judge(tmp_path: Path) -> Judge:
     settings = Settings(data=tmp_path, own_networks=(ip_network("203.0.113.0/24"),), soon_seconds=5)
-    return Judge(load_rules(), Networks.load(settings.networks_directory), settings)
+    return Judge(load_rules(), load_networks(settings), settings)
 
 
 def hit(address: str = "198.51.100.9", flags: int = 0) -> Hit:
@@ -58,11 +64,24 @@ def test_judge_test_link_or_own_network_is_the_senders_own(tmp_path: Path):
     assert judge(tmp_path)(hit("203.0.113.7"), None).rule == "own"
 
 
-def test_refresh_list_changes_or_breaks_uses_the_last_good_list(tmp_path: Path):
+def test_refresh_list_changes_or_breaks_uses_the_last_good_list(tmp_path: Path, client: Redis):
     judged = judge(tmp_path)
     path = tmp_path / "networks" / "proofpoint.txt"
     path.parent.mkdir()
     for text, rule in ((LIST, "proofpoint"), ("nonsense", "proofpoint")):
         path.write_text(text)
-        judged.refresh()
+        judged.refresh(client)
         assert judged(hit(), None).rule == rule
+
+
+def test_refresh_list_in_the_store_is_used_and_changes_the_ruleset(tmp_path: Path, client: Redis):
+    judged = judge(tmp_path)
+    shipped = judged.ruleset
+    assert judged(hit(), None).rule == "mail-client"
+    new = NewList("openai", 1, 1, date(2026, 1, 1), LIST.encode())
+    client.hset(keys.NETWORKS, mapping=fields_of(new, NOW))
+    judged.refresh(client)
+    assert judged(hit(), None).rule == "openai"
+    rules, _, lists = judged.ruleset.partition("/")
+    assert (rules, rules + "/" + lists != shipped) == (load_rules().ruleset, True)
+    assert explain(Settings(data=tmp_path), READER, "198.51.100.9", {}, None)["ruleset"] == judged.ruleset

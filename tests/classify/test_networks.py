@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from itertools import pairwise
 from pathlib import Path
@@ -151,7 +152,7 @@ def test_names_bytes_that_are_no_address_return_nothing(none):
 def test_load_list_has_its_head_and_ranges(none):
     write(none, "cisco", "192.0.2.0/25", "192.0.2.128/25  # the other half", "", "# done", "2001:db8::/32")
     [cisco] = [each for each in Networks.load(none).lists if each.name == "cisco"]
-    assert (cisco.ranges, cisco.source, cisco.licence, cisco.is_operators) == (2, "a test", "none", True)
+    assert (cisco.ranges, cisco.source, cisco.licence, cisco.owner) == (2, "a test", "none", "operator")
     assert cisco.date == datetime.date(2026, 9, 1)
     assert cisco.age_days(datetime.date(2026, 9, 11)) == 10
     assert cisco.age_days(datetime.date(2026, 8, 1)) == 0, "a clock that is behind"
@@ -164,7 +165,48 @@ def test_load_own_list_replaces_the_shipped_list(tmp_path):
     assert names(found, "209.222.82.1") == ()
     assert names(found, "192.0.2.1") == ("barracuda",)
     assert names(found, "40.107.1.1") == ("microsoft-eop",), "the others stay"
-    assert [each.name for each in found.lists if each.is_operators] == ["barracuda"]
+    assert [each.name for each in found.lists if each.owner == "operator"] == ["barracuda"]
+
+
+def test_load_own_list_comes_before_the_refreshed_list(tmp_path):
+    own, refreshed = tmp_path / "networks", tmp_path / "networks-refreshed"
+    own.mkdir()
+    refreshed.mkdir()
+    write(refreshed, "apple", "192.0.2.0/24")
+    write(refreshed, "google", "198.51.100.0/24")
+    write(own, "apple", "203.0.113.0/24")
+    found = Networks.load(own, refreshed)
+    assert names(found, "192.0.2.1") == ()
+    assert names(found, "203.0.113.1") == ("apple",)
+    assert names(found, "198.51.100.1") == ("google",)
+    assert {each.name: each.owner for each in found.lists if each.owner != "shipped"} == {
+        "apple": "operator",
+        "google": "refreshed",
+    }
+    (own / "apple.txt").unlink()
+    assert found.have_changed()
+    assert names(found.reloaded(), "192.0.2.1") == ("apple",)
+
+
+def test_load_unusable_refreshed_list_is_left_out(tmp_path, caplog):
+    (tmp_path / "barracuda.txt").write_text("half of a li")
+    found = Networks.load(refreshed=tmp_path)
+    assert names(found, "209.222.82.1") == ("barracuda",)
+    assert "this refreshed list is left out" in caplog.text
+
+
+def test_version_changes_with_the_networks_and_with_nothing_else(none):
+    version = Networks.load(none).version
+    assert re.fullmatch("[0-9a-f]{8}", version)
+    write(none, "cisco", head=HEAD.replace("2026-09-01", "2026-09-08"))
+    assert Networks.load(none).version == version, "another date"
+    write(none, "cisco", "192.0.2.0/24")
+    added = Networks.load(none).version
+    write(none, "cisco", "192.0.2.0/24  # a comment")
+    assert Networks.load(none).version == added != version
+    write(none, "cisco")
+    write(none, "google", "192.0.2.0/24")
+    assert Networks.load(none).version not in (version, added), "in another list"
 
 
 def test_load_files_of_other_names_are_not_read(tmp_path):
@@ -253,10 +295,11 @@ def test_shipped_lists_have_source_date_and_licence():
         "google",
         "microsoft-eop",
         "mimecast",
+        "openai",
         "proofpoint",
     ]
-    assert all(each.source and each.licence and not each.is_operators for each in found.lists)
-    assert [name for name, each in about.items() if not each.ranges] == ["apple", "google"]
+    assert all(each.source and each.licence and each.owner == "shipped" for each in found.lists)
+    assert [name for name, each in about.items() if not each.ranges] == ["apple", "google", "openai"]
     for name in ("cisco", "mimecast", "proofpoint"):
         assert "CC BY 4.0" in about[name].licence, "attribution is owed"
         assert about[name].date == datetime.date(2026, 6, 17)
@@ -272,7 +315,8 @@ def test_shipped_lists_have_source_date_and_licence():
         ("2a02:5be0:4::1", "mimecast"),
         ("216.71.140.1", "cisco"),
         ("68.232.149.255", "cisco"),
-        ("209.222.82.255", "barracuda"),
+        ("209.222.80.0", "barracuda"),
+        ("209.222.87.255", "barracuda"),
         ("40.92.0.0", "microsoft-eop"),
         ("40.93.255.255", "microsoft-eop"),
         ("104.47.127.255", "microsoft-eop"),
@@ -291,7 +335,7 @@ def test_shipped_lists_hold_known_scanners(address, name):
         *("52.96.0.1", "52.98.10.2", "40.96.0.1", "40.104.1.1", "13.107.6.152", "132.245.1.1"),  # Outlook
         *("40.91.255.255", "40.94.0.0", "40.108.0.0", "104.47.128.0", "52.104.0.0", "52.238.78.89"),
         *("127.0.0.1", "10.0.0.1", "192.168.1.1", "::1", "0.0.0.0", "255.255.255.255", "2a01:111:f402::"),
-        *("209.222.81.255", "209.222.83.0", "17.0.0.1"),
+        *("209.222.79.255", "209.222.88.0", "17.0.0.1"),
     ],
 )
 def test_shipped_lists_hold_no_networks_of_people(address):

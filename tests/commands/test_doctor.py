@@ -14,7 +14,7 @@ import pytest
 
 from pixel_server import hit
 from pixel_server.classify.networks import list_names
-from pixel_server.commands import doctor_files
+from pixel_server.commands import doctor_files, doctor_store
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import keys
@@ -35,11 +35,38 @@ def test_doctor_lists_shows_their_age(tmp_path, lists):
     found = findings(tmp_path)
     assert list(found) == list(list_names())
     assert found["apple"] == ("ok", "1 range of 2026-06-23, 90 days old")
-    again = "run `pixel-server networks refresh google`"
-    assert found["google"] == ("advice", f"2 ranges of 2026-06-22, 91 days old; {again}")
+    remedy = f"it is your own list: update {lists}/google.txt, or remove it to use the refreshed list"
+    assert found["google"] == ("advice", f"2 ranges of 2026-06-22, 91 days old; {remedy}")
     assert found["cisco"] == ("ok", "0 ranges of 2025-09-21, 365 days old"), "this list is published nowhere"
     assert found["proofpoint"] == ("ok", "28 ranges of 2026-06-17, 96 days old")
     assert found["microsoft-eop"][0] == "ok"
+
+
+def test_doctor_refreshed_list_is_old_says_how_to_refresh_it(tmp_path):
+    refreshed = tmp_path / "networks-refreshed"
+    refreshed.mkdir()
+    (refreshed / "google.txt").write_text(HEAD.format("2026-06-22") + "192.0.2.0/24\n")
+    again = "run `pixel-server networks refresh google`"
+    assert findings(tmp_path)["google"] == ("advice", f"1 range of 2026-06-22, 91 days old; {again}")
+
+
+def test_doctor_own_list_that_an_earlier_version_fetched_is_reported(tmp_path, lists):
+    head = "# source: https://mask-api.icloud.com/egress-ip-ranges.csv\n# date: 2026-09-20\n"
+    (lists / "apple.txt").write_text(head + "192.0.2.0/24\n")
+    level, text = findings(tmp_path)["apple"]
+    assert (level, f"update {lists}/apple.txt, or remove it" in text) == ("advice", True)
+
+
+def test_doctor_failed_refresh_says_why(client, tmp_path, redis_url):
+    client.hset(keys.NETWORKS, "apple error", "https://a.example/: timed out")
+    weekly = Settings(data=tmp_path, redis_url=redis_url)
+    off = Settings(data=tmp_path, redis_url=redis_url, networks_refresh="off")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REDIS_URL", redis_url)
+        assert [finding[1:] for finding in doctor_store.network_refresh(weekly, TODAY)] == [
+            ("apple", "advice", "the last refresh failed: https://a.example/: timed out")
+        ]
+        assert list(doctor_store.network_refresh(off, TODAY)) == []
 
 
 def test_doctor_empty_list_and_unknown_file_are_reported(tmp_path, lists):
@@ -78,6 +105,7 @@ def test_doctor_problem_exits_1_advice_exits_0(run, lists, tmp_path):
         ("problem", "aple"),
         ("advice", "apple"),
         ("advice", "google"),
+        ("advice", "openai"),
         ("advice", "operator"),
         ("advice", "base_url"),
         ("advice", "redis"),

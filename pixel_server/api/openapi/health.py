@@ -119,6 +119,9 @@ SCHEMAS = {
             commits=count("Commits of counters that Redis had acknowledged and lost."),
             removed_hits=count("Hits in files that somebody removed from the spool."),
         ),
+        network_list_days=mapping(
+            count("Age in days."), "Age of each list of networks that its owner publishes, by name."
+        ),
         spool=answer(
             ("segments", "hits", "bytes", "waiting_since", "set_aside", "newer_format", "trouble"),
             segments=count("Files of hits that wait on disk because Redis was away."),

@@ -136,7 +136,7 @@ _STATS: dict[str, Any] = {
     ),
     "rulesets": or_null(
         array(answer(ruleset=text(""), **{"from": instant("First use.")}, to=instant("Last use."))),
-        "Versions of the rules that judged hits. Null in a range.",
+        "Versions of the rules, and of the lists of networks, that judged hits. Null in a range.",
     ),
     "opens_person_by": or_null(
         answer(
