@@ -20,7 +20,7 @@ from tests.deploy.containers import ROOT, SETTING_NAMES, Container, assert_exist
 from tests.stack import Stack, free_port, until
 
 FILE = ROOT / "deploy" / "compose.yaml"
-ENV = {"PIXEL_HOST": "pixel.example.org"}
+ENV = {"PIXEL_HOST": "img.example.org"}
 
 
 def interpolated(text: str, environ: dict[str, str]) -> str:
@@ -111,7 +111,7 @@ def test_compose_containers_run_as_they_stand(tmp_path: Path):
         processes["worker"] = run(container("worker"), data, **environ)
         until(lambda: is_healthy(web, processes["worker"]))
         addresses = {
-            "https://pixel.example.org": f"http://127.0.0.1:{public}",
+            "https://img.example.org": f"http://127.0.0.1:{public}",
             "web:8000": f"127.0.0.1:{web_port}",
         }
         https = Container("https", [addresses.get(word, word) for word in container("https").words], {})

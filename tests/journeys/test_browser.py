@@ -128,7 +128,7 @@ def test_script_of_the_readme_counts_a_view(stack: Stack, browser: Browser, site
     for number, snippet in enumerate(snippets):
         name = f"site-{number}"
         assert stack.run("campaign", "create", name, "--kind", "web").returncode == 0
-        pixel = snippet.replace("https://pixel.example.org", stack.address)
+        pixel = snippet.replace("https://img.example.org", stack.address)
         pixel = pixel.replace("docs", name)
         assert pixel != snippet
         (tmp_path / "snippet.html").write_text(PAGE.format(pixel=pixel))

@@ -153,7 +153,7 @@ def test_pixels_move_nothing(look: Callable[[str], Look], name: str):
 
 def with_web_images(html: str) -> str:
     """Returns the page with the image of a web campaign at the top and at the bottom."""
-    tag = image("https://pixel.example.org", "docs").replace("https://pixel.example.org/p/docs.gif", LOADED)
+    tag = image("https://img.example.org", "docs").replace("https://img.example.org/p/docs.gif", LOADED)
     made, count = re.subn("<img [^>]+ border=[^>]+>", tag, embedded(html))
     assert count == 2
     return made
@@ -178,7 +178,7 @@ def test_web_image_is_loaded(browser: Browser, tmp_path: Path, head: str):
 
 @pytest.mark.parametrize("name", ["README.md", "docs/web.md"])
 def test_web_image_in_the_docs_is_that_of_the_dashboard(name: str):
-    tag = image("https://pixel.example.org", "docs")
+    tag = image("https://img.example.org", "docs")
     assert re.findall("<img [^>]+/p/docs.gif[^>]+>", (ROOT / name).read_text()) == [tag, tag]
 
 

@@ -247,7 +247,7 @@ def test_mail_docs_shell_commands_run(names, tmp_path):
     commands = re.findall(r"^\| `(pixel-server .*?)` \|", PAGE, re.M)
     assert len(commands) == 5
     environ = {**os.environ, "PATH": f"{Path(PROGRAM).parent}:{os.environ['PATH']}"}
-    environ["PIXEL_BASE_URL"] = "https://pixel.example.org"
+    environ["PIXEL_BASE_URL"] = "https://img.example.org"
     for command in commands:
         done = subprocess.run(command, shell=True, cwd=tmp_path, env=environ, capture_output=True, check=True)
         assert done.stderr == b"", command

@@ -80,9 +80,9 @@ def proxied(authelia: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     stack = Stack(tmp_path / "data", **documented_settings())
     stack.start()
     address = f"http://127.0.0.1:{free_port()}"
-    text = documented("pixel.example.org {")
+    text = documented("img.example.org {")
     for there, here in (
-        ("pixel.example.org", address),
+        ("img.example.org", address),
         ("127.0.0.1:9091", f"127.0.0.1:{authelia}"),
         ("127.0.0.1:8000", f"127.0.0.1:{stack.port}"),
     ):

@@ -99,7 +99,7 @@ def test_readme_commands_print_what_is_shown(checkout: tuple[Path, Stack]):
 def test_readme_python_example_creates_links(checkout: tuple[Path, Stack]):
     directory, stack = checkout
     (example,) = blocks("python")
-    example = example.replace("https://pixel.example.org", stack.address)
+    example = example.replace("https://img.example.org", stack.address)
     done = subprocess.run(
         [".venv/bin/python", "-c", example], cwd=directory, capture_output=True, text=True, check=True
     )
