@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 import redis
 
 from pixel_server.collect.spool.status import read_status
+from pixel_server.run.supervisor import MAX_START_SECONDS
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
 from pixel_server.store.client import connect
@@ -35,6 +36,9 @@ from tests.stack import Stack, free_port, until
 TMPFS = "400k"
 HANG_SECONDS = "5"
 """PIXEL_HANG_SECONDS: shorter than the hangs of Redis, for which no process may be killed."""
+OLD_SECONDS = 10.0
+"""Seconds after its start at which nearly every process has sent its first heartbeat. Before it, a process is
+killed only after MAX_START_SECONDS."""
 
 
 def run(seed: int, log: bool = False, kills: int = 200) -> Outcome:
@@ -157,13 +161,23 @@ class Story:
         """Stops a process, and returns when its parent has killed it."""
         words_by_name = {"web": "serve --handle", "pages": "serve --beside", "worker": "work --one"}
         name, words = self._draw.choice([*words_by_name.items(), ("workers", "pixel_server work")])
-        watched = [pid for pid in self._stack.pids(words) if _parent(pid) in self._stack.pids("")]
+        watched = [pid for pid in self._stack.pids(words) if self._is_watched(pid)]
         for pid in watched[:1]:
             self._say(f"{name} hangs")
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
                 self._result.events[f"hangs of {name}, killed by its parent"] += 1
-            until(lambda pid=pid: pid not in self._stack.pids(words), within=60)
+            until(lambda pid=pid: pid not in self._stack.pids(words), within=MAX_START_SECONDS + 60)
+
+    def _is_watched(self, pid: int) -> bool:
+        """Returns whether the parent of a process runs, and the process is old enough to send heartbeats."""
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return False
+        parent, started = int(stat[1]), int(stat[19]) / os.sysconf("SC_CLK_TCK")
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        return parent in self._stack.pids("") and uptime - started > OLD_SECONDS
 
     def _lose_replies(self) -> None:
         self._say("a reply is lost")
@@ -243,14 +257,6 @@ class Story:
         self._stop_second()
         if self._stack.process is not None:
             self._stack.stop()
-
-
-def _parent(pid: int) -> int:
-    """Returns the process id of a process's parent, 0 if the process has ended."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
 
 
 def _quiet(client: Redis, spool: Path) -> bool:
