@@ -33,7 +33,7 @@ TICK_SECONDS = 0.1
 MAX_TICK_SECONDS = 1.0
 """Seconds that count at most between two calls of `Keeper.check`. If more have passed, the machine slept, or
 this process was stopped or got no processor. Its children then could not run either."""
-MAX_START_SECONDS = 300.0
+MAX_START_SECONDS = 120.0
 """Seconds that a child may take until its first heartbeat: on a busy machine it loads its modules slowly."""
 
 

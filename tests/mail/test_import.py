@@ -14,7 +14,10 @@ print(time.process_time() - began)
 print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names))
 print(*sorted(sys.modules))
 """
-GROUND_FLOOR = {"settings", "secret", "slug", "times", "tokens", "files", "consent", "store_url"}
+GROUND_FLOOR = {"settings", "secret", "slug", "times", "tokens", "files", "consent", "store_url"} | {
+    "scopes",
+    "sign_in_scopes",
+}
 NOT_LOADED = {"asyncio", "html.parser", "smtplib"}
 """Modules of the standard library that take long to load."""
 MAX_SECONDS = 0.1

@@ -99,7 +99,7 @@ def test_child_silent_after_its_first_heartbeat_is_killed(caplog: pytest.LogCapt
     assert until(child.how_ended) == "was killed by signal 9"
     child.wait(1)
     assert [record.getMessage() for record in caplog.records] == [
-        "web hangs: it has sent no heartbeat for 301 s, so it is killed",
+        "web hangs: it has sent no heartbeat for 121 s, so it is killed",
         "web hangs: it has sent no heartbeat for 31 s, so it is killed",
     ]
 
