@@ -48,6 +48,11 @@ def hold() -> bool:
     return True
 
 
+def is_held() -> bool:
+    """Returns whether this process has a lifeline: it is a child of `up`, `serve` or `work`."""
+    return _childs_end is not None
+
+
 def beat() -> None:
     """Sends a heartbeat to the parent, if this process has a lifeline."""
     if _childs_end is not None:

@@ -18,6 +18,8 @@ FILE = "secrets.json"
 class SecretsError(ValueError):
     """The secrets cannot be read or created. The message is one line for the operator."""
 
+    is_loggable = True
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Secrets:

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-from pixel_server import sign_in_scopes, store_url
+from pixel_server import logs, sign_in_scopes, store_url
 from pixel_server.sign_in_scopes import SignInScopes
 from pixel_server.tokens import MODES
 
@@ -28,6 +28,8 @@ MAX_DAYS = 3660
 
 class SettingsError(ValueError):
     """A setting has a value that cannot be used. The message is one line for the operator."""
+
+    is_loggable = True
 
 
 def _text(value: str) -> str:
@@ -66,6 +68,11 @@ def _one_of(*choices: str) -> Callable[[str], str]:
         return value
 
     return parse
+
+
+def _word_of(*choices: str) -> Callable[[str], str]:
+    """Returns a parser like `_one_of`, which also accepts capitals: `INFO`."""
+    return lambda value: _one_of(*choices)(value.lower())
 
 
 def _words(value: str) -> tuple[str, ...]:
@@ -374,6 +381,16 @@ class Settings:
         "Seconds without a heartbeat after which `up`, `serve` and `work` kill a process that they started, "
         "and start it again. 0 turns this off, for example to attach a debugger.",
         _number(0, 3600),
+    )
+
+    log_form: str = _setting(
+        "PIXEL_LOG", "text", "Form of the lines of the log: `text` or `json`.", _word_of(*logs.FORMS)
+    )
+    log_level: str = _setting(
+        "PIXEL_LOG_LEVEL",
+        "info",
+        "Lowest level of the lines of the log: `debug`, `info`, `warning` or `error`.",
+        _word_of(*logs.LEVELS),
     )
 
     @property

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
-log = logging.getLogger("pixel_server.tasks")
+from pixel_server.logs import Log
+
+log = Log(__name__)
 
 CANCEL_RETRY_SECONDS = 0.1
 """Seconds until a task that has not ended is cancelled again."""
@@ -54,9 +55,8 @@ async def repeat(
     """Awaits `step` again and again, with a pause after each call, until the task is cancelled.
 
     report: function that is called with the first error of a row of failures, so that an outage of hours is
-    one line in the log. The call is inside the `except` block, so `log.exception` works. If `report` is None,
-    errors are raised. unreported: errors that are expected and logged elsewhere. They do not begin or end a
-    row. pauses_first: whether to pause before the first call too.
+    one line in the log. If `report` is None, errors are raised. unreported: errors that are expected and
+    logged elsewhere. They do not begin or end a row. pauses_first: whether to pause before the first call too.
     """
     is_failing = False
     if pauses_first:
@@ -85,5 +85,11 @@ def retrieve_exception(task: asyncio.Task[Any]) -> None:
 def _end_process_on_error(task: asyncio.Task[Any]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:
-        log.critical("%s failed, so this process ends", task.get_coro(), exc_info=error)
+        log.critical(
+            "task-failed",
+            "the task %(task)s failed, so this process ends: %(error)s",
+            task=getattr(task.get_coro(), "__qualname__", "unnamed"),
+            error=error,
+            exc=error,
+        )
         os.kill(os.getpid(), signal.SIGTERM)

@@ -59,7 +59,7 @@ def test_start_task_fails_ends_the_process(fails, monkeypatch, caplog):
 
     async def part():
         if fails:
-            raise ValueError("the disk is broken")
+            raise OSError("the disk is broken")
         await asyncio.sleep(60)
 
     async def story():

@@ -88,7 +88,7 @@ def fold(
                     UnreadableData(encode(hit), f"address: wrong length, {len(hit.address)} bytes")
                 )
             elif hit.kind not in _KINDS:
-                tally.dead_letters.append(UnreadableData(encode(hit), f"kind: {hit.kind!r}"))
+                tally.dead_letters.append(UnreadableData(encode(hit), "kind: not known"))
             elif sums.campaign.kind != _KINDS[hit.kind]:
                 tally.drops["kind"] += 1
             elif hit.kind == EMAIL:

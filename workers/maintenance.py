@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from pixel_server import lifeline
 from pixel_server.campaigns import deletion
 from pixel_server.counters import visitor_salts
+from pixel_server.logs import Log
 from pixel_server.recipients import erasure
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -17,7 +17,7 @@ from pixel_server.store.clock import Clock, describe
 from pixel_server.store.protocols import Redis
 from workers.context import context, is_known_store
 
-log = logging.getLogger("workers.maintenance")
+log = Log(__name__)
 
 
 def run() -> None:
@@ -28,7 +28,9 @@ def run() -> None:
     clock = Clock()
     clock.measure(store)
     if clock.is_far_off:
-        log.warning("chores: not done: %s", describe("this worker", clock.ahead))
+        log.warning(
+            "maintenance-waits", "no maintenance: %(reason)s", reason=describe("this worker", clock.ahead)
+        )
         return
     prune_producers(store, settings, clock())
     asyncio.run(lifeline.with_heartbeat(_finish(settings, secrets, clock())))
@@ -46,7 +48,12 @@ def prune_producers(store: Redis, settings: Settings, now: float) -> None:
         before = min(int(now * 1000), newest) - producer.IDLE_MS
         removed = producer.prune(store, shard, idle_since_ms=before) if newest else 0
         if removed:
-            log.info("chores: shard %d: removed %d producers that were idle for 30 days", shard, removed)
+            log.info(
+                "producers-removed",
+                "shard %(shard)d: removed %(producers)d producers that were idle for 30 days",
+                shard=shard,
+                producers=removed,
+            )
 
 
 async def _finish(settings: Settings, secrets: Secrets, now: float) -> None:
@@ -54,10 +61,10 @@ async def _finish(settings: Settings, secrets: Secrets, now: float) -> None:
     store = connect_async(settings.redis_url, timeout=10.0)
     try:
         for campaign in await deletion.finish_deletions(store, settings.shards):
-            log.info("chores: finished the deletion of %s", campaign)
+            log.info("deletion-finished", "finished the deletion of %(campaign)s", campaign=campaign)
         if removed := await visitor_salts.remove_old(store, settings.shards, now):
-            log.info("chores: removed %d salts of visitors for good", removed)
+            log.info("salts-removed", "removed %(salts)d salts of visitors for good", salts=removed)
         if erased := await erasure.run_owed(store, secrets, now, settings.shards):
-            log.info("chores: erased %d recipients who asked for it", erased)
+            log.info("erasures-done", "erased %(recipients)d recipients who asked for it", recipients=erased)
     finally:
         await store.aclose()

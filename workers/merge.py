@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 import time
@@ -15,6 +14,7 @@ import redis
 
 from pixel_server.counters import open_breakdown, series
 from pixel_server.counters.stored_format import NewerFormat
+from pixel_server.logs import Log
 from pixel_server.settings import Settings
 from pixel_server.store import keys, merged
 from pixel_server.store.checkpoint import Command
@@ -25,7 +25,7 @@ from pixel_server.store.script import GLOBAL
 from workers import merge_values
 from workers.context import is_known_store
 
-log = logging.getLogger("workers.merge")
+log = Log(__name__)
 
 REDIS_TIMEOUT_SECONDS = 5.0
 """Seconds in which Redis must answer."""
@@ -82,7 +82,13 @@ class MergeThread:
             if not self._is_failing:
                 is_expected = isinstance(error, redis.RedisError | OSError | NewerFormat | Overtaken)
                 stack = None if is_expected else error
-                log.error("merge: failed; figures are soon read from the shards: %s", error, exc_info=stack)
+                log.error(
+                    "merge-failed",
+                    "cannot merge the figures of all shards; figures are soon read from the shards: "
+                    "%(error)s",
+                    error=error,
+                    exc=stack,
+                )
             self._is_failing = True
 
 
@@ -104,7 +110,11 @@ def merge(store: Redis, settings: Settings) -> bool:
     ]
     new: dict[int, Position] = {}
     if lost:
-        log.info("merge: %d shards have no known position: merging all values", len(lost))
+        log.info(
+            "merge-from-start",
+            "%(shards)d shards have no known position: merging all values",
+            shards=len(lost),
+        )
         merging.write(merged.NOT_MERGED)
         new |= merged.start(store, lost)
         merging.merge_all()

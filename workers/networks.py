@@ -6,7 +6,6 @@ meanwhile. A list that cannot be fetched stays as it is, and is tried again afte
 
 from __future__ import annotations
 
-import logging
 import threading
 from datetime import UTC, datetime
 
@@ -16,11 +15,12 @@ from pixel_server.classify import network_store
 from pixel_server.classify.network_feeds import PUBLISHED
 from pixel_server.classify.network_refresh import make_list
 from pixel_server.classify.networks import NetworksError
+from pixel_server.logs import Log
 from pixel_server.store import keys
 from pixel_server.store.protocols import Redis
 from workers.context import context, is_known_store
 
-log = logging.getLogger("workers.networks")
+log = Log(__name__)
 
 
 def run() -> None:
@@ -36,9 +36,18 @@ def _try(store: Redis, now: int) -> None:
     try:
         refresh(store, now)
     except redis.RedisError as error:
-        log.info("networks: the lists could not be stored, trying again later: %s", error)
-    except Exception:  # a list that nobody foresaw must not end the worker
-        log.exception("networks: the lists could not be refreshed")
+        log.info(
+            "networks-not-stored",
+            "the lists of networks could not be stored, trying again later: %(error)s",
+            error=error,
+        )
+    except Exception as error:  # a list that nobody foresaw must not end the worker
+        log.error(
+            "networks-not-refreshed",
+            "the lists of networks could not be refreshed: %(error)s",
+            error=error,
+            exc=error,
+        )
 
 
 def refresh(store: Redis, now: int) -> None:
@@ -52,10 +61,20 @@ def refresh(store: Redis, now: int) -> None:
         try:
             new = make_list(name, today, last_ranges=states[name].ranges)
         except NetworksError as error:
-            log.info("networks: %s stays as it was, trying again later: %s", name, error)
+            log.info(
+                "networks-list-kept",
+                "the list of networks %(list)s stays as it was, trying again later: %(error)s",
+                list=name,
+                error=error,
+            )
             store.hset(keys.NETWORKS, f"{name} error", str(error))
             next_try = now + network_store.RETRY_SECONDS
         else:
             store.hset(keys.NETWORKS, mapping=dict(network_store.fields_of(new, now)))
-            log.info("networks: refreshed %s: %d ranges", name, new.ranges)
+            log.info(
+                "networks-list-refreshed",
+                "refreshed the list of networks %(list)s: %(ranges)d ranges",
+                list=name,
+                ranges=new.ranges,
+            )
     store.hset(keys.NETWORKS, "next", int(next_try))

@@ -11,7 +11,6 @@ allows its removal (`run_by_hand`).
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import socket
 import time
@@ -26,6 +25,7 @@ from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import UnreadableCampaign
 from pixel_server.campaigns.retention import pack_waiting, unpack_waiting, waiting_message
 from pixel_server.counters.stored_format import NewerFormat
+from pixel_server.logs import Log
 from pixel_server.settings import Settings
 from pixel_server.store import aof_rewrite, keys
 from pixel_server.store.client import connect_async
@@ -45,7 +45,7 @@ from workers.retention_shards import (
     remove_visits_and_traces,
 )
 
-log = logging.getLogger("workers.retention")
+log = Log(__name__)
 
 RUN_SECONDS = 2.0
 """Seconds after which a run begins no further campaign, because roll-ups wait for the same worker. Each run
@@ -58,6 +58,8 @@ PAGE_SIZE = 100
 
 class WrongClock(RuntimeError):
     """The clock of this process differs from that of Redis. The message is one line for the operator."""
+
+    is_loggable = True
 
 
 class SweepResult(NamedTuple):
@@ -84,7 +86,7 @@ async def _run(settings: Settings) -> None:
     try:
         await step(store, settings, await _redis_time(store, "this worker"))
     except WrongClock as error:
-        log.warning("retention: not done: %s", error)
+        log.warning("retention-waits-for-clock", "no retention: %(error)s", error=error)
     finally:
         await store.aclose()
 
@@ -133,7 +135,7 @@ async def _store_waiting(
     if waiting:
         await even_if_full(store, "HSET", keys.SWEEP, "waits", pack_waiting(waiting))
         if waiting != last_waiting:
-            log.error("retention: %s", waiting_message(waiting))
+            log.error("retention-waits", "%(waiting)s", waiting=waiting_message(waiting))
     else:
         await store.hdel(keys.SWEEP, "waits")
 
@@ -191,18 +193,24 @@ async def sweep(
             except storage.UnknownCampaign:
                 continue  # deleted meanwhile
             except (NewerFormat, UnreadableCampaign, ResponseError) as error:
-                log.error("retention: campaign %s is left as it is: %s", campaign.id, error)
+                log.error(
+                    "retention-campaign-left",
+                    "campaign %(campaign)s is left as it is by retention: %(error)s",
+                    campaign=campaign.id,
+                    error=error,
+                )
             except NotReplicatedError:
                 log.warning(
-                    "retention: campaign %s: no replica of Redis has confirmed the removal; the next round "
-                    "removes the data again",
-                    campaign.id,
+                    "retention-not-replicated",
+                    "campaign %(campaign)s: no replica of Redis has confirmed the removal; the next round of "
+                    "retention removes the data again",
+                    campaign=campaign.id,
                 )
         else:
             next_after = next_page
     removed = +removals.removed
     if removed:
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(removed.items()))
-        log.info("retention: removed %s", listed)
+        log.info("retention-removed", "removed by retention: %(removed)s", removed=listed)
         await aof_rewrite.request(store)
     return SweepResult(next_after, removed, +removals.waiting)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-
 from pixel_server.counters import burst_window, recipient_record
 from pixel_server.counters.stored_format import NewerFormat
+from pixel_server.logs import Log
 from pixel_server.settings import Settings
 from pixel_server.store import checkpoint, keys
 from pixel_server.store.checkpoint import Generation
@@ -13,7 +12,7 @@ from pixel_server.store.protocols import AsyncRedis
 from pixel_server.times import DAY, DAY_MS
 from workers.removals import Allowance, Removals, no_removals
 
-log = logging.getLogger("workers.retention")
+log = Log(__name__)
 
 SLICES = 24
 """Number of slices into which the last-open days are divided. A round looks through one slice."""
@@ -37,7 +36,12 @@ async def remove_dead_letters(
         elif allowance != "nothing":
             letters = int(await store.xtrim(keys.dead(shard), minid=oldest_ms, approximate=False))
             if letters:
-                log.warning("retention: shard %d: removed %d dead letters that were too old", shard, letters)
+                log.warning(
+                    "dead-letters-removed",
+                    "shard %(shard)d: removed %(letters)d dead letters that were too old",
+                    shard=shard,
+                    letters=letters,
+                )
             removals.removed[DEAD_LETTERS] += letters
     return removals
 
@@ -78,10 +82,10 @@ async def remove_last_open_days(
             pipe.hgetall(keys.last(shard, bucket))
         for shard, days in enumerate(await pipe.execute()):
             key = keys.last(shard, bucket)
-            old = _recipients_before(key, days, first_day)
+            old = _recipients_before(shard, days, first_day)
             if not old:
                 continue
-            if _recipients_before(key, days, held_before):
+            if _recipients_before(shard, days, held_before):
                 removals.waiting[LAST_OPEN_DAYS] += len(old)
                 continue
 
@@ -91,7 +95,7 @@ async def remove_last_open_days(
                 call = checkpoint.read_call(shard, generation, [("HGETALL", key)])
                 (flat,) = checkpoint.read_replies(await store.eval(*call))
                 present_days = dict(zip(flat[::2], flat[1::2], strict=True))
-                still_old = _recipients_before(key, present_days, first_day)
+                still_old = _recipients_before(shard, present_days, first_day)
                 return [("HDEL", key, *still_old)] if still_old else []
 
             await checkpoint.plan_and_commit(store, shard, plan)
@@ -99,7 +103,7 @@ async def remove_last_open_days(
     return removals
 
 
-def _recipients_before(key: str, days: dict[bytes, bytes], first_day: int) -> list[bytes]:
+def _recipients_before(shard: int, days: dict[bytes, bytes], first_day: int) -> list[bytes]:
     """Returns the recipients whose last open was before a day (days since 1970).
 
     Returns no recipient if a newer version wrote one of the values.
@@ -107,5 +111,10 @@ def _recipients_before(key: str, days: dict[bytes, bytes], first_day: int) -> li
     try:
         return [recipient for recipient, day in days.items() if recipient_record.unpack_day(day) < first_day]
     except NewerFormat as error:
-        log.error("retention: %s is left as it is: %s", key, error)
+        log.error(
+            "last-opens-newer",
+            "last opens in shard %(shard)d are left as they are by retention: %(error)s",
+            shard=shard,
+            error=error,
+        )
         return []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pixel_server import lifeline
 from pixel_server.classify.judge import load_judge
 from pixel_server.counters import web_names
+from pixel_server.logs import Log
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import checkpoint, jobs, keys, producer
@@ -24,7 +24,7 @@ from workers.context import context, known_mark
 from workers.numbers import WORK
 from workers.rollup_pass import Outcome, Rollup
 
-log = logging.getLogger("workers.rollup")
+log = Log(__name__)
 
 JOB_SECONDS = 2.0
 """Largest number of seconds for which a job drains, because other shards wait for the same worker."""
@@ -156,7 +156,13 @@ def _drain(rollup: Rollup, deadline: float, clock: Callable[[], float]) -> int:
             break
     if rollup.counted:
         seconds = time.monotonic() - started
-        log.debug("rollup: shard %d: %d hits in %.2f s", rollup.shard, rollup.counted, seconds)
+        log.debug(
+            "rollup-done",
+            "shard %(shard)d: %(hits)d hits in %(seconds).2f s",
+            shard=rollup.shard,
+            hits=rollup.counted,
+            seconds=seconds,
+        )
     return rollup.counted
 
 

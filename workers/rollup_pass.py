@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import struct
 import threading
@@ -21,6 +20,7 @@ from pixel_server.counters import burst_window, visitor_salts
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.counters.visitor_salts import Salts
 from pixel_server.hit import FORMAT, Hit
+from pixel_server.logs import Log, describe
 from pixel_server.recipients import withdrawals
 from pixel_server.recipients.withdrawals import Periods
 from pixel_server.secret import Secrets
@@ -45,7 +45,7 @@ from workers.stream_reader import (
 )
 from workers.sums import Tally
 
-log = logging.getLogger("workers.rollup")
+log = Log(__name__)
 
 COMPUTING = threading.Lock()
 """Lock that lets only one thread compute at a time, until its computation ends. If threads took turns, all
@@ -119,11 +119,16 @@ class Rollup:
         except redis.ResponseError as error:
             if _TRANSIENT_ERRORS.search(str(error)):
                 raise
-            reason = f"the store holds a value of another kind: {error}"[:300]
+            reason = f"the store holds a value of another kind: {describe(error)}"[:300]
         except (ValueError, TypeError, LookupError, AttributeError, struct.error) as error:
-            log.error("rollup: shard %d: traceback of this error", self.shard, exc_info=error)
-            name = type(error).__name__
-            reason = f"the store holds a value that this version cannot read: {name}: {error}"[:300]
+            log.error(
+                "rollup-failed",
+                "shard %(shard)d: a value in the store cannot be read: %(error)s",
+                shard=self.shard,
+                error=error,
+                exc=error,
+            )
+            reason = f"the store holds a value that this version cannot read: {describe(error)}"[:300]
         return self._stop(reason)
 
     def run_pass(self, now: float) -> Outcome:
@@ -275,20 +280,30 @@ class Rollup:
         generation = checkpoint.commit(self.store, self.shard, before.generation, "", commands)
         if generation is None:
             return Outcome.NOT_COMMITTED
-        log.warning("rollup: shard %d: the time of its newest hit lay in the future: forgotten", self.shard)
+        log.warning(
+            "newest-hit-forgotten",
+            "shard %(shard)d: the time of its newest hit lay in the future: forgotten",
+            shard=self.shard,
+        )
         self.is_behind = True
         return Outcome.COUNTED
 
     def _log(self, decoded: Decoded, tally: Tally) -> None:
         if decoded.ahead:
             log.warning(
-                "rollup: shard %d: %d hits came from a web process whose clock is ahead; they are counted at "
-                "the time when Redis stored them; check the clocks",
-                self.shard,
-                decoded.ahead,
+                "hits-ahead",
+                "shard %(shard)d: %(hits)d hits came from a web process whose clock is ahead; they are "
+                "counted at the time when Redis stored them; check the clocks",
+                shard=self.shard,
+                hits=decoded.ahead,
             )
         for letter in tally.dead_letters:
-            log.error("rollup: shard %d: stored a hit as a dead letter: %s", self.shard, letter.reason)
+            log.error(
+                "dead-letter",
+                "shard %(shard)d: stored a hit as a dead letter: %(reason)s",
+                shard=self.shard,
+                reason=letter.reason,
+            )
 
     def _describe_needed_version(self) -> str:
         (stored,) = self.store.hmget(keys.STORE, [VERSION_FIELD])
@@ -301,7 +316,12 @@ class Rollup:
         except redis.ResponseError:  # the key holds another type; SET replaces it
             is_new = True
         if is_new:
-            log.error("rollup: shard %d stands still: %s", self.shard, reason)
+            log.error(
+                "shard-stands-still",
+                "shard %(shard)d stands still: %(reason)s",
+                shard=self.shard,
+                reason=reason,
+            )
         even_if_full(self.store, "SET", keys.stop(self.shard), reason)
         return Outcome.STOPPED
 

@@ -7,13 +7,13 @@ Otherwise a full Redis would stay full: it refuses what RQ writes, and only a ro
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 
 import redis
 from rq import Queue
 
+from pixel_server.logs import Log
 from pixel_server.metrics.numbers import Numbers
 from pixel_server.settings import Settings
 from pixel_server.store import jobs, keys
@@ -25,7 +25,7 @@ from workers.merge import MergeThread
 from workers.numbers import WORK
 from workers.without_queue import JobThreads
 
-log = logging.getLogger("workers.schedule")
+log = Log(__name__)
 
 LATE_SECONDS = 1.0
 """Seconds after which a shard is late if it has hits and none of them was counted."""
@@ -73,14 +73,21 @@ class Schedule:
             self.merge_thread.start()
             self._rewriter.tick(self._store, last_counted, now)
             if self._store_fails:
-                log.warning("schedule: Redis answers again")
+                log.warning("schedule-redis-back", "Redis answers the schedule again")
             self._store_fails = False
         except Exception as error:  # the schedule must go on, whatever the store holds
             if not self._store_fails and is_away(error):
-                log.error("schedule: Redis does not answer; hits are not counted until it does: %s", error)
+                log.error(
+                    "schedule-redis-away",
+                    "Redis does not answer; hits are not counted until it does: %(error)s",
+                    error=error,
+                )
             elif not self._store_fails:
-                why = f"{type(error).__name__}: {error}"
-                log.error("schedule: the store holds a value that this version cannot read: %s", why)
+                log.error(
+                    "schedule-unreadable",
+                    "the store holds a value that this version cannot read: %(error)s",
+                    error=error,
+                )
             self._store_fails = True
 
     def _read_backlog(self) -> tuple[Sequence[int], Sequence[bytes | None], int]:
@@ -109,7 +116,7 @@ class Schedule:
             for name in due_jobs:
                 jobs.request(self._queue, name, now)
             if self._queue_fails:
-                log.warning("schedule: the job queue takes jobs again")
+                log.warning("queue-back", "the job queue takes jobs again")
             self._queue_fails = False
             if is_late:
                 self._without_queue_until = time.monotonic() + WITHOUT_QUEUE_SECONDS
@@ -118,7 +125,11 @@ class Schedule:
         except (redis.RedisError, OSError) as error:
             if not self._queue_fails:
                 why = explain(self._queue.connection, error)
-                log.error("schedule: the job queue takes no jobs, so they are run here, slower: %s", why)
+                log.error(
+                    "queue-refuses",
+                    "the job queue takes no jobs, so they are run here, slower: %(reason)s",
+                    reason=why,
+                )
             self._queue_fails = True
             self._without_queue_until = time.monotonic() + WITHOUT_QUEUE_SECONDS
             self.job_threads.roll_up(waiting)

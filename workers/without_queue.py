@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 import redis
 
+from pixel_server.logs import Log
 from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings
 from pixel_server.store.client import connect
@@ -18,7 +18,7 @@ from pixel_server.store.clock import Clock
 from workers import rollup
 from workers.heartbeat import beat
 
-log = logging.getLogger("workers.without_queue")
+log = Log(__name__)
 
 REDIS_TIMEOUT_SECONDS = 2.0
 """Seconds in which Redis must answer. Each roll-up opens a new connection: the old connections may have died
@@ -61,7 +61,12 @@ class JobThreads:
         except Exception as error:  # the schedule tries again, whatever the error
             if not self._is_failing:
                 stack = None if isinstance(error, redis.RedisError | SecretsError | OSError) else error
-                log.error("schedule: jobs fail without the job queue too: %s", error, exc_info=stack)
+                log.error(
+                    "jobs-fail-without-queue",
+                    "jobs fail without the job queue too: %(error)s",
+                    error=error,
+                    exc=stack,
+                )
             self._is_failing = True
 
     def _run(self, functions: Sequence[str]) -> None:

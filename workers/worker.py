@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
-import sys
 import threading
 import time
 from types import FrameType
@@ -19,6 +17,7 @@ from rq.executions import Execution
 from rq.job import Job
 
 from pixel_server import lifeline
+from pixel_server.logs import Log, leave_out
 from pixel_server.metrics.process_file import Publisher
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -30,7 +29,7 @@ from workers.context import known_mark
 from workers.heartbeat import Progress
 from workers.numbers import WORK
 
-log = logging.getLogger("workers.worker")
+log = Log(__name__)
 
 JOB_WAIT_SECONDS = 2
 """Seconds that one blocking read of the queue waits for a job."""
@@ -109,7 +108,7 @@ def run_worker(settings: Settings) -> None:
     RQ's worker ends if Redis goes away during a job. This function then starts a new worker. Raises
     StoreError if the store does not fit this server, as after its secrets were lost.
     """
-    logging.getLogger("rq.worker").addFilter(_is_unexpected)
+    leave_out("rq.worker", _is_expected)
     secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
     progress = Progress(settings, secrets)
     progress.start()
@@ -131,18 +130,26 @@ def _work_until_stopped(settings: Settings, secrets: Secrets, progress: Progress
             asyncio.run(_check_store(settings, secrets))
             worker = Worker([jobs.queue(connection)], connection=connection)
             worker.progress = progress
-            worker.work(logging_level="WARNING")
+            worker.work()
             if worker.has_stop_signal:
                 return
         except (redis.RedisError, StoreAwayError) as error:  # Redis is away, full, or a replica
             if not is_failing:
-                log.error("worker: cannot work with Redis, trying again: %s", explain(connection, error))
+                log.error(
+                    "worker-redis-away",
+                    "the worker cannot work with Redis, trying again: %(reason)s",
+                    reason=explain(connection, error),
+                )
             is_failing = True
         except StoreError:
             raise
         except Exception as error:  # RQ could not read a reply of Redis
             if not is_failing:
-                log.error("worker: cannot read what Redis answers, trying again: %r", error)
+                log.error(
+                    "worker-reply-unreadable",
+                    "the worker cannot read what Redis answers, trying again: %(error)s",
+                    error=error,
+                )
             is_failing = True
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)  # RQ's handlers would ask Redis
@@ -159,13 +166,11 @@ async def _check_store(settings: Settings, secrets: Secrets) -> None:
         await store.aclose()
 
 
-def _is_unexpected(record: logging.LogRecord) -> bool:
-    """Returns False for RQ's log records about expected errors: Redis is away, full, a replica or empty.
+def _is_expected(error: BaseException) -> bool:
+    """Returns whether an error of RQ is expected: Redis is away, full, a replica or empty.
 
-    RQ logs such an error at each try, with the whole stack. The schedule and `run_worker` report it once. RQ
-    logs while it handles the exception, so `sys.exc_info` returns the exception here.
+    RQ logs such an error at each try. The schedule and `run_worker` report it once.
     """
-    error = sys.exc_info()[1]
     is_role_change = isinstance(error, redis.ResponseError) and str(error).startswith("UNBLOCKED")
     is_emptied = isinstance(error, ValueError) and str(error).endswith("not found in Redis")
-    return not (isinstance(error, _EXPECTED_ERRORS) or is_role_change or is_emptied)
+    return isinstance(error, _EXPECTED_ERRORS) or is_role_change or is_emptied

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import redis
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,10 +10,11 @@ from starlette.responses import Response
 from pixel_server.campaigns.campaign import UnreadableCampaign, report_unreadable
 from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.counters.stored_format import NewerFormat
+from pixel_server.logs import Log
 from pixel_server.problems import Problem, redis_unavailable
 from pixel_server.store.replication import NotReplicatedError
 
-log = logging.getLogger("pixel_server.api")
+log = Log(__name__)
 
 _VALUE_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 """Errors that are raised if a stored value has a form that this version does not expect."""
@@ -34,22 +33,28 @@ def problem_of(error: BaseException, request: Request) -> Problem:
     if isinstance(error, NotReplicatedError):
         return Problem(503, str(error), headers={"Retry-After": "2"})
     if isinstance(error, redis.exceptions.OutOfMemoryError):
-        path = _path_to_log(request)
-        log.error("api: Redis is full and refuses %s: see /readyz and raise its maxmemory", path)
+        log.error(
+            "redis-full",
+            "Redis is full and refuses %(route)s: see /readyz and raise its maxmemory",
+            route=_route(request),
+        )
         return Problem(503, "Redis is full, so nothing new can be kept; ask the operator to make room")
     if isinstance(error, UnreadableCampaign):
         report_unreadable(error)
         return Problem(409, f"the record of campaign {error.campaign!r} cannot be read: update this server")
     if isinstance(error, _VALUE_ERRORS):
-        path = _path_to_log(request)
-        log.error("api: cannot answer %s: this version cannot read a value in the store", path)
-        log.error("api: traceback of this error", exc_info=error)
+        log.error(
+            "value-unreadable",
+            "cannot answer %(route)s: this version cannot read a value in the store",
+            route=_route(request),
+            exc=error,
+        )
         return Problem(503, "the store holds something that this version cannot read; see the log")
     if isinstance(error, redis.RedisError) and not isinstance(
         error, (redis.ConnectionError, redis.TimeoutError)
     ):
         # Redis answers, but refuses the command: it is read-only or failing over.
-        log.error("api: Redis refuses %s: %s", _path_to_log(request), error)
+        log.error("redis-refuses", "Redis refuses %(route)s: %(error)s", route=_route(request), error=error)
     return redis_unavailable()
 
 
@@ -60,10 +65,7 @@ def router_error(request: Request, error: Exception) -> Response:
     return Problem(error.status_code, detail, headers=error.headers).response()
 
 
-def _path_to_log(request: Request) -> str:
-    """Returns the path of a request, with `...` in place of a link's token and of a recipient's key."""
-    path = request.url.path
-    for name in ("token", "key"):
-        if secret := request.path_params.get(name):
-            path = path.replace(secret, "...")
+def _route(request: Request) -> str:
+    """Returns the path of a request's route: `"/api/campaigns/{id}"`. The own path may hold a token."""
+    path: str = getattr(request.scope.get("route"), "path", "a page")
     return path

@@ -7,7 +7,6 @@ allowed to read them gets the 404 of an unknown path; see `metrics_access`.
 from __future__ import annotations
 
 import asyncio
-import logging
 import platform
 import time
 from collections.abc import Callable
@@ -25,10 +24,11 @@ from pixel_server.classify.network_feeds import PUBLISHED
 from pixel_server.classify.networks import list_times
 from pixel_server.collect.losses import LossReport
 from pixel_server.collect.spool.status import SpoolSize
+from pixel_server.logs import Log
 from pixel_server.metrics.numbers import Numbers, Values
 from pixel_server.metrics.process_file import Publisher, read_host
 
-log = logging.getLogger("pixel_server.metrics")
+log = Log(__name__)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Media type of the text format of Prometheus."""
@@ -90,7 +90,9 @@ class Metrics:
             host = read_host(self._api.settings.data)
             host.gauges |= self._shared_gauges()
         except OSError as error:
-            log.error("metrics: some numbers of this host cannot be read: %s", error)
+            log.error(
+                "metrics-unreadable", "some numbers of this host cannot be read: %(error)s", error=error
+            )
         host.gauges["pixel_build_info"] = {f"{__version__}|{platform.python_version()}": 1}
         return host
 

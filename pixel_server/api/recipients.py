@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -23,6 +22,7 @@ from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign
 from pixel_server.figures import inactive_recipients, recipient, recipients
 from pixel_server.figures.recipients import Parts
+from pixel_server.logs import Log
 from pixel_server.problems import BAD_CURSOR, Problem, bad_fields, bad_parameters
 from pixel_server.recipients import erasure, lists, withdrawals
 from pixel_server.secret import Secrets
@@ -30,7 +30,7 @@ from pixel_server.store import audit_log
 from pixel_server.tokens import BadToken
 from pixel_server.tokens import verify as verify_token
 
-log = logging.getLogger("pixel_server.api")
+log = Log(__name__)
 
 NO_STORE = {"Cache-Control": "no-store"}
 _PAGING = Paging("[0-9]{1,9}(?:-[0-9a-f]{16})?", fields.MAX_PAGE_SIZE)
@@ -56,7 +56,10 @@ async def upload_recipients(api: Api, request: Request) -> Response:
         await upload.read(request.stream())
     except ClientDisconnect:
         log.warning(
-            "api: the upload of a list of %s was cut off; lines 1 to %d are stored", campaign.id, upload.lines
+            "upload-cut-off",
+            "the upload of a list of %(campaign)s was cut off; lines 1 to %(lines)d are stored",
+            campaign=campaign.id,
+            lines=upload.lines,
         )
         return Response(status_code=400)  # the client is gone and reads no answer
     except lists.ListClosed as error:

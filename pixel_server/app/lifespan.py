@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -25,6 +24,7 @@ from pixel_server.app.process_numbers import publish
 from pixel_server.auth import api_keys
 from pixel_server.classify import network_store
 from pixel_server.collect import dropped_counts
+from pixel_server.logs import Log
 from pixel_server.metrics.process_file import Publisher
 from pixel_server.settings import Settings
 from pixel_server.store import clock as clocks
@@ -32,7 +32,7 @@ from pixel_server.store.client import StoreAwayError, StoreError, is_wrong_type
 from pixel_server.store.compatibility import check_store
 from pixel_server.store.protocols import AsyncRedis
 
-log = logging.getLogger("pixel_server.app")
+log = Log(__name__)
 
 Lifespan = Callable[[Starlette], contextlib.AbstractAsyncContextManager[dict[str, Any]]]
 Begin = Callable[[], Awaitable[None]]
@@ -116,7 +116,12 @@ async def _follow_networks(common: CommonParts) -> None:
             await common.network_copies.update_async(common.redis)
 
     def report(error: Exception) -> None:
-        log.exception("networks: the lists cannot be copied from the store")
+        log.error(
+            "networks-not-copied",
+            "the lists of networks cannot be copied from the store: %(error)s",
+            error=error,
+            exc=error,
+        )
 
     await tasks.repeat(step, network_store.CHECK_SECONDS, report)
 
@@ -194,7 +199,7 @@ async def _begin_or_restore(
         is_unfit = isinstance(error, StoreError) and not isinstance(error, StoreAwayError)
         if is_unfit or not may_start_without_redis:
             raise
-        log.error("%s; %s", error, consequence)
+        log.error("store-away-at-start", "%(error)s; %(consequence)s", error=error, consequence=consequence)
         restore()
         return [_begin_later(begin)]
     return []
@@ -209,11 +214,17 @@ async def _begin_later(begin: Begin) -> None:
         except _AWAY_ERRORS:
             continue
         except StoreError as error:
-            log.critical("%s", error)
+            log.critical(
+                "store-unfit", "this process ends, because it must not use the store: %(error)s", error=error
+            )
             os.kill(os.getpid(), signal.SIGTERM)
             return None
         except Exception as error:  # data that nobody foresaw must not end this process
-            log.error("cannot read the store, going on with the saved data: %r", error)
+            log.error(
+                "store-unreadable",
+                "cannot read the store, going on with the saved data: %(error)s",
+                error=error,
+            )
 
 
 async def _prepare_api_keys(redis: AsyncRedis, settings: Settings) -> None:
@@ -224,8 +235,8 @@ async def _prepare_api_keys(redis: AsyncRedis, settings: Settings) -> None:
     try:
         await api_keys.store_environment_key(redis, settings.api_key)
         if not await api_keys.list_keys(redis):
-            log.warning("there is no API key yet: make one with `pixel-server key create NAME`")
+            log.warning("no-api-key", "there is no API key yet: make one with `pixel-server key create NAME`")
     except (ResponseError, ValueError, TypeError, LookupError) as error:
         if isinstance(error, ResponseError) and not is_wrong_type(error):
             raise
-        log.error("the API keys in the store cannot be read: %r", error)
+        log.error("api-keys-unreadable", "the API keys in the store cannot be read: %(error)s", error=error)

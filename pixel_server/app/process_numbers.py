@@ -4,7 +4,6 @@ happens, and gathered here once a second."""
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 from pixel_server import tasks
@@ -12,10 +11,11 @@ from pixel_server.api.context import Api
 from pixel_server.app.pixel_parts import PixelParts
 from pixel_server.collect import responses
 from pixel_server.collect.responses import Answer
+from pixel_server.logs import Log
 from pixel_server.metrics.numbers import Numbers, Values
 from pixel_server.metrics.process_file import PUBLISH_SECONDS, Publisher
 
-log = logging.getLogger("pixel_server.metrics")
+log = Log(__name__)
 
 
 def pages_numbers(api: Api) -> Callable[[], Numbers]:
@@ -72,4 +72,6 @@ async def publish(publisher: Publisher) -> None:
 
 
 def _report(error: Exception) -> None:
-    log.error("metrics: the numbers of this process cannot be gathered: %r", error)
+    log.error(
+        "metrics-not-gathered", "the numbers of this process cannot be gathered: %(error)s", error=error
+    )

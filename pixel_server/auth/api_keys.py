@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ import msgspec
 import redis
 
 from pixel_server.auth.token_hash import token_hash
+from pixel_server.logs import Log
 from pixel_server.scopes import SCOPES, shared_campaigns
 from pixel_server.store import audit_log, keys, replication
 from pixel_server.store.protocols import AsyncRedis
@@ -20,7 +20,7 @@ from pixel_server.store.replication import NotReplicatedError
 from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.times import MAX_SECONDS, iso
 
-log = logging.getLogger("pixel_server.auth.api_keys")
+log = Log(__name__)
 
 ENVIRONMENT_KEY_NAME = "PIXEL_API_KEY"
 """Name of the setting PIXEL_API_KEY, and the name under which the key of this setting is stored."""
@@ -184,9 +184,11 @@ def _record(key_id: str, fields: Any) -> ApiKey | None:
         )
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         log.error(
-            "the API key %s is refused, because its record cannot be read (%s): update this server",
-            key_id,
-            type(error).__name__,
+            "api-key-unreadable",
+            "the API key with the id %(id)s is refused, because its record cannot be read (%(error)s): "
+            "update this server",
+            id=key_id,
+            error=error,
         )
         return None
 

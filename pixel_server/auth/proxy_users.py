@@ -6,15 +6,15 @@ else could write any name into it. The proxy must set or remove the header in ev
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from pixel_server.addresses import is_in_networks, pack
+from pixel_server.logs import Log
 from pixel_server.settings import Settings
 from pixel_server.sign_in_scopes import is_name
 
-log = logging.getLogger("pixel_server.auth.proxy_users")
+log = Log(__name__)
 
 
 class ProxyUser(NamedTuple):
@@ -26,6 +26,8 @@ class ProxyUser(NamedTuple):
 
 class UnusableHeader(ValueError):
     """A trusted proxy sent a header that names no user clearly. The message says why, and has no value."""
+
+    is_loggable = True
 
 
 class ProxyUsers:
@@ -70,9 +72,10 @@ class ProxyUsers:
         if not self._has_warned:
             self._has_warned = True
             log.warning(
+                "sign-in-header-ignored",
                 "a request with the header of PIXEL_SIGN_IN_HEADER did not come from a proxy of "
                 "PIXEL_TRUSTED_PROXIES: the header is ignored, and nobody is signed in; if your proxy sent "
-                "it, add its address there (each process logs this once)"
+                "it, add its address there (each process logs this once)",
             )
 
 

@@ -20,7 +20,7 @@ from pixel_server.auth.proxy_users import ProxyUser
 from pixel_server.auth.token_hash import token_hash
 from pixel_server.scopes import shared_campaigns
 from pixel_server.secret import Secrets
-from pixel_server.store import keys
+from pixel_server.store import audit_log, keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import even_if_full
 
@@ -91,7 +91,7 @@ async def find_session(store: AsyncRedis, secrets: Secrets, cookie: str, now: fl
 def session_of_user(secrets: Secrets, user: ProxyUser) -> Session:
     """Returns the session of a user whom a proxy signed in. It is the same in all requests."""
     token = _csrf(secrets, user.name, b"px-csrf-user")
-    return Session(None, user.name, user.scopes, token, f"{user.name}, by the proxy")
+    return Session(None, user.name, user.scopes, token, user.name + audit_log.BY_PROXY)
 
 
 async def end(store: AsyncRedis, cookie: str) -> None:

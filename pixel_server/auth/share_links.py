@@ -6,7 +6,6 @@ opens nothing, but stays listed until it is revoked. The links of a campaign are
 
 from __future__ import annotations
 
-import logging
 import re
 import secrets
 from contextlib import suppress
@@ -17,12 +16,13 @@ import redis
 
 from pixel_server.auth.token_hash import token_hash
 from pixel_server.campaigns.storage import UnknownCampaign
+from pixel_server.logs import Log
 from pixel_server.store import audit_log, keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.times import MAX_SECONDS, iso
 
-log = logging.getLogger("pixel_server.auth.share_links")
+log = Log(__name__)
 
 MAX_SHARES = 100
 """Largest number of share links of a campaign."""
@@ -204,8 +204,9 @@ def _decode_share(fields: Any) -> Share | None:
             raise ValueError("a time out of range")
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         log.error(
-            "a share link opens nothing, because its record cannot be read (%s): update this server",
-            type(error).__name__,
+            "share-link-unreadable",
+            "a share link opens nothing, because its record cannot be read (%(error)s): update this server",
+            error=error,
         )
         return None
     return share

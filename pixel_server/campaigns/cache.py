@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from pixel_server.campaigns.campaign import (
 from pixel_server.campaigns.origins import normalise_stored
 from pixel_server.campaigns.storage import page, queue_record
 from pixel_server.consent import Consent, Rule
+from pixel_server.logs import Log
 from pixel_server.settings import cookie_path
 from pixel_server.store import keys
 from pixel_server.store.client import StoreRefusedError, is_away
@@ -29,7 +29,7 @@ from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 from pixel_server.tokens import Mode
 
-log = logging.getLogger("pixel_server.campaigns.cache")
+log = Log(__name__)
 
 REFRESH_SECONDS = 0.25
 """Seconds between two readings of the changes that other processes made."""
@@ -214,7 +214,10 @@ class CampaignCache:
             return
         except (OSError, ValueError) as error:
             log.warning(
-                "campaigns: cannot read %s, so campaigns are not known until Redis answers: %s", path, error
+                "campaigns-file-unreadable",
+                "cannot read %(path)s, so campaigns are not known until Redis answers: %(error)s",
+                path=path,
+                error=error,
             )
 
     def restore(self, path: Path) -> None:
@@ -241,7 +244,10 @@ class CampaignCache:
                     await asyncio.to_thread(self.save, path)
                 except OSError as error:
                     log.warning(
-                        "campaigns: cannot write %s, which a start without Redis would need: %s", path, error
+                        "campaigns-file-not-written",
+                        "cannot write %(path)s, which a start without Redis would need: %(error)s",
+                        path=path,
+                        error=error,
                     )
 
         async def refresh_and_save() -> None:
@@ -260,10 +266,14 @@ def _report_failed_refresh(error: Exception) -> None:
     if isinstance(error, StoreRefusedError):
         return  # `StoreMark.compare` has logged it
     if is_away(error):
-        log.warning("campaigns: Redis does not answer; the campaigns known so far stay in use: %s", error)
+        log.warning(
+            "campaigns-redis-away",
+            "Redis does not answer; the campaigns known so far stay in use: %(error)s",
+            error=error,
+        )
     else:  # whatever the store holds, this process goes on
         log.error(
-            "campaigns: cannot be read; the campaigns known so far stay in use: %s: %s",
-            type(error).__name__,
-            error,
+            "campaigns-unreadable",
+            "the campaigns in the store cannot be read; those known so far stay in use: %(error)s",
+            error=error,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -13,11 +12,12 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from pixel_server import consent
+from pixel_server.logs import Log
 from pixel_server.settings import GPC_EFFECTS, GpcEffect, cookie_path
 from pixel_server.times import MAX_SECONDS, iso
 from pixel_server.tokens import MODES
 
-log = logging.getLogger("pixel_server.campaigns.campaign")
+log = Log(__name__)
 
 Kind = Literal["email", "web"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -244,6 +244,8 @@ class UnfitField(ValueError):
 class UnreadableCampaign(ValueError):
     """This version cannot read the record: a newer version wrote the record, or it is damaged."""
 
+    is_loggable = True
+
     def __init__(self, campaign: str, reason: str) -> None:
         super().__init__(
             f"the record of campaign {campaign!r} cannot be read ({reason}), and is left as it is"
@@ -383,4 +385,9 @@ def report_unreadable(error: UnreadableCampaign) -> None:
     report = (error.campaign, str(error))
     if len(_reported) < 10_000 and report not in _reported:
         _reported.add(report)
-        log.error("%s; hits are recorded with what is still known of the campaign: update this server", error)
+        log.error(
+            "campaign-unreadable",
+            "%(error)s; hits are recorded with what is still known of the campaign: update this server",
+            campaign=error.campaign,
+            error=error,
+        )

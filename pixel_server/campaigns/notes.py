@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import secrets
 from datetime import UTC, datetime
@@ -11,12 +10,13 @@ from typing import Any
 import msgspec
 
 from pixel_server.campaigns.storage import UnknownCampaign
+from pixel_server.logs import Log
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.times import iso
 
-log = logging.getLogger("pixel_server.campaigns.notes")
+log = Log(__name__)
 
 MAX_NOTES = 200
 """Largest number of notes of a campaign."""
@@ -94,7 +94,7 @@ def decode_notes(values: list[bytes]) -> list[Note]:
             datetime.fromtimestamp(note.at, UTC)
             notes.append(note)
         except (ValueError, TypeError, OverflowError, OSError) as error:
-            log.error("a note cannot be read and is left as it is: %s", type(error).__name__)
+            log.error("note-unreadable", "a note cannot be read and is left as it is: %(error)s", error=error)
     return sorted(notes, key=lambda note: (note.at, note.id))
 
 

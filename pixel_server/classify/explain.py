@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
@@ -12,9 +11,10 @@ from pixel_server.addresses import is_in_networks, unmapped
 from pixel_server.classify.networks import Networks, NetworksError, load_networks
 from pixel_server.classify.rule_file import NO_RULE
 from pixel_server.classify.rules import Evidence, Rules, is_at_delivery, is_soon, load_rules, ruleset_name
+from pixel_server.logs import Log
 from pixel_server.settings import Settings
 
-log = logging.getLogger("pixel_server.classify.explain")
+log = Log(__name__)
 
 _cache: dict[Settings, tuple[Rules, Networks]] = {}
 
@@ -35,7 +35,11 @@ def _load(settings: Settings) -> tuple[Rules, Networks]:
         if networks.have_changed():
             cached = _cache[settings] = rules, networks.reloaded()
     except NetworksError as error:
-        log.error("explain: using the old lists of networks until this is mended: %s", error)
+        log.error(
+            "networks-unusable",
+            "using the old lists of networks until this is mended: %(error)s",
+            error=error,
+        )
     return cached
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import lru_cache
 
 from ua_parser import parse_user_agent
@@ -13,10 +12,11 @@ from pixel_server.classify.network_store import ListCopies
 from pixel_server.classify.networks import Networks, NetworksError, load_networks
 from pixel_server.classify.rules import Rules, Verdict, is_at_delivery, is_soon, load_rules, ruleset_name
 from pixel_server.hit import Hit
+from pixel_server.logs import Log
 from pixel_server.settings import Settings
 from pixel_server.store.protocols import Redis
 
-log = logging.getLogger("pixel_server.classify.judge")
+log = Log(__name__)
 
 
 class Judge:
@@ -70,9 +70,13 @@ class Judge:
             if self._networks.have_changed():
                 self._networks = self._networks.reloaded()
                 self._network_names = self._networks.names
-                log.info("judge: using the refreshed lists of networks")
+                log.info("networks-refreshed", "using the refreshed lists of networks")
         except NetworksError as error:
-            log.error("judge: using the old lists of networks until this is mended: %s", error)
+            log.error(
+                "networks-unusable",
+                "using the old lists of networks until this is mended: %(error)s",
+                error=error,
+            )
 
 
 @lru_cache(8)

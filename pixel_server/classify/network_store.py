@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import time
 import zlib
 from collections.abc import Iterable, Mapping
@@ -32,12 +31,13 @@ from pixel_server.classify.network_feeds import PUBLISHED
 from pixel_server.classify.network_refresh import NewList
 from pixel_server.classify.networks import Networks
 from pixel_server.counters.stored_format import NewerFormat
+from pixel_server.logs import Log
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis, Redis, Value
 from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.times import DAY
 
-log = logging.getLogger("pixel_server.classify.network_store")
+log = Log(__name__)
 
 FORMAT = 1
 """Format of a stored list."""
@@ -200,7 +200,11 @@ class ListCopies:
 
     def _note(self, error: Exception) -> None:
         if not self._is_failing and not isinstance(error, redis.RedisError):
-            log.error("networks: using the old lists of networks until this is mended: %s", error)
+            log.error(
+                "networks-unusable",
+                "using the old lists of networks until this is mended: %(error)s",
+                error=error,
+            )
         self._is_failing = True
 
 

@@ -19,7 +19,6 @@ import contextlib
 import datetime
 import hashlib
 import itertools
-import logging
 import re
 from bisect import bisect_right
 from collections import defaultdict
@@ -31,9 +30,10 @@ from socket import AF_INET, AF_INET6, inet_pton
 from typing import Literal, NamedTuple
 
 from pixel_server.addresses import MAPPED
+from pixel_server.logs import Log
 from pixel_server.settings import Settings
 
-log = logging.getLogger("pixel_server.classify.networks")
+log = Log(__name__)
 
 SHIPPED = Path(__file__).parent / "data" / "networks"
 """Directory of the shipped lists."""
@@ -63,6 +63,8 @@ With the edges `[10, 20]` and the sets `[(), ("apple",), ()]`, "apple" holds the
 
 class NetworksError(ValueError):
     """A list cannot be used. The message has no line break. It names the file and, if it can, the line."""
+
+    is_loggable = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +275,11 @@ def _read_first(name: str, directories: _Directories) -> _ReadList:
         except NetworksError as error:
             if owner != "refreshed":
                 raise
-            log.error("networks: this refreshed list is left out: %s", error)
+            log.error(
+                "networks-list-left-out",
+                "this refreshed list of networks is left out: %(error)s",
+                error=error,
+            )
     raise NetworksError(f"{SHIPPED}: has no list {name!r}")
 
 

@@ -21,6 +21,8 @@ NO_RULE = "none"
 class RulesError(ValueError):
     """A rule file cannot be used. The message has no line break. It names the file and, if known, a line."""
 
+    is_loggable = True
+
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A rule.

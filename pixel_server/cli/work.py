@@ -6,7 +6,7 @@ import os
 
 import click
 
-from pixel_server import lifeline
+from pixel_server import lifeline, logs
 from pixel_server.commands.startup import check_startup, log_start, warn_of_unknown_settings
 from pixel_server.metrics.process_file import Publisher
 from pixel_server.run.supervisor import Child, keep_running
@@ -26,6 +26,7 @@ from workers.worker import run_worker
 @click.option("--one", "is_single", is_flag=True, hidden=True, help="Run one worker in this process.")
 def work(processes: int, is_single: bool) -> None:
     """Run the workers, which count hits, and their schedule."""
+    logs.set_process("worker" if is_single else "schedule")
     is_child = lifeline.hold()
     settings = Settings.from_env()
     if is_single:

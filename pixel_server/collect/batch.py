@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Sequence
 from typing import NamedTuple, Protocol
 
-log = logging.getLogger("pixel_server.recorder")
+from pixel_server.logs import Log
+
+log = Log(__name__)
 
 
 class Batch(NamedTuple):
@@ -51,9 +52,10 @@ def report_gap(batch: Batch, seen: int, previous: int | None = None) -> int:
     lost = max(0, (batch.sequence - 1 if previous is None else previous) - seen)
     if lost:
         log.error(
-            "recorder: shard %d lost %d batches of producer %s: Redis came back without them",
-            batch.shard,
-            lost,
-            batch.producer,
+            "batches-lost",
+            "shard %(shard)d lost %(batches)d batches of producer %(producer)s: Redis came back without them",
+            shard=batch.shard,
+            batches=lost,
+            producer=batch.producer,
         )
     return lost

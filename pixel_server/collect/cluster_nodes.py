@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Hashable, Set
 from typing import Any, Protocol
 
@@ -12,10 +11,11 @@ import redis
 
 from pixel_server import tasks
 from pixel_server.collect.node import Node
+from pixel_server.logs import Log
 from pixel_server.store.slots import SlotMap, slot_of_shard
 from pixel_server.store_url import Address, shown_address
 
-log = logging.getLogger("pixel_server.cluster_nodes")
+log = Log(__name__)
 
 REFRESH_SECONDS = 2.0
 """Seconds between two looks at the slot map."""
@@ -130,5 +130,9 @@ class ClusterNodes:
             if now - used_at > UNUSED_SECONDS:
                 self._close_node(address)
         if has_changed:
-            log.info("cluster: the shards are on %s", ", ".join(sorted(map(shown_address, self._nodes))))
+            log.info(
+                "cluster-nodes",
+                "the shards are on %(nodes)s",
+                nodes=", ".join(sorted(map(shown_address, self._nodes))),
+            )
         self.on_moved()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 
 import redis
 
 from pixel_server import tasks
+from pixel_server.logs import Log
 from pixel_server.store import keys
 from pixel_server.store.client import StoreRefusedError
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 
-log = logging.getLogger("pixel_server.dropped")
+log = Log(__name__)
 
 _UNREPORTED = (redis.ConnectionError, redis.TimeoutError, OSError, StoreRefusedError)
 """Errors that other parts of this process log."""
@@ -48,4 +48,6 @@ async def follow(store: AsyncRedis, dropped: Counter[str], mark: StoreMark) -> N
 
 
 def _report_failed_write(error: Exception) -> None:
-    log.error("dropped: cannot store the numbers of dropped requests in %s: %s", keys.DROPPED, error)
+    log.error(
+        "dropped-counts-not-stored", "cannot store the numbers of dropped requests: %(error)s", error=error
+    )

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import re
 import socket
@@ -26,8 +25,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pixel_server.collect.image import GIF
+from pixel_server.logs import Log
 
-log = logging.getLogger("pixel_server.collect.handover")
+log = Log(__name__)
 
 INLINE_BYTES = 32 << 10
 """Bytes of a request that fit into one message. Longer requests are sent as a file in memory."""
@@ -188,9 +188,10 @@ class Channel:
                 received = self.receive()
             except (EOFError, OSError) as error:
                 log.error(
-                    "handover: the other process is gone (%s); no connections come from it until it is "
+                    "handover-closed",
+                    "the other process is gone (%(error)s); no connections come from it until it is "
                     "restarted",
-                    str(error) or "its end of the channel is closed",
+                    error=error,
                 )
                 self.stop_listening()
                 return

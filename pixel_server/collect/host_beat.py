@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import secrets as random
 import socket
@@ -15,12 +14,13 @@ import redis
 
 from pixel_server import files, tasks
 from pixel_server.collect.spool.status import read_status, waiting_since_ms
+from pixel_server.logs import Log
 from pixel_server.store import hosts
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import ScriptCall
 from pixel_server.store.store_mark import MOVED_TEXT, StoreMark
 
-log = logging.getLogger("pixel_server.hosts")
+log = Log(__name__)
 
 HOST_FILE = "host"
 """Name of the file in the spool's directory that holds the host's id."""
@@ -85,7 +85,7 @@ class HostBeat:
         differences = hosts.describe_settings(found, now)
         for text in differences:
             if text not in self._differences:
-                log.error("hosts: %s", text)
+                log.error("hosts-differ", "%(difference)s", difference=text)
         self._differences = differences
 
     async def send_last(self) -> None:
@@ -139,4 +139,4 @@ class HostBeat:
 
 
 def _report(error: Exception) -> None:
-    log.error("hosts: cannot tell the other hosts of this one: %r", error)
+    log.error("host-beat-failed", "cannot tell the other hosts of this one: %(error)s", error=error)

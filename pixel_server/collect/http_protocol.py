@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import sys
 from typing import Any, ClassVar
@@ -11,7 +10,9 @@ from typing import Any, ClassVar
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-log = logging.getLogger("pixel_server.collect.http_protocol")
+from pixel_server.logs import Log
+
+log = Log(__name__)
 
 MAX_HEAD_BYTES = 128 << 10
 """Bytes of the head of one request. uvicorn itself sets no bound."""
@@ -89,9 +90,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._peer = self.client[0] if self.client else None
         if len(self.connections) > self.max_clients:
             log.warning(
-                "a connection is refused: %d clients are connected, and no more files may be open; raise "
-                "`ulimit -n`, or let a proxy in front keep the connections",
-                self.max_clients,
+                "connection-refused",
+                "a connection is refused: %(clients)d clients are connected, and no more files may be open; "
+                "raise `ulimit -n`, or let a proxy in front keep the connections",
+                clients=self.max_clients,
             )
             transport.abort()
             return

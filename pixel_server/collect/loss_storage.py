@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import logging
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,12 +24,13 @@ from pixel_server.collect.losses import (
     unpack_losses,
 )
 from pixel_server.counters.stored_format import NewerFormat
+from pixel_server.logs import Log
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.times import DAY_MS
 
-log = logging.getLogger("pixel_server.collect.losses")
+log = Log(__name__)
 
 FILE = "losses.json"
 MAX_LOSSES = 1000
@@ -89,7 +89,12 @@ def read_file(data: Path) -> StoredLosses:
     try:
         return _read_file(data)
     except (OSError, NewerFormat) as error:
-        log.error("cannot read %s, so earlier losses are not shown: %s", data / FILE, error)
+        log.error(
+            "losses-file-unreadable",
+            "cannot read %(path)s, so earlier losses are not shown: %(error)s",
+            path=data / FILE,
+            error=error,
+        )
     return {}
 
 
@@ -106,7 +111,12 @@ def _read_file(data: Path) -> StoredLosses:
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        log.error("%s is damaged, so the losses in it are not shown: %s", data / FILE, error)
+        log.error(
+            "losses-file-damaged",
+            "%(path)s is damaged, so the losses in it are not shown: %(error)s",
+            path=data / FILE,
+            error=error,
+        )
         return {}
     if version != FORMAT:
         raise NewerFormat(f"format {version!r}, this version reads {FORMAT}")

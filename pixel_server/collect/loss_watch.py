@@ -8,7 +8,6 @@ also after a restart of this process.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,11 +24,12 @@ from pixel_server.collect.descriptor_reserve import DescriptorReserve
 from pixel_server.collect.losses import LossReport, RemovedFile, StoredLosses
 from pixel_server.collect.tail import Tail
 from pixel_server.counters.stored_format import NewerFormat
+from pixel_server.logs import Log
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 
-log = logging.getLogger("pixel_server.collect.losses")
+log = Log(__name__)
 
 FLUSH_SECONDS = 0.1
 """Seconds between two writes of acknowledged batches to their files."""
@@ -239,22 +239,32 @@ class LossWatch:
                 continue
             if self._tail.is_kept and self._comparisons > 1:
                 log.warning(
-                    "losses: the last %d commits of shard %d are counted again", before - generation, shard
+                    "commits-counted-again",
+                    "the last %(commits)d commits of shard %(shard)d are counted again",
+                    shard=shard,
+                    commits=before - generation,
                 )
             elif self._add(*losses.pack_fallen_generation(shard, before, generation, now)):
                 log.error(
-                    "losses: the counters of shard %d went back by %d commits", shard, before - generation
+                    "counters-went-back",
+                    "the counters of shard %(shard)d went back by %(commits)d commits",
+                    shard=shard,
+                    commits=before - generation,
                 )
         self._generations = generations
 
     def _add_missing(self, missing: MissingBatches) -> None:
         """Adds and logs a loss of Redis that is not known yet."""
         if self._add(*losses.pack_missing(missing, int(self._clock() * 1000))):
-            at_least = "" if missing.is_exact else "at least "
             log.error(
-                "losses: shard %d lost %d batches of producer %s with %s hits: Redis came back without them",
-                *(missing.shard, missing.last - missing.first + 1, missing.producer),
-                f"{at_least}{missing.hits}",
+                "hits-lost",
+                "shard %(shard)d lost %(batches)d batches of producer %(producer)s with "
+                "%(at_least)s%(hits)d hits: Redis came back without them",
+                shard=missing.shard,
+                batches=missing.last - missing.first + 1,
+                producer=missing.producer,
+                at_least="" if missing.is_exact else "at least ",
+                hits=missing.hits,
             )
 
     def _add(self, name: str, loss: str) -> bool:
@@ -289,8 +299,9 @@ class LossWatch:
         failure = "Redis" if isinstance(error, redis.RedisError) else type(error).__name__
         if failure not in (self._failures[subject], "Redis"):
             log.warning(
-                "losses: cannot write or compare the acknowledged batches, so a loss may go unnoticed: %r",
-                error,
+                "losses-not-compared",
+                "cannot write or compare the acknowledged batches, so a loss may go unnoticed: %(error)s",
+                error=error,
             )
         self._failures[subject] = failure
 

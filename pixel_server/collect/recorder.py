@@ -28,7 +28,6 @@ import asyncio
 import contextlib
 import functools
 import itertools
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -39,9 +38,10 @@ from pixel_server.collect.commits import Commits
 from pixel_server.collect.group import AnswerCallback, Group
 from pixel_server.collect.numbering import Numbering
 from pixel_server.collect.outage import Outage
+from pixel_server.logs import Log, describe
 from pixel_server.store import producer
 
-log = logging.getLogger("pixel_server.recorder")
+log = Log(__name__)
 
 ANSWER_TIMEOUT_SECONDS = 0.25
 """Seconds that a request waits at most for its hit to be stored."""
@@ -141,7 +141,9 @@ class Recorder:
         if self._single is not None:
             unstored.append(self._single)
         if hits := sum(group.count for group in unstored):
-            log.error("recorder: stopped with %d hits not stored; each was answered 503", hits)
+            log.error(
+                "stopped-with-hits", "stopped with %(hits)d hits not stored; each was answered 503", hits=hits
+            )
         self._is_closed = True
         if self._gap_timer is not None:
             self._gap_timer.cancel()
@@ -345,7 +347,7 @@ class Recorder:
 
     def _resume(self) -> None:
         seconds = self._clock() - (self.failing_since or 0)
-        log.warning("recorder: Redis stores again, after %.1f s", seconds)
+        log.warning("redis-stores-again", "Redis stores again, after %(seconds).1f s", seconds=seconds)
         self._outage.end(asyncio.get_running_loop().time())
         self._renew_before_next = self._in_spool
 
@@ -406,8 +408,9 @@ class Recorder:
             stale = {batch.shard for batch, last_seen in zip(batches, seen, strict=True) if last_seen < 0}
             if self._numbering.producer == batches[0].producer:
                 log.warning(
-                    "recorder: Redis does not know producer %s any more; going on under a new id",
-                    self._numbering.producer,
+                    "producer-renewed",
+                    "Redis does not know producer %(producer)s any more; going on under a new id",
+                    producer=self._numbering.producer,
                 )
                 self._renew(producer.floor(min(seen)))
             stale_hits = {shard: hits for shard, hits in group.shards.items() if shard in stale}
@@ -427,9 +430,11 @@ class Recorder:
             self._spool_writes += 1
             await spool.append(batches)
         except Exception as error:
-            self.last_error = f"spool: {error}"
+            self.last_error = f"spool: {describe(error)}"
             if not self._spool_failing:
-                log.error("recorder: the spool fails, too; hits are answered 503: %s", error)
+                log.error(
+                    "spool-fails", "the spool fails, too; hits are answered 503: %(error)s", error=error
+                )
             self._spool_failing = True
             return False
         self._spool_failing = False
@@ -442,7 +447,13 @@ class Recorder:
 
     def _note_failure(self, error: BaseException, group: Group) -> None:
         """Notes that Redis failed. From now on hits go to the spool."""
-        self.last_error = f"{type(error).__name__}: {str(error) or 'no answer in time'}"
+        self.last_error = f"{type(error).__name__}: {describe(error) if str(error) else 'no answer in time'}"
         if self._outage.begin(self._clock(), asyncio.get_running_loop().time()):
             where = "wait" if self._spool is None else "go to the spool"
-            log.error("recorder: Redis does not store, %d hits %s: %s", group.count, where, self.last_error)
+            log.error(
+                "redis-does-not-store",
+                "Redis does not store, %(hits)d hits %(where)s: %(error)s",
+                hits=group.count,
+                where=where,
+                error=self.last_error,
+            )

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
@@ -30,10 +29,11 @@ from pixel_server.collect.redis_connection import RedisConnection, encode_comman
 from pixel_server.collect.replica_watch import ReplicaWatch
 from pixel_server.collect.round_trips import RoundTrips
 from pixel_server.collect.tail import Tail
+from pixel_server.logs import Log
 from pixel_server.store.role import Role, parse_role
 from pixel_server.store_url import StoreUrl
 
-log = logging.getLogger("pixel_server.redis_sink")
+log = Log(__name__)
 
 MIN_TIMEOUT_SECONDS = 0.12
 """Minimum timeout of a group in seconds, however near Redis is."""
@@ -193,7 +193,7 @@ class RedisSink:
                 is_far = self._report_far(is_far)
             except (OSError, hiredis.HiredisError) as error:
                 if not is_failing:
-                    log.warning("redis sink: no connection to Redis: %s", str(error) or type(error).__name__)
+                    log.warning("redis-not-connected", "no connection to Redis: %(error)s", error=error)
                 is_failing = True
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -288,7 +288,7 @@ class RedisSink:
         if fresh.node == connection.node:
             fresh.abort(ConnectionError("closed"))
             return connection
-        log.warning("redis sink: the address leads to another primary by now")
+        log.warning("primary-changed", "the address of Redis leads to another primary by now")
         return self._use(fresh)
 
     async def _repeat(
@@ -323,10 +323,11 @@ class RedisSink:
         is_far = trip > limit and not self.is_ready
         if is_far and not was_far:
             log.error(
-                "redis sink: Redis answers after %.0f ms; above %.0f ms all hits go through the spool: "
-                "run this process nearer to Redis",
-                trip * 1000,
-                limit * 1000,
+                "redis-far",
+                "Redis answers after %(milliseconds).0f ms; above %(limit_milliseconds).0f ms all hits go "
+                "through the spool: run this process nearer to Redis",
+                milliseconds=trip * 1000,
+                limit_milliseconds=limit * 1000,
             )
         return is_far
 

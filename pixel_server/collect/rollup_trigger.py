@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterable
 
@@ -11,9 +10,10 @@ import redis
 from rq import Queue
 
 from pixel_server import tasks
+from pixel_server.logs import Log
 from pixel_server.store import jobs
 
-log = logging.getLogger("pixel_server.rollup_trigger")
+log = Log(__name__)
 
 PAUSE_SECONDS, LONG_PAUSE_SECONDS = 0.25, 1.0
 """Minimum number of seconds between two requests to the queue, and the same with more than MANY_SHARDS
@@ -63,6 +63,14 @@ class RollupTrigger:
 
 def _report_failure(error: Exception) -> None:
     if isinstance(error, redis.RedisError | OSError):
-        log.warning("rollup trigger: cannot enqueue a roll-up; the workers' schedule will do it: %s", error)
+        log.warning(
+            "rollup-not-enqueued",
+            "cannot enqueue a roll-up; the workers' schedule will do it: %(error)s",
+            error=error,
+        )
     else:  # an unexpected reply of the queue's Redis
-        log.error("rollup trigger: cannot enqueue a roll-up; the workers' schedule will do it: %r", error)
+        log.error(
+            "queue-reply-unreadable",
+            "cannot read what the job queue answers; the workers' schedule will do the roll-up: %(error)s",
+            error=error,
+        )

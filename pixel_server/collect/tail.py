@@ -12,15 +12,15 @@ drops its oldest batches above its part of `max_bytes`. The end of the process e
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from pixel_server.collect.batch import Batch
 from pixel_server.collect.redirects import Redirected
+from pixel_server.logs import Log
 
-log = logging.getLogger("pixel_server.collect.tail")
+log = Log(__name__)
 
 OVERHEAD_BYTES = 400
 """Memory in bytes that a batch takes in the tail beside its encoded hits."""
@@ -136,8 +136,11 @@ class Tail:
                     shard.node = node
         if sent:
             log.warning(
-                "tail: Redis may have lost data: sent it the last %d batches again, %d were missing",
-                *(sent, missing),
+                "tail-sent",
+                "Redis may have lost data: sent it the last %(batches)d batches again, %(missing)d were "
+                "missing",
+                batches=sent,
+                missing=missing,
             )
 
     def forget(self, node: str, confirmed_before: float, now: float) -> None:
@@ -172,9 +175,10 @@ class Tail:
         if age_seconds < self._seconds and not self._is_too_short:
             self._is_too_short = True
             log.warning(
-                "tail: PIXEL_TAIL_BYTES is enough for the hits of %.0f s only: if a replica lacks more than "
-                "that when it is promoted, hits are lost",
-                age_seconds,
+                "tail-too-short",
+                "PIXEL_TAIL_BYTES is enough for the hits of %(seconds).0f s only: if a replica lacks more "
+                "than that when it is promoted, hits are lost",
+                seconds=age_seconds,
             )
 
 

@@ -7,7 +7,7 @@ import socket
 
 import click
 
-from pixel_server import lifeline
+from pixel_server import lifeline, logs
 from pixel_server.commands.startup import check_startup, log_start, warn_of_unknown_settings
 from pixel_server.run import uvicorn_parts
 from pixel_server.run.supervisor import Child, keep_running
@@ -42,6 +42,7 @@ def serve(
     uvicorn_parts.check()
     from pixel_server.run import listen, web_process  # noqa: PLC0415 - may be imported only after the check
 
+    logs.set_process("pages" if beside is not None or only == "pages" else "web")
     lifeline.hold()
     if beside is not None:
         web_process.serve_pages_beside_pixels(beside)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import os
 
 from pixel_server import __version__, store_url
 from pixel_server.classify import rules
 from pixel_server.classify.networks import load_networks
 from pixel_server.commands.support import with_store_at
+from pixel_server.logs import Log
 from pixel_server.settings import Settings, unknown_name_warnings
 from pixel_server.store.client import StoreAwayError
 from pixel_server.store.compatibility import secrets_for
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store_url import without_password
 
-log = logging.getLogger("pixel_server.commands.startup")
+log = Log(__name__)
 
 
 def warn_of_unknown_settings() -> None:
     """Logs a warning for each environment variable that looks like a setting and is not."""
     for line in unknown_name_warnings(os.environ):
-        log.warning("%s", line)
+        log.warning("setting-unknown", "%(warning)s", warning=line)
 
 
 def warn_of_few_sentinels(settings: Settings) -> None:
@@ -34,7 +34,9 @@ def warn_of_few_sentinels(settings: Settings) -> None:
             text = "one sentinel: nothing contradicts it if it names a primary that was replaced"
         else:
             text = "two sentinels: if one of them is away, the primary is not known"
-        log.warning("%s names %s; name three or more", name, text)
+        log.warning(
+            "sentinels-few", "%(setting)s names %(number)s; name three or more", setting=name, number=text
+        )
 
 
 def log_start(kind: str, settings: Settings, address: str = "") -> None:
@@ -46,7 +48,16 @@ def log_start(kind: str, settings: Settings, address: str = "") -> None:
     redis = without_password(settings.redis_url)
     queue = f", queue {without_password(settings.queue_url)}" if settings.queue_url else ""
     data = settings.data.absolute()
-    log.info("pixel-server %s: %s%s, Redis %s%s, data in %s", __version__, kind, place, redis, queue, data)
+    log.info(
+        "started",
+        "pixel-server %(version)s: %(kind)s%(place)s, Redis %(redis)s%(queue)s, data in %(data)s",
+        version=__version__,
+        kind=kind,
+        place=place,
+        redis=redis,
+        queue=queue,
+        data=data,
+    )
 
 
 def check_startup() -> None:
@@ -68,4 +79,4 @@ def check_startup() -> None:
     except StoreAwayError as error:
         if not settings.spool_bytes:
             raise
-        log.error("%s; starting anyway: hits wait in the spool", error)
+        log.error("start-without-redis", "%(error)s; starting anyway: hits wait in the spool", error=error)

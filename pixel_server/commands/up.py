@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from pixel_server import logs
 from pixel_server.commands.startup import warn_of_unknown_settings
 from pixel_server.run import uvicorn_parts
 from pixel_server.settings import Settings
@@ -22,6 +23,7 @@ from pixel_server.settings import Settings
 @click.option("--demo", "with_demo", is_flag=True, help="Add two made-up campaigns, as `demo add` does.")
 def up(host: str, port: int, data: Path | None, with_demo: bool) -> None:
     """Start Redis, the web process and the workers. Ctrl-C stops them."""
+    logs.set_process("up")
     uvicorn_parts.check()
     from pixel_server.run import up as run_up  # noqa: PLC0415 - may be imported only after the check
 

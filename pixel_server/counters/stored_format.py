@@ -6,6 +6,8 @@ from __future__ import annotations
 class NewerFormat(ValueError):
     """A newer version of this server wrote the value. The value is left as it is."""
 
+    is_loggable = True
+
 
 def refuse_newer(value: bytes, newest_known: int, name: str) -> None:
     """Raises NewerFormat if a packed value has a format above `newest_known`.

@@ -8,7 +8,6 @@ event, and does not delay others.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -20,10 +19,11 @@ from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.figures import sources
+from pixel_server.logs import Log
 from pixel_server.problems import Problem
 from pixel_server.store import keys
 
-log = logging.getLogger("pixel_server.live")
+log = Log(__name__)
 
 CHECK_SECONDS = 1.0
 """Seconds between two checks for changes."""
@@ -138,7 +138,12 @@ class Watch:
                     is_away = False
                 except Exception as error:  # any failure to read the store is reported to the listeners
                     if not is_away:
-                        log.warning("live: cannot read the figures of %s: %s", self._campaign, error)
+                        log.warning(
+                            "live-unreadable",
+                            "cannot read the figures of %(campaign)s: %(error)s",
+                            campaign=self._campaign,
+                            error=error,
+                        )
                         for listener in self.listeners:
                             listener.send(AWAY)
                     is_away = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import logging
 from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import quote
@@ -20,10 +19,11 @@ from pixel_server.auth import sessions
 from pixel_server.auth.proxy_users import UnusableHeader
 from pixel_server.auth.sessions import Session
 from pixel_server.dashboard import render
+from pixel_server.logs import Log
 from pixel_server.problems import Problem
 from pixel_server.scopes import can_see_pages
 
-log = logging.getLogger("pixel_server.dashboard.routing")
+log = Log(__name__)
 
 ANY = "any"
 """Scope of pages that every signed-in person may see."""
@@ -119,7 +119,11 @@ def session_by_proxy(api: Api, request: Request) -> Session | None:
     try:
         user = api.proxy_users.find(peer, request.headers.raw)
     except UnusableHeader as error:
-        log.warning("a proxy of PIXEL_TRUSTED_PROXIES signs nobody in: %s", error)
+        log.warning(
+            "sign-in-header-unusable",
+            "a proxy of PIXEL_TRUSTED_PROXIES signs nobody in: %(error)s",
+            error=error,
+        )
         raise Problem(403, f"the proxy in front of this server signs nobody in: {error}") from None
     return sessions.session_of_user(api.secrets, user) if user else None
 

@@ -15,16 +15,16 @@ have a pixel is sent without a pixel, and the log says why.
 from __future__ import annotations
 
 import copy
-import logging
 from types import TracebackType
 from typing import Any
 
+from pixel_server.logs import Log
 from pixel_server.mail.links import Minter, embed
 from pixel_server.mail.mailboxes import only_address
 from pixel_server.mail.placement import EmbedError
 from pixel_server.mail.sealed import pgp_seal
 
-log = logging.getLogger("pixel_server.mail.django")
+log = Log(__name__)
 
 _SMTP = "django.core.mail.backends.smtp.EmailBackend"
 _TEXTS = frozenset({"body", "alternatives"})
@@ -88,7 +88,7 @@ class EmailBackend:
             recipient = getattr(message, "pixel_recipient", None) or only_address(mailboxes)
             return with_pixel(message, self._minter, campaign, recipient, twin=self._twin)
         except ValueError as error:
-            log.warning("no pixel: %s", error)
+            log.warning("no-pixel", "no pixel: %(reason)s", reason=error)
             return message
 
 

@@ -27,15 +27,21 @@ Html = TypeVar("Html", str, bytes)
 _control = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 
 
+class LinkError(ValueError):
+    """A link cannot be made. The text says why, and quotes nothing."""
+
+    is_loggable = True
+
+
 def check_recipient(recipient: str) -> str:
     """Returns the recipient unchanged.
 
     Raises ValueError if the recipient is empty, has more than 256 characters, or has a control character.
     """
     if not 1 <= len(recipient) <= MAX_RECIPIENT_CHARACTERS:
-        raise ValueError("must have 1 to 256 characters")
+        raise LinkError("must have 1 to 256 characters")
     if _control(recipient):
-        raise ValueError("must not contain control characters")
+        raise LinkError("must not contain control characters")
     return recipient
 
 
@@ -115,7 +121,7 @@ class Minter:
             return None
         seconds = int(time.time() if now is None else now) if sent_at is None else sent_at
         if not isinstance(seconds, int) or not 0 <= seconds <= MAX_TIME:
-            raise ValueError("sent_at: must be whole seconds since 1970")
+            raise LinkError("sent_at: must be whole seconds since 1970")
         has_recipient = chosen_mode is not Mode.COUNT
         token = Token(
             campaign,

@@ -62,7 +62,7 @@ def sole(mail_addresses: list[str]) -> str:
     if _has_lost_characters(mail_addresses[0]):
         raise EmbedError("its recipient is not written in UTF-8: name the recipient of the pixel")
     if not _is_whole(mail_addresses[0]):
-        raise EmbedError(f"{mail_addresses[0]!r} is not an address: name the recipient of the pixel")
+        raise EmbedError("its recipient is not an address: name the recipient of the pixel")
     return mail_addresses[0]
 
 

@@ -9,10 +9,10 @@ there counts no open. The module `transfer` explains which lines of the HTML par
 from __future__ import annotations
 
 import copy
-import logging
 from email.message import Message
 from typing import NamedTuple, TypeVar, Unpack
 
+from pixel_server.logs import Log
 from pixel_server.mail import mime, transfer
 from pixel_server.mail.links import Minter, MintOptions, make_tags
 from pixel_server.mail.mailboxes import header_addresses, sole
@@ -20,7 +20,7 @@ from pixel_server.mail.mime import MimePart
 from pixel_server.mail.placement import Edit, EmbedError, Tags, frame, splice
 from pixel_server.mail.sealed import refuse_sealed
 
-log = logging.getLogger("pixel_server.mail.message")
+log = Log(__name__)
 
 SomeMessage = TypeVar("SomeMessage", bound=Message)
 
@@ -58,7 +58,7 @@ def add_pixel(
     refuse_sealed(root, {id(part): _body(part) for part in root.walk() if part.is_text})
     part, recipient, why = _choose_part(root, recipient)
     if part is None or recipient is None:
-        log.warning("no pixel: %s", why)
+        log.warning("no-pixel", "no pixel: %(reason)s", reason=why)
         return changed_message
     body = _body(part)
     changes, _ = _edits(part, body, make_tags(minter, campaign, recipient, twin=twin, **options), replace)

@@ -21,6 +21,8 @@ _pixel_path = re.compile(rb"/o/([A-Za-z0-9_-]+)\.gif(?:[?#].*)?$", re.S).search
 class EmbedError(ValueError):
     """A mail cannot have a pixel. The text of the error says why."""
 
+    is_loggable = True
+
 
 class AlreadyThere(EmbedError):
     """The mail has a pixel already."""

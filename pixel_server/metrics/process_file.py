@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import threading
 import time
@@ -26,9 +25,10 @@ from pathlib import Path
 import msgspec
 
 from pixel_server import files
+from pixel_server.logs import Log
 from pixel_server.metrics.numbers import Numbers, Values, add_process_figures, add_values
 
-log = logging.getLogger("pixel_server.metrics")
+log = Log(__name__)
 
 PUBLISH_SECONDS = 1.0
 """Seconds between two writes of a process's file."""
@@ -75,7 +75,11 @@ class Publisher:
             self._is_failing = False
         except OSError as error:
             if not self._is_failing:
-                log.error("metrics: the numbers of this process cannot be written: %s", error)
+                log.error(
+                    "metrics-not-written",
+                    "the numbers of this process cannot be written: %(error)s",
+                    error=error,
+                )
             self._is_failing = True
 
     def _open(self, process: str) -> int:
@@ -170,7 +174,12 @@ def _read_ended(directory: Path) -> _Ended:
     except FileNotFoundError:
         return _Ended()
     except msgspec.DecodeError as error:
-        log.error("metrics: %s cannot be read, so counters begin at 0: %s", directory / ENDED_FILE, error)
+        log.error(
+            "metrics-file-unreadable",
+            "%(path)s cannot be read, so counters begin at 0: %(error)s",
+            path=directory / ENDED_FILE,
+            error=error,
+        )
         return _Ended()
 
 

@@ -7,7 +7,6 @@ the browser really kept or dropped the cookie.
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from urllib.parse import urlencode
 
@@ -21,12 +20,13 @@ from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.cache import DEFAULT_WEB, WebCampaign
 from pixel_server.campaigns.campaign import UnreadableCampaign
 from pixel_server.counters.stored_format import NewerFormat
+from pixel_server.logs import Log
 from pixel_server.privacy.browser_page import BrowserView, render
 from pixel_server.privacy.document import headers
 from pixel_server.privacy.texts import choose_language
 from pixel_server.settings import cookie_path
 
-log = logging.getLogger("pixel_server.privacy")
+log = Log(__name__)
 
 _FRAME_DESTINATIONS = ("iframe", "frame")
 """Values of `Sec-Fetch-Dest` for a page in a frame."""
@@ -52,10 +52,11 @@ async def answer(api: Api, request: Request, campaign: str, action: str) -> Resp
                 keep_days = retention.campaign_days(api.settings, await storage.get(api.store, campaign))
             except (redis.RedisError, OSError, NewerFormat) as error:
                 log.error(
-                    "privacy: cannot read for how long campaign %s keeps data; the page shows the server's "
-                    "default times: %s",
-                    campaign,
-                    error,
+                    "keep-days-unreadable",
+                    "cannot read for how long campaign %(campaign)s keeps data; the page shows the server's "
+                    "default times: %(error)s",
+                    campaign=campaign,
+                    error=error,
                 )
     view = BrowserView(
         has_opted_out=opt_out_cookie.is_set(cookies),

@@ -5,7 +5,6 @@ The link holds a token. Without a token, the page is about the browser that show
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from pixel_server.campaigns.campaign import UnreadableCampaign
 from pixel_server.campaigns.retention import KeepDays
 from pixel_server.campaigns.storage import UnknownCampaign, get
 from pixel_server.counters.stored_format import NewerFormat
+from pixel_server.logs import Log
 from pixel_server.privacy import action_limit, browser_endpoint
 from pixel_server.privacy.document import headers
 from pixel_server.privacy.recipient_page import State, View, render
@@ -29,7 +29,7 @@ from pixel_server.recipients import erasure, withdrawals
 from pixel_server.store import audit_log, replication
 from pixel_server.tokens import BadToken, Mode, mode_of, verify
 
-log = logging.getLogger("pixel_server.privacy")
+log = Log(__name__)
 
 _MAX_BODY_BYTES = 4096
 _STATUS = {State.FOREIGN: 404, State.UNAVAILABLE: 503, State.THROTTLED: 429}
@@ -91,7 +91,10 @@ class Privacy:
         except (redis.RedisError, OSError, NewerFormat) as error:
             # A Redis that hangs may still carry out the action later.
             log.error(
-                "privacy: %s failed, the recipient is asked to try again: %s", action or "look-up", error
+                "privacy-page-failed",
+                "%(action)s failed on the privacy page, the recipient is asked to try again: %(error)s",
+                action=action or "look-up",
+                error=error,
             )
             state = State.UNAVAILABLE
         return self._page(request, state, token, mode, keep_days)

@@ -11,7 +11,6 @@ since, has no data anywhere: `request_erasure` then changes nothing.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Sequence
 from enum import Enum
 from typing import NamedTuple
@@ -23,8 +22,6 @@ from pixel_server.store import aof_rewrite, audit_log, checkpoint, keys, replica
 from pixel_server.store.protocols import AsyncRedis, Value
 from pixel_server.store.script import ScriptCall, even_if_full, script_call
 from pixel_server.store.shards import shard_of
-
-log = logging.getLogger("pixel_server.recipients.erasure")
 
 INTERVAL_SECONDS = 3600
 """Smallest number of seconds between two searches that a recipient asks for."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import re
 import time
@@ -24,8 +23,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pixel_server import files
+from pixel_server.logs import Log
 
-log = logging.getLogger("pixel_server.recipients.withdrawals_file")
+log = Log(__name__)
 
 FILE_NAME = "withdrawals.log"
 HEAD = b"PXWITHDRAWN 1\n"
@@ -42,8 +42,10 @@ def read_file(data: Path) -> Iterator[tuple[bytes, bytes]]:
         with open(data / FILE_NAME, "rb") as file:
             if file.readline() != HEAD:
                 log.error(
-                    "%s is damaged or of a newer version, so withdrawals are not known until Redis answers",
-                    data / FILE_NAME,
+                    "withdrawals-file-damaged",
+                    "%(path)s is damaged or of a newer version, so withdrawals are not known until Redis "
+                    "answers",
+                    path=data / FILE_NAME,
                 )
                 return
             for line in file:
@@ -53,7 +55,10 @@ def read_file(data: Path) -> Iterator[tuple[bytes, bytes]]:
         return
     except OSError as error:
         log.error(
-            "cannot read %s, so withdrawals are not known until Redis answers: %s", data / FILE_NAME, error
+            "withdrawals-file-unreadable",
+            "cannot read %(path)s, so withdrawals are not known until Redis answers: %(error)s",
+            path=data / FILE_NAME,
+            error=error,
         )
 
 
@@ -151,9 +156,10 @@ class WithdrawalsFile:
     def _fail(self, error: OSError) -> None:
         if self._failed_at is None:
             log.warning(
-                "cannot write %s, so a start without Redis would not know the withdrawals: %s",
-                self._data / FILE_NAME,
-                error,
+                "withdrawals-file-not-written",
+                "cannot write %(path)s, so a start without Redis would not know the withdrawals: %(error)s",
+                path=self._data / FILE_NAME,
+                error=error,
             )
         self._failed_at = time.monotonic()
         self._draft = None

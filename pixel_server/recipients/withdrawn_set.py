@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from array import array
 from bisect import bisect_left
@@ -12,6 +11,7 @@ from pathlib import Path
 from struct import Struct
 
 from pixel_server import tasks
+from pixel_server.logs import Log
 from pixel_server.recipients import withdrawals_file
 from pixel_server.recipients.withdrawals import MARK_BYTES, counts_as_withdrawn, is_newer
 from pixel_server.recipients.withdrawals_file import WithdrawalsFile
@@ -21,7 +21,7 @@ from pixel_server.store.client import StoreRefusedError, is_away
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_mark import StoreMark
 
-log = logging.getLogger("pixel_server.recipients.withdrawn_set")
+log = Log(__name__)
 
 REFRESH_SECONDS = 0.25
 """Seconds between two readings of the changes that other processes made."""
@@ -128,9 +128,10 @@ class WithdrawnSet:
             await asyncio.to_thread(file.finish)
         if unreadable and unreadable != self.unreadable:
             log.error(
-                "withdrawals: %d were written by a newer version; their recipients are not recorded: "
-                "update this server",
-                unreadable,
+                "withdrawals-newer",
+                "%(withdrawals)d withdrawals were written by a newer version; their recipients are not "
+                "recorded: update this server",
+                withdrawals=unreadable,
             )
         # `refresh` will read the changes made meanwhile: they come after `last_change` in the stream.
         self._parts, self._bits = fresh._parts, fresh._bits
@@ -197,11 +198,13 @@ def _report_failed_refresh(error: Exception) -> None:
         return  # `StoreMark.compare` has logged it
     if is_away(error):
         log.warning(
-            "withdrawals: Redis does not answer; the withdrawals known so far stay in force: %s", error
+            "withdrawals-redis-away",
+            "Redis does not answer; the withdrawals known so far stay in force: %(error)s",
+            error=error,
         )
     else:  # such as a value of an unexpected form; `follow` tries again
         log.error(
-            "withdrawals: cannot be read; the withdrawals known so far stay in force: %s: %s",
-            type(error).__name__,
-            error,
+            "withdrawals-unreadable",
+            "the withdrawals in the store cannot be read; those known so far stay in force: %(error)s",
+            error=error,
         )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import resource
 import socket
 import time
 
 from pixel_server.collect.http_protocol import BoundedProtocol
+from pixel_server.logs import Log
 from pixel_server.settings import SettingsError
 
-log = logging.getLogger("pixel_server.run.listen")
+log = Log(__name__)
 
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
@@ -66,5 +66,9 @@ def raise_file_limit() -> None:
     if soft == resource.RLIM_INFINITY:
         return
     if soft < MIN_FILES:
-        log.warning("only %d files may be open, so further connections are refused: raise `ulimit -n`", soft)
+        log.warning(
+            "few-files",
+            "only %(files)d files may be open, so further connections are refused: raise `ulimit -n`",
+            files=soft,
+        )
     BoundedProtocol.max_clients = max(soft - RESERVED_FILES, soft // 4)

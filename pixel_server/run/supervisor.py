@@ -8,7 +8,6 @@ loop is stuck, so it would not act on SIGTERM. No hit that it has answered is lo
 
 from __future__ import annotations
 
-import logging
 import signal
 import socket
 import subprocess
@@ -19,8 +18,9 @@ from types import FrameType
 from typing import Protocol
 
 from pixel_server import lifeline
+from pixel_server.logs import Log, describe
 
-log = logging.getLogger("pixel_server.run.supervisor")
+log = Log(__name__)
 
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.3, 5.0
 """Seconds before a failed child is restarted: at first, and at most. Each further failure doubles them."""
@@ -108,8 +108,12 @@ class Child:
         self._silent_seconds += passed_seconds
         limit = hang_seconds if self._has_beaten else max(hang_seconds, MAX_START_SECONDS)
         if self._silent_seconds > limit:
-            text = "%s hangs: it has sent no heartbeat for %.0f s, so it is killed"
-            log.error(text, self.name, self._silent_seconds)
+            log.error(
+                "child-hangs",
+                "%(child)s hangs: it has sent no heartbeat for %(seconds).0f s, so it is killed",
+                child=self.name,
+                seconds=self._silent_seconds,
+            )
             self._silent_seconds = 0.0
             self._process.kill()
 
@@ -130,7 +134,12 @@ class Child:
             try:
                 self._process.wait(timeout_seconds)
             except subprocess.TimeoutExpired:
-                log.warning("%s did not stop within %.0f s and is killed", self.name, timeout_seconds)
+                log.warning(
+                    "child-killed",
+                    "%(child)s did not stop within %(seconds).0f s and is killed",
+                    child=self.name,
+                    seconds=timeout_seconds,
+                )
                 self._process.kill()
                 self._process.wait()
         self._close_lifeline()
@@ -191,13 +200,19 @@ class Keeper:
         try:
             self.services[i].start()
         except OSError as error:
-            self._schedule_restart(i, now, f"cannot be started: {error}")
+            self._schedule_restart(i, now, f"cannot be started: {describe(error)}")
         else:
             del self._restart_at[i]
             self._started_at[i] = now
 
     def _schedule_restart(self, i: int, now: float, how: str) -> None:
-        log.error("%s %s; restarting it in %.1f s", self.services[i].name, how, self._retry_seconds[i])
+        log.error(
+            "child-restarts",
+            "%(child)s %(how)s; restarting it in %(seconds).1f s",
+            child=self.services[i].name,
+            how=how,
+            seconds=self._retry_seconds[i],
+        )
         self._restart_at[i] = now + self._retry_seconds[i]
         self._retry_seconds[i] = min(self._retry_seconds[i] * 2, MAX_RETRY_SECONDS)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import logging
 import os
 import socket
 import time
@@ -21,6 +20,7 @@ import redis
 from pixel_server.auth import api_keys, sign_in_links
 from pixel_server.classify import rules
 from pixel_server.classify.networks import load_networks
+from pixel_server.logs import Log
 from pixel_server.run import listen
 from pixel_server.run.banner import banner, program
 from pixel_server.run.supervisor import TICK_SECONDS, Child, Keeper, Stop
@@ -34,7 +34,7 @@ from pixel_server.store.client import StoreEmptiedError, connect, connect_async
 from pixel_server.store.compatibility import check_store, secrets_for
 from pixel_server.store.store_mark import StoreMark
 
-log = logging.getLogger("pixel_server.run.up")
+log = Log(__name__)
 
 REWRITE_MINUTES = "60"
 """PIXEL_REWRITE_MINUTES for the bundled Valkey, unless the operator sets it."""
@@ -210,7 +210,7 @@ async def _prepare_store(
             mark = StoreMark(data)
             await check_store(client, redis_url, settings.shards, secrets, mark, is_server=True)
         except StoreEmptiedError as error:
-            log.error("%s; starting anyway", error)
+            log.error("store-emptied-at-start", "%(error)s; starting anyway", error=error)
             return None, False
         await api_keys.store_environment_key(client, settings.api_key)
         never_had_campaign = not await client.exists(keys.CAMPAIGNS, keys.GONE)

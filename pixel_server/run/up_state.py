@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pixel_server import files
+from pixel_server.logs import Log
 from pixel_server.settings import SettingsError
 
-log = logging.getLogger("pixel_server.run.up_state")
+log = Log(__name__)
 
 FILE = "up.json"
 """Name of the file in the data directory."""
@@ -72,7 +72,12 @@ def write_up_state(data: Path, state: UpState) -> None:
     try:  # 0600: the URL of a Redis may contain a password
         files.write(data / FILE, json.dumps(stored).encode() + b"\n", 0o600)
     except OSError as error:
-        log.error("cannot write %s, so other commands may not find this server: %s", data / FILE, error)
+        log.error(
+            "up-file-not-written",
+            "cannot write %(path)s, so other commands may not find this server: %(error)s",
+            path=data / FILE,
+            error=error,
+        )
 
 
 def sign_in_bases(address: str, base_url: str) -> list[str]:

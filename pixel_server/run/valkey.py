@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import logging
 import os
 import re
 import signal
@@ -24,11 +23,12 @@ from urllib.parse import quote
 
 import redis
 
+from pixel_server.logs import Log
 from pixel_server.run.supervisor import describe_exit
 from pixel_server.store.client import StoreError, connect
 from pixel_server.store.protocols import Redis
 
-log = logging.getLogger("pixel_server.run.valkey")
+log = Log(__name__)
 
 MAX_SOCKET_BYTES = 100
 """Longest path of a Unix socket, in bytes, that every system accepts."""
@@ -132,7 +132,9 @@ class Valkey:
         pid = self._process.pid if self._process is not None else self._adopted_pid()
         self._is_hung = pid is None
         if pid is None:
-            log.warning("valkey does not answer, so it cannot be stopped and is left running")
+            log.warning(
+                "valkey-left-running", "valkey does not answer, so it cannot be stopped and is left running"
+            )
         else:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -148,8 +150,13 @@ class Valkey:
         if self._process is None and (running := client.info("server").get("valkey_version")):
             bundled = binary_version()
             if running != bundled:
-                text = "valkey %s of an earlier start goes on; the next start after a stop uses %s"
-                log.info(text, running, bundled)
+                log.info(
+                    "valkey-adopted",
+                    "valkey %(running)s of an earlier start goes on; the next start after a stop uses "
+                    "%(bundled)s",
+                    running=running,
+                    bundled=bundled,
+                )
 
     def _explain_newer_files(self) -> str:
         """Returns one line if Valkey ended because a newer Valkey has written its files, otherwise ""."""

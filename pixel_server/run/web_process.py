@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import socket
 import sys
@@ -122,8 +121,6 @@ def _config(protocol: str, app: str) -> uvicorn.Config:
 
 def _run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
     raise_file_limit()
-    # uvicorn warns of each malformed request, so a stranger could fill the log; the operator can do nothing.
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     with contextlib.suppress(KeyboardInterrupt):  # raised by uvicorn once it has stopped
         server.run(sockets=sockets)
     if not server.started:

@@ -15,19 +15,19 @@ files wait is stored for the operator (`read_waiting`).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import redis
 
+from pixel_server.logs import Log, describe
 from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.aof_node import AofNode, primary_offsets, read_nodes
 from pixel_server.store.protocols import AsyncRedis, Redis
 from pixel_server.store.script import even_if_full
 
-log = logging.getLogger("pixel_server.store.aof_rewrite")
+log = Log(__name__)
 
 EARLY_SHARE = 0.9
 """Part of PIXEL_REWRITE_MINUTES after which a rewrite begins, since a rewrite takes time."""
@@ -104,12 +104,12 @@ class Rewriter:
         try:
             nodes = read_nodes(store)
         except redis.ResponseError as error:
-            problem = f"this user of Redis cannot use INFO, so nothing is rewritten: {error}"
+            problem = f"this user of Redis cannot use INFO, so nothing is rewritten: {describe(error)}"
         else:
             if not any(node.has_file for node in nodes):
                 problem = "Redis keeps no append-only file, so nothing can be rewritten"
         if problem:
-            log.warning("rewrite: %s", problem)
+            log.warning("rewrite-impossible", "%(problem)s", problem=problem)
             self._pause_until = now + NO_FILE_RETRY_SECONDS
             return False
         failures = self._note_ended(record, nodes)
@@ -124,9 +124,10 @@ class Rewriter:
         waiting = "; ".join(failures)
         if waiting and waiting != record.waiting:
             log.error(
-                "rewrite: not every append-only file is rewritten, trying again each %.0f s: %s",
-                RETRY_SECONDS,
-                waiting,
+                "rewrite-fails",
+                "not every append-only file is rewritten, trying again each %(seconds).0f s: %(failures)s",
+                seconds=RETRY_SECONDS,
+                failures=waiting,
             )
         if waiting:
             record.waiting = waiting

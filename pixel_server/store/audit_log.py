@@ -12,9 +12,9 @@ pushed out.
 
 from __future__ import annotations
 
-import logging
 from typing import Literal, get_args
 
+from pixel_server import logs
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import even_if_full
@@ -23,7 +23,7 @@ Log = Literal["audit", "recipients"]
 LOGS: dict[Log, str] = {"audit": keys.AUDIT, "recipients": keys.ACTIONS}
 """Keys of the logs, by name."""
 
-log = logging.getLogger("pixel_server.store.audit_log")
+log = logs.Log(__name__)
 
 MAX_LINES = 10_000
 """Lines that each log keeps."""
@@ -36,13 +36,15 @@ COMMAND, PAGE, RETENTION = "command line", "privacy page", "retention"
 
 Otherwise `who` is `key ID`, or `anna, by the proxy` for a user whom a proxy signed in.
 """
+BY_PROXY = ", by the proxy"
+"""End of `who` for a user whom a proxy signed in. Such a name may be an address, so the log leaves it out."""
 
 
 async def note(store: AsyncRedis, who: str, what: str, **details: str | int) -> None:
     """Writes a line. what: the action, for example `"key.revoked"`. details: ids and counts."""
-    shown = " ".join(f"{name}={value}" for name, value in details.items())
     if who != COMMAND:  # a person who types a command sees what it does
-        log.info("%s: %s %s", who, what, shown)
+        logged_who = f"a user{BY_PROXY}" if who.endswith(BY_PROXY) else who
+        log.info("audit", "%(who)s: %(what)s", who=logged_who, what=what, **details)
     fields = {"who": who, "what": what, **{name: str(value) for name, value in details.items()}}
     words = [word for field in fields.items() for word in field]
     await even_if_full(store, "XADD", keys.AUDIT, "MAXLEN", MAX_LINES, "*", *words)

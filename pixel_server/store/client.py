@@ -34,6 +34,8 @@ UNANSWERED_MS = 5000
 class StoreError(RuntimeError):
     """The store cannot be used. The message is one line for the operator."""
 
+    is_loggable = True
+
 
 class StoreAwayError(StoreError):
     """The store does not answer now, or accepts no writes."""

@@ -11,7 +11,6 @@ chores (`workers.maintenance`) and no retention, because nobody can tell which o
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import time
@@ -20,13 +19,14 @@ from typing import NamedTuple
 import redis
 
 from pixel_server import tasks
+from pixel_server.logs import Log
 from pixel_server.store import keys
 from pixel_server.store.nodes import ask_each, node_name, nodes
 from pixel_server.store.protocols import AsyncRedis, Redis, Value
 from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 from pixel_server.times import DAY
 
-log = logging.getLogger("pixel_server.store.clock")
+log = Log(__name__)
 
 WARN_DIFFERENCE_SECONDS = 5.0
 """Seconds that a process's clock may differ from Redis's without a warning. Clocks that are set by NTP differ
@@ -122,13 +122,22 @@ class ClockReport:
         if abs(ahead) > WARN_DIFFERENCE_SECONDS:
             is_new = not self._reported_ahead or abs(ahead - self._reported_ahead) > MAX_DIFFERENCE_SECONDS
             if is_new or self._clock.is_far_off != (abs(self._reported_ahead) > MAX_DIFFERENCE_SECONDS):
-                log.error("clock: %s", describe(self._name, ahead))
+                log.error(
+                    "clock-wrong",
+                    "%(difference)s",
+                    difference=describe(self._name, ahead),
+                    ahead_seconds=ahead,
+                )
                 self._reported_ahead = ahead
             return "EVAL", *_note_call(process=self._name, ahead_seconds=ahead)
         if not self._reported_ahead:
             return None
         self._reported_ahead = 0.0
-        log.warning("clock: the clock of %s agrees with that of Redis again", self._name)
+        log.warning(
+            "clock-right",
+            "the clock of %(process_name)s agrees with that of Redis again",
+            process_name=self._name,
+        )
         return "HDEL", keys.CLOCKS, self._name
 
 

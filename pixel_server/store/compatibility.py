@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from dataclasses import dataclass
 
 import redis
 
 from pixel_server import __version__
+from pixel_server.logs import Log, describe
 from pixel_server.secret import Secrets, SecretsError
 from pixel_server.settings import Settings
 from pixel_server.store import keys, migration, store_mark
@@ -31,7 +31,7 @@ from pixel_server.store.store_version import (
 )
 from pixel_server.store_url import without_password
 
-log = logging.getLogger("pixel_server.store.compatibility")
+log = Log(__name__)
 
 MIN_VERSION = (7, 0)
 """Oldest Redis that has all needed commands."""
@@ -110,15 +110,15 @@ async def check_store(
     except StoreError as error:
         raise type(error)(f"{where} {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreAwayError(f"{where} holds values that cannot be read ({error!r:.100})") from None
+        raise StoreAwayError(f"{where} holds values that cannot be read ({describe(error)})") from None
     except redis.AuthenticationError as error:
-        raise StoreError(f"{where} refuses the password: {error}") from None
+        raise StoreError(f"{where} refuses the password: {describe(error)}") from None
     except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError, OSError) as error:
-        raise StoreAwayError(f"{where} does not answer: {error}") from None
+        raise StoreAwayError(f"{where} does not answer: {describe(error)}") from None
     except redis.RedisError as error:
         if isinstance(error, _NO_WRITES_ERRORS) or str(error).startswith(_NO_WRITES_WORDS):
-            raise StoreAwayError(f"{where} takes no writes: {error}") from None
-        raise StoreError(f"{where} cannot be used: {error}") from None
+            raise StoreAwayError(f"{where} takes no writes: {describe(error)}") from None
+        raise StoreError(f"{where} cannot be used: {describe(error)}") from None
 
 
 def secrets_for(settings: Settings, url: str) -> Secrets:
@@ -188,7 +188,9 @@ async def _refuse_unfit_node(node: AsyncRedis, is_cluster: bool) -> None:
     try:
         hello = await node.execute_command("HELLO")  # managed services refuse INFO
     except redis.ResponseError as error:
-        raise StoreError(f"does not tell its version ({error}); 7.0 or newer is needed (or Valkey)") from None
+        raise StoreError(
+            f"does not tell its version ({describe(error)}); 7.0 or newer is needed (or Valkey)"
+        ) from None
     server = dict(zip(hello[::2], hello[1::2], strict=True))
     version = server[b"version"].decode()
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
@@ -246,7 +248,10 @@ async def _bring_up_to_date(store: AsyncRedis, shards: int, record: dict[str, st
     stored = record.get(VERSION_FIELD, "")
     if is_server and (newer := newer_version(stored)):
         log.warning(
-            "version %s has used this store, and this is %s: see docs/upgrading.md", newer, __version__
+            "version-older",
+            "version %(newer)s has used this store, and this is %(version)s: see docs/upgrading.md",
+            newer=newer,
+            version=__version__,
         )
     elif is_server and stored != __version__:
         with contextlib.suppress(redis.ResponseError):  # the store may be full or read-only
@@ -269,8 +274,10 @@ async def _learn_mark(store: AsyncRedis, shards: int, stored: dict[str, str], ma
         mark.learn(await store_mark.ensure_mark(store, shards, stored_mark, is_marked))
     except redis.ResponseError as error:  # an old store that is full or read-only is marked later
         log.warning(
-            "the store cannot be marked now; this server would not notice that the store was emptied: %s",
-            error,
+            "store-not-marked",
+            "the store cannot be marked now; this server would not notice that the store was emptied: "
+            "%(error)s",
+            error=error,
         )
     mark.is_checked = True
 

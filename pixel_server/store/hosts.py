@@ -43,6 +43,7 @@ _MAY_DIFFER = frozenset(
         *("redis_url", "queue_url", "data", "trusted_proxies", "trust_unix", "client_ip_header"),
         *("pending_bytes", "spool_bytes", "memory_reserve", "rewrite_minutes", "hang_seconds"),
         "networks_refresh",
+        *("log_form", "log_level"),
         *("signing_secrets", "recipient_secret"),
     }
 )

@@ -8,17 +8,17 @@ stop writing hits PIXEL_MEMORY_RESERVE bytes before that point. Hits then go to 
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import redis
 
 from pixel_server import tasks
+from pixel_server.logs import Log, describe
 from pixel_server.store.nodes import ask_each, node_name, nodes_sync
 from pixel_server.store.protocols import AsyncRedis, Redis
 
-log = logging.getLogger("pixel_server.store.memory_reserve")
+log = Log(__name__)
 
 LOOK_SECONDS = 1.0
 """Seconds between two looks at the memory of Redis."""
@@ -93,7 +93,7 @@ def explain(client: Redis | redis.Redis, error: Exception) -> str:
             name = _name if len(members) > 1 else lambda node: "Redis"
             uses = [MemoryUse.parse(node.info("memory"), name(node)) for node in members]
             return f"{max(uses, key=lambda use: use.used_share).describe()}; raise maxmemory"
-    return str(error)
+    return describe(error)
 
 
 def _name(node: AsyncRedis | Redis) -> str:
@@ -129,9 +129,9 @@ class MemoryWatch:
         was_short = self.is_short
         self.is_short = use.is_short(self._reserve_bytes * (RESUME_FACTOR if was_short else 1))
         if self.is_short and not was_short:
-            log.error("%s; %s", self._text, ADVICE)
+            log.error("redis-nearly-full", "%(use)s; %(advice)s", use=self._text, advice=ADVICE)
         elif was_short and not self.is_short:
-            log.warning("Redis has room for hits again")
+            log.warning("redis-has-room", "Redis has room for hits again")
 
     async def follow(self) -> None:
         """Calls `look` each second until it is cancelled.

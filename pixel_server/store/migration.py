@@ -8,14 +8,14 @@ goes on at the next start, with the step in which it was killed.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 
+from pixel_server.logs import Log
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_version import FORMAT
 
-log = logging.getLogger("pixel_server.store.migration")
+log = Log(__name__)
 
 Step = Callable[[AsyncRedis, int], Awaitable[None]]
 """Function that takes a store and its number of shards, and brings its keys to the next format.
@@ -42,13 +42,18 @@ async def migrate(store: AsyncRedis, shards: int, record: Mapping[str, str]) -> 
     """
     reached = _reached(record)
     await store.hset(keys.STORE, mapping={"format": str(FORMAT), MIGRATED_FIELD: str(reached)})
-    log.warning("the store is brought from format %d to format %d", reached, FORMAT)
+    log.warning(
+        "migration-began",
+        "the store is brought from format %(from_format)d to format %(to_format)d",
+        from_format=reached,
+        to_format=FORMAT,
+    )
     for made, step in enumerate(STEPS[reached - 1 :], reached + 1):
         await step(store, shards)
         if made < FORMAT:
             await store.hset(keys.STORE, MIGRATED_FIELD, str(made))
     await store.hdel(keys.STORE, MIGRATED_FIELD)
-    log.warning("the store has format %d", FORMAT)
+    log.warning("migration-done", "the store has format %(to_format)d", to_format=FORMAT)
 
 
 def _reached(record: Mapping[str, str]) -> int:

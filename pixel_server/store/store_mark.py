@@ -16,19 +16,19 @@ writes this field, and each process that knows one of these marks takes the new 
 from __future__ import annotations
 
 import json
-import logging
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pixel_server import files
+from pixel_server.logs import Log
 from pixel_server.store import keys
 from pixel_server.store.client import StoreEmptiedError, StoreNewerError, StoreRefusedError
 from pixel_server.store.protocols import AsyncRedis, Pipeline, Redis
 from pixel_server.store.store_version import VERSION_FIELD, describe_newer_format, is_newer_format
 
-log = logging.getLogger("pixel_server.store.store_mark")
+log = Log(__name__)
 
 FILE = "store.json"
 FORMAT = 1
@@ -108,16 +108,16 @@ class StoreMark:
         if is_newer_format(stored_format):
             raise self._refused(StoreNewerError(describe_newer_format(stored_format, version)))
         if self.known and mark != self.known:
-            log.warning("the store was adopted: it is used from now on")
+            log.warning("store-adopted", "the store was adopted: it is used from now on")
             self.learn(mark)
         if self.trouble:
-            log.warning("the store is there again: it is used from now on")
+            log.warning("store-is-back", "the store is there again: it is used from now on")
         self.trouble = ""
 
     def _refused(self, error: StoreRefusedError) -> StoreRefusedError:
         """Notes why this process must not use the store, logs it once, and returns the error."""
         if self.trouble != str(error):
-            log.error("%s", error)
+            log.error("store-refused", "%(error)s", error=error)
         self.trouble = str(error)
         return error
 
@@ -129,7 +129,10 @@ class StoreMark:
                 files.write(self._path, content, mode=0o600)
             except OSError as error:
                 log.warning(
-                    "cannot write %s: after a restart an emptied store is not noticed: %s", self._path, error
+                    "store-file-not-written",
+                    "cannot write %(path)s: after a restart an emptied store is not noticed: %(error)s",
+                    path=self._path,
+                    error=error,
                 )
         self.known = mark
 
@@ -187,9 +190,18 @@ def _read_file(path: Path) -> str:
         content = json.loads(path.read_bytes())
         if content["format"] == FORMAT and isinstance(content["mark"], str):
             return content["mark"]
-        log.warning("%s is of another version: an emptied store is noticed only from now on", path)
+        log.warning(
+            "store-file-newer",
+            "%(path)s is of another version: an emptied store is noticed only from now on",
+            path=path,
+        )
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("cannot read %s: an emptied store is noticed only from now on: %s", path, error)
+        log.warning(
+            "store-file-unreadable",
+            "cannot read %(path)s: an emptied store is noticed only from now on: %(error)s",
+            path=path,
+            error=error,
+        )
     return ""

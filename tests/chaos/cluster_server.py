@@ -244,7 +244,7 @@ class ClusterServer:
     def failures_in_logs(self) -> list[str]:
         """Returns the exceptions that web processes have logged with a traceback."""
         logs = "".join(host.log("web") for host in self.hosts)
-        return re.findall(r"^Traceback.*\n(?:  .*\n)*(.*)", logs, re.MULTILINE)
+        return re.findall(r".* traceback=.*", logs)
 
     def end_of_logs(self) -> str:
         return "\n".join(host.log(name)[-3000:] for host in self.hosts for name in ("web", "worker"))

@@ -58,7 +58,7 @@ def run(seed: int, log: bool = False) -> Outcome:
             until(lambda: parts.is_quiet(client), 60, every=0.3)
         ledger.compare(parts.redis_url, outcome)
         outcome.expect("Redis is full: used" in parts.log("web"), "the log does not name the cause")
-        outcome.expect("Traceback" not in parts.log("work") + parts.log("web"), "a traceback in the log")
+        outcome.expect("traceback=" not in parts.log("work") + parts.log("web"), "a traceback in the log")
     except BaseException:
         print(parts.log("web")[-3000:], parts.log("work")[-3000:])
         raise

@@ -115,7 +115,7 @@ def test_retention_wrong_clock_does_nothing(client, job, ahead, caplog):
     ahead(DAYS)
     job(retention.run)
     assert not client.exists(keys.SWEEP)
-    assert "not done: the clock of this worker is 500.0 days ahead" in caplog.text
+    assert "no retention: the clock of this worker is 500.0 days ahead" in caplog.text
     ahead(0)
     job(retention.run)
     assert client.hget(keys.SWEEP, "begun")

@@ -7,6 +7,7 @@ import logging
 import pytest
 import redis
 
+from pixel_server import logs
 from workers import worker
 
 
@@ -16,7 +17,7 @@ def test_worker_log_expected_error_of_redis_is_left_out(
 ):
     """RQ logs within `except`: the error in a line, its stack, or a stack that RQ has written out."""
     log = logging.getLogger("rq.of.this.test")
-    log.addFilter(worker._is_unexpected)
+    logs.leave_out(log.name, worker._is_expected)
     for raised in (kind("away"), redis.ResponseError("a fault of ours")):
         try:
             raise raised

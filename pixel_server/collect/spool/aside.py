@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -10,9 +9,10 @@ from pathlib import Path
 
 from pixel_server import files
 from pixel_server.collect.spool.segments import make_directory
+from pixel_server.logs import Log
 from pixel_server.times import DAY
 
-log = logging.getLogger("pixel_server.spool")
+log = Log(__name__)
 
 
 class Aside:
@@ -52,7 +52,12 @@ class Aside:
                 path.unlink()
                 dropped += 1
         if dropped:
-            log.warning("spool: deleted %d files that were set aside %d days ago or earlier", dropped, days)
+            log.warning(
+                "aside-deleted",
+                "deleted %(files)d files that the spool had set aside %(days)d days ago or earlier",
+                files=dropped,
+                days=days,
+            )
         return dropped
 
 

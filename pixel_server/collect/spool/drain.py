@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Container, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +25,9 @@ from pixel_server.collect.nodes import Nodes, OneNode
 from pixel_server.collect.spool.format import NewerFormat, Segment
 from pixel_server.collect.spool.runs import cut
 from pixel_server.collect.spool.spool import Spool
+from pixel_server.logs import Log
 
-log = logging.getLogger("pixel_server.drain")
+log = Log(__name__)
 
 PAUSE_SECONDS = 0.25
 """Seconds between two looks at the spool."""
@@ -105,7 +105,9 @@ class Drain:
                 with contextlib.suppress(OSError):
                     await self._in_thread(lambda: self._spool.drop_aside(self._max_aside_days or 0))
             if batches := await self.drain():
-                log.warning("drain: %d batches went from the spool to Redis", batches)
+                log.warning(
+                    "spool-drained", "%(batches)d batches went from the spool to Redis", batches=batches
+                )
 
         await self._open()
         await tasks.repeat(tidy_and_drain, PAUSE_SECONDS, _report_failure)
@@ -114,7 +116,11 @@ class Drain:
         try:
             await self._in_thread(self._spool.open)
         except OSError as error:
-            log.error("drain: the spool cannot be opened, so hits are lost while Redis is away: %s", error)
+            log.error(
+                "spool-not-opened",
+                "the spool cannot be opened, so hits are lost while Redis is away: %(error)s",
+                error=error,
+            )
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -303,9 +309,11 @@ class _Pass:
 
 def _report_failure(error: Exception) -> None:
     if isinstance(error, AWAY_ERRORS):
-        log.warning(
-            "drain: hits stay in the spool for now: %s: %s",
-            *(type(error).__name__, str(error) or "no answer in time"),
-        )
+        log.warning("drain-waits", "hits stay in the spool for now: %(error)s", error=error)
     else:
-        log.exception("drain: hits stay in the spool for now; the drain tries again")
+        log.error(
+            "drain-failed",
+            "hits stay in the spool for now; the drain tries again: %(error)s",
+            error=error,
+            exc=error,
+        )

@@ -27,6 +27,8 @@ TORN = "torn"
 class NewerFormat(Exception):
     """A segment or record has a later format. It stays on disk, with all later records of its writer."""
 
+    is_loggable = True
+
 
 class Segment(NamedTuple):
     """A segment's writer and number. Segments sort by the age of the writer, then by number."""

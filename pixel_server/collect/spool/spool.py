@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import threading
 import time
@@ -42,9 +41,10 @@ from pixel_server.collect.spool.segments import (
     sync_data,
     write_at,
 )
+from pixel_server.logs import Log
 from pixel_server.store import producer
 
-log = logging.getLogger("pixel_server.spool")
+log = Log(__name__)
 
 SEGMENT_BYTES = 8 << 20
 """Bytes at which a segment is sealed."""
@@ -218,8 +218,11 @@ class Spool:
         for start, end, fault in pieces(data, segment.seed):
             if fault == TORN:
                 log.warning(
-                    "spool: the last record of %s is cut short (%d bytes); none of its hits was confirmed",
-                    *(segment.name, end - start),
+                    "spool-cut-short",
+                    "the last record of %(segment)s is cut short (%(bytes)d bytes); none of its hits was "
+                    "confirmed",
+                    segment=segment.name,
+                    bytes=end - start,
                 )
             elif fault:
                 self._set_damage_aside(segment, start, data[start:end], fault)
@@ -259,7 +262,13 @@ class Spool:
         """Sets aside a batch that Redis refuses for good. Returns when it is on disk."""
         name = f"{batch.producer}-{batch.shard}-{batch.sequence}.batch"
         self.counts["stale"] += self._aside.keep(name, pack_payload(batch))
-        log.error("spool: %d hits set aside in %s: %s", batch.hits, self._aside.path(name), reason)
+        log.error(
+            "batch-set-aside",
+            "%(hits)d hits set aside in %(path)s: %(reason)s",
+            hits=batch.hits,
+            path=self._aside.path(name),
+            reason=reason,
+        )
 
     def drop_aside(self, days: int) -> int:
         """Deletes files that were set aside more than `days` days ago. Returns their number."""
@@ -357,9 +366,10 @@ class Spool:
         """Closes files that have lost their names. Rescues the growing segment's acknowledged batches."""
         assert self._current is not None
         log.error(
-            "spool: %s was removed or moved while it was in use; a new spool is made. Do not touch it while "
+            "spool-removed",
+            "%(path)s was removed or moved while it was in use; a new spool is made. Do not touch it while "
             "this server runs",
-            self._directory,
+            path=self._directory,
         )
         current, acknowledged = self._current, self._acknowledged_hits.pop(self._current, 0)
         if acknowledged and not self._rescued:
@@ -404,9 +414,12 @@ class Spool:
         """Reports the loss of a removed file, if it had hits."""
         if hits:
             log.error(
-                "spool: %d hits that were answered as recorded are lost: %s was removed from %s before Redis "
-                "had them",
-                *(hits, segment.name, self._directory),
+                "spool-hits-lost",
+                "%(hits)d hits that were answered as recorded are lost: %(segment)s was removed from "
+                "%(path)s before Redis had them",
+                hits=hits,
+                segment=segment.name,
+                path=self._directory,
             )
             self._removed.append(RemovedFile(segment.name, hits))
 
@@ -431,8 +444,11 @@ class Spool:
         self._newer[segment.writer] = segment
         self.counts["newer"] += 1
         log.error(
-            "spool: %s has a newer format from byte %d on; it waits for a newer version of this server",
-            *(segment.name, offset),
+            "spool-newer",
+            "%(segment)s has a newer format from byte %(offset)d on; it waits for a newer version of this "
+            "server",
+            segment=segment.name,
+            offset=offset,
         )
         raise NewerFormat(segment.name)
 
@@ -440,6 +456,11 @@ class Spool:
         name = f"{segment.name}-{offset}.bad"
         self.counts["damaged"] += self._aside.keep(name, data)
         log.error(
-            "spool: %s is damaged at byte %d (%s): %d bytes set aside in %s",
-            *(segment.name, offset, fault, len(data), self._aside.path(name)),
+            "spool-damaged",
+            "%(segment)s is damaged at byte %(offset)d (%(fault)s): %(bytes)d bytes set aside in %(path)s",
+            segment=segment.name,
+            offset=offset,
+            fault=fault,
+            bytes=len(data),
+            path=self._aside.path(name),
         )

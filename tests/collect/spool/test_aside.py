@@ -45,7 +45,7 @@ def test_spool_drop_aside_deletes_old_files_only(home: Path, spool: Spool, caplo
     os.utime(old, (0, spool._clock() - 7 * 86_400 - 1))
     assert spool.drop_aside(7) == 1
     assert [path.name for path in (home / "aside").iterdir()] == [f"{PRODUCER}-0-8.batch"]
-    assert "deleted 1 files that were set aside 7 days ago" in caplog.text
+    assert "deleted 1 files that the spool had set aside 7 days ago" in caplog.text
 
 
 def test_spool_refused_batch_is_set_aside(home: Path, spool: Spool, caplog: pytest.LogCaptureFixture):
