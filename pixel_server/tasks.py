@@ -56,7 +56,8 @@ async def repeat(
 
     report: function that is called with the first error of a row of failures, so that an outage of hours is
     one line in the log. If `report` is None, errors are raised. unreported: errors that are expected and
-    logged elsewhere. They do not begin or end a row. pauses_first: whether to pause before the first call too.
+    logged elsewhere. They do not begin or end a row. pauses_first: whether to pause before the first call
+    too.
     """
     is_failing = False
     if pauses_first:
