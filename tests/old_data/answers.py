@@ -142,6 +142,7 @@ RULES: tuple[tuple[str, re.Pattern[str], str], ...] = (
         r'\1"<count>"',
     ),
     ("beat of a host", re.compile(r'("seen_seconds_ago": )[0-9.]+'), r'\1"<ago>"'),
+    ("spool at the last beat of a host", re.compile(r'("spool_hits": )\d+'), r'\1"<count>"'),
     ("memory of Redis", re.compile(r'("used_memory": )\d+'), r'\1"<bytes>"'),
     ("live stamp", re.compile(r'(data-(?:as-of|now|live)=")[^"]*"'), r'\1<stamp>"'),
 )

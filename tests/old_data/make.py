@@ -3,10 +3,12 @@
     python -m tests.old_data.make OUT [--demo] [--few] [--pack FILE.tar.gz]
 
 OUT/data is the data directory of a server that was killed while hits waited in its stream and in its spool.
-OUT/answers.json has the answers of the same code after a start on a copy of that directory.
+OUT/answers.json has the answers of the same code after a start on a copy of that directory, and
+OUT/pixel.backup is a backup of that copy.
 `tests.old_data.compare` sends the same requests to another version. To make a directory with an older commit,
-copy this folder and `tests/stack.py` into that commit. They use only HTTP, the command line and, in `_store`
-and `_recipient`, the stored formats of a hit and of a token, which never change.
+copy this folder and `tests/stack.py` into that commit. They use only HTTP, the command line, the constants
+that `formats` collects and, in `_store` and `_recipient`, the stored formats of a hit and of a token, which
+never change.
 
 --pack keeps a directory for years, in one file. Such a directory is read on a later day than it was made, so
 only its answers that do not depend on the day are kept (`answers.is_steady`): records, and figures whose
@@ -32,7 +34,7 @@ from typing import Any, NamedTuple
 import msgspec
 import redis
 
-from tests.old_data import answers
+from tests.old_data import answers, formats
 from tests.old_data.answers import LATER, Client
 from tests.stack import Stack, until
 
@@ -51,6 +53,8 @@ ENVIRON = {
         for name in ("BUCKETS", "DAYS", "RECIPIENTS", "NAMES", "DEAD_LETTERS")
     },
 }
+ANSWERS, FORMATS, BACKUP = "answers.json", "formats.json", "pixel.backup"
+"""Names of the files beside the data directory."""
 MADE_AT_START = ("lock", "up.json", "valkey.log")
 """Files of a data directory that each start creates again."""
 SHARDS = 4
@@ -95,7 +99,10 @@ def _recipient(url: str) -> tuple[int, int, bytes]:
 
 
 def make(out: Path, with_demo: bool = False, few: bool = False) -> None:
-    """Makes OUT/data and OUT/answers.json. out: an empty or new directory. few: see `answers.every`."""
+    """Makes OUT/data, OUT/answers.json and OUT/pixel.backup. few: see `answers.every`.
+
+    out: an empty or new directory.
+    """
     out.mkdir(parents=True, exist_ok=True)
     data, made_at = Path(tempfile.mkdtemp(prefix="px-")), time.time()
     stack = Stack(data, **ENVIRON)
@@ -109,20 +116,23 @@ def make(out: Path, with_demo: bool = False, few: bool = False) -> None:
     shutil.copytree(data, out / "data", ignore=_no_sockets, symlinks=True)
     shutil.rmtree(data)
     stack.log.unlink()
-    with started(out / "data") as (server, _):
+    with started(out / "data") as (server, running):
+        running.run("backup", str(out / BACKUP))
         found = [answer._asdict() for answer in answers.every(server, unlinked, made_at, few)]
     content = {"made_at": made_at, "answers": found}
-    (out / "answers.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    (out / ANSWERS).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def pack(out: Path, into: Path) -> None:
-    """Packs a directory of `make` into one file, with only those answers that are steady."""
-    content = json.loads((out / "answers.json").read_text())
+    """Packs a directory of `make` into one file, with the current formats and the answers that are steady."""
+    content = json.loads((out / ANSWERS).read_text())
     content["answers"] = [answer for answer in content["answers"] if answers.is_steady(answer["path"])]
     with tempfile.TemporaryDirectory() as folder, tarfile.open(into, "w:gz", compresslevel=9) as file:
-        steady = Path(folder) / "answers.json"
-        steady.write_text(json.dumps(content, ensure_ascii=False) + "\n")
-        file.add(steady, "answers.json")
+        for name, packed in ((ANSWERS, content), (FORMATS, formats.current())):
+            path = Path(folder) / name
+            path.write_text(json.dumps(packed, ensure_ascii=False) + "\n")
+            file.add(path, name)
+        file.add(out / BACKUP, BACKUP)
         for part in sorted((out / "data").rglob("*")):
             if part.is_file() and part.name not in MADE_AT_START:
                 file.add(part, part.relative_to(out))

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.old_data import answers, compare
+from tests.old_data import answers, compare, formats
 from tests.old_data.answers import KEY, Answer
-from tests.old_data.make import SPOOLED, make
+from tests.old_data.make import FORMATS, SPOOLED, make
 
-FROZEN = sorted(Path(__file__).parent.glob("*.tar.gz"))
-"""Data directories of earlier versions, packed by `make.pack`."""
+FROZEN = sorted(
+    Path(__file__).parent.glob("*.tar.gz"),
+    key=lambda path: [int(number) for number in path.name.removesuffix(".tar.gz").split(".")],
+)
+"""Data directories of earlier versions, packed by `make.pack`, the newest last."""
 
 
 def test_compare_directory_read_after_a_restart_gives_the_same_answers(tmp_path: Path):
@@ -46,6 +49,37 @@ def test_compare_directory_of_an_earlier_version_gives_the_same_answers(packed: 
     number, different = compare.compare(tmp_path, steady=True)
     assert different == []
     assert number > 50
+
+
+def test_formats_changed_since_the_newest_directory_need_another_directory():
+    with tarfile.open(FROZEN[-1]) as file:
+        before = json.load(file.extractfile(FORMATS))
+    after = json.loads(json.dumps(formats.current()))
+    assert len(before) > 80
+    assert formats.changed(before, after) == [], (
+        "a stored format has changed: keep all files in tests/old_data, and add one of the new version; "
+        "tests/old_data/__init__.py says how"
+    )
+
+
+def test_formats_directories_of_all_versions_are_kept():
+    assert {path.name for path in FROZEN} >= {"0.1.0.tar.gz", "1.0.0.tar.gz"}
+
+
+def test_formats_raised_number_or_moved_field_is_a_change():
+    before = formats.current()
+    fields = before["pixel_server.hit.Hit"]
+    after = {
+        **before,
+        "pixel_server.hit.FORMAT": 2,
+        "pixel_server.hit.Hit": [*fields, "more"],
+        "pixel_server.a.new.FORMAT": 1,
+    }
+    del after["key px:{s}:turn"]
+    assert formats.changed(before, after) == [
+        "key px:{s}:turn",
+        *("pixel_server.hit.FORMAT", "pixel_server.hit.Hit"),
+    ]
 
 
 def test_differences_changed_json_shows_the_changed_lines():
