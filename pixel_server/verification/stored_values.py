@@ -81,7 +81,7 @@ def _hash_faults(kind: Key, name: str, fields: Mapping[bytes, bytes], decode: De
             yield fault
         return
     if kind.pattern == keys.NETWORKS:
-        fields = {field: value for field, value in fields.items() if field.decode() in PUBLISHED}
+        fields = {field: value for field, value in fields.items() if field in _LISTS}
     for field, value in fields.items():
         if decode is not None and (fault := _fault(decode, value)):
             yield f"has the field {field!r:.60}, which {fault}"
@@ -170,6 +170,8 @@ _BY_RECIPIENT = frozenset(
     key.pattern for key in (keys.last, keys.people, keys.listed, keys.names, keys.evidence)
 )
 """Patterns of the hashes whose fields begin with a recipient key."""
+_LISTS = frozenset(name.encode() for name in PUBLISHED)
+"""Fields of `keys.NETWORKS` that hold a list."""
 MERGED_KINDS = ("total", "rules", "breakdown", "months", "addresses", "visitors", "web", "buckets")
 """Kinds of keys whose values are merged over all shards."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 from unittest.mock import AsyncMock
 
 import pytest
@@ -182,6 +183,27 @@ def test_retention_without_sent_at_starts_at_the_last_use(
     assert (
         key_names(client, "people:*") == key_names(client, "listed:*") == key_names(client, "names:*") == []
     )
+
+
+def test_retention_rulesets_of_removed_days_are_removed(mail, opened, stats, sweep, clock, client):
+    """A ruleset changes each week, with the lists of networks."""
+    mail()
+    opened("2026-03-01T09:00Z", "ada")
+    [used] = stats("mail")["rulesets"]
+    [key] = key_names(client, "rules:mail")
+    day = datetime(2026, 3, 5, tzinfo=UTC).timestamp()
+    for days, name in ((0, "old/00000000"), (2, "newer/00000000")):
+        last = int(day) + days * 86_400
+        client.hset(key, mapping={f"{name} from": last - 60, f"{name} to": last})
+    assert [each["ruleset"] for each in stats("mail")["rulesets"]] == [
+        used["ruleset"],
+        "old/00000000",
+        "newer/00000000",
+    ]
+    clock.at("2026-04-05T09:00Z")
+    assert sweep()["days"] == 1
+    assert [each["ruleset"] for each in stats("mail")["rulesets"]] == ["newer/00000000"]
+    assert stats("mail")["rules"] == {"mail-client": 1}
 
 
 def test_retention_campaign_keeps_fewer_days_than_the_server(mail, opened, stats, sweep, clock, site, client):

@@ -183,6 +183,10 @@ def change_views(client) -> None:
     client.hset(key, "browser", msgspec.msgpack.encode((1, {"Firefox": [999, 1]})))
 
 
+def store_a_newer_list_of_networks(client) -> None:
+    client.hset(keys.NETWORKS, mapping={"apple": b"\x02...", "apple version": "1f3a", b"\xff": "?"})
+
+
 def lose_the_mark(client) -> None:
     client.hset(keys.producers(0), "mark", "0" * 16)
 
@@ -205,6 +209,7 @@ FAULTS: dict[Callable[..., None], str] = {
     remove_a_campaign_record: "is of campaign site, which does not exist",
     forget_a_visit: "differ in 1 visits",
     change_views: "its breakdown by browser says 999 and 1",
+    store_a_newer_list_of_networks: "list of format 2, this version reads 1",
     lose_the_mark: "has the mark b'0000000000000000'",
 }
 """Faults, each with words of the line that reports it."""

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import socket
+import threading
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -22,6 +23,7 @@ from tests.redis_states import full
 from tests.stack import until
 from workers import networks
 from workers.context import context
+from workers.schedule import Schedule
 
 NOW = 1_790_000_000
 LATER = NOW + int(WEEK_SECONDS)
@@ -153,8 +155,11 @@ def test_refresh_redis_is_full_keeps_the_list(client, published, names, caplog):
 
 
 @pytest.fixture
-def job(environment, settings, monkeypatch):
-    """Returns a function that runs the job with a value of PIXEL_NETWORKS_REFRESH."""
+def job(environment, settings, published, monkeypatch):
+    """Returns a function that runs the job with a value of PIXEL_NETWORKS_REFRESH.
+
+    Waits at the end for the job's threads, so that none of them outlives the server of this test.
+    """
     Secrets.load_or_create(settings.data)
 
     def job(refresh: str) -> None:
@@ -164,11 +169,14 @@ def job(environment, settings, monkeypatch):
 
     yield job
     context.cache_clear()
+    for thread in threading.enumerate():
+        if thread.name == "networks":
+            thread.join()
 
 
 def test_job_is_due_fetches_once(job, client, published, settings):
     job("weekly")
-    until(lambda: int(stored(client, "next") or 0) > client.time()[0] + network_store.CLAIM_SECONDS)
+    until(lambda: int(stored(client, "next") or 0) > client.time()[0] + network_store.CLAIM_SECONDS, 60)
     assert stored(client, "openai version")
     count = len(published.requests)
     job("weekly")
@@ -182,15 +190,27 @@ def test_job_off_asks_nobody(job, client, published):
     assert not published.requests
 
 
+def test_schedule_queue_away_refreshes_in_its_own_process(job, client, published, settings, monkeypatch):
+    monkeypatch.setenv("PIXEL_NETWORKS_REFRESH", "weekly")
+    context.cache_clear()
+    schedule = Schedule(replace(settings, networks_refresh="weekly", queue_url="unix:///nowhere/valkey.sock"))
+    schedule.tick()
+    schedule.job_threads.wait()
+    until(lambda: stored(client, "openai version"), 60)
+
+
 def test_job_list_is_refreshed_while_its_thread_is_stuck(job, client, published, settings):
     """The worker counts hits meanwhile, and another worker tries after CLAIM_SECONDS."""
-    published.answers["/apple.csv"] = hang
+    is_over = threading.Event()
+    published.answers["/apple.csv"] = lambda connection: is_over.wait()
     job("weekly")
+    until(lambda: published.requests, 60)
     assert int(stored(client, "next")) <= client.time()[0] + network_store.CLAIM_SECONDS
     client.hset(keys.NETWORKS, "next", client.time()[0])
     published.publish_all()
     job("weekly")
-    until(lambda: stored(client, "openai version"))
+    until(lambda: stored(client, "openai version"), 60)
+    is_over.set()
 
 
 def test_settings_of_tests_and_of_their_processes_are_off(settings, monkeypatch):

@@ -83,7 +83,12 @@ def test_schedule_workers_make_progress_leaves_the_shards_to_them(uncounted, cli
 def test_schedule_queue_works_enqueues_each_due_job(uncounted, queue_client, settings):
     tick(Schedule(settings))
     queued = {job.func_name for job in jobs.queue(queue_client).get_jobs()}
-    assert queued == {jobs.ROLLUP, jobs.CHORES, jobs.RETENTION}
+    assert queued == {jobs.ROLLUP, jobs.CHORES, jobs.RETENTION}, "PIXEL_NETWORKS_REFRESH is off"
+
+
+def test_schedule_weekly_refresh_is_a_job_of_its_own(uncounted, queue_client, settings):
+    tick(Schedule(replace(settings, networks_refresh="weekly")))
+    assert jobs.NETWORKS in {job.func_name for job in jobs.queue(queue_client).get_jobs()}
 
 
 def test_schedule_many_shards_merges_their_values(uncounted, client, settings):
