@@ -43,7 +43,7 @@ MAX_VALUE_CHARACTERS = 1000
 """Characters of a field's value that are written."""
 MAX_PLACES = 12
 """Places of a traceback that are written: the innermost."""
-_LIBRARY_LEVELS = {"uvicorn": logging.ERROR, "rq": logging.WARNING, "rq.worker": logging.WARNING}
+_LIBRARY_LEVELS = {"uvicorn.error": logging.ERROR, "rq": logging.WARNING, "rq.worker": logging.WARNING}
 """Lowest level of libraries that are talkative. uvicorn warns of each malformed request, so a stranger could
 fill the log. RQ sets the level of `rq.worker` itself if it has none. With PIXEL_LOG_LEVEL=debug all their
 lines are written."""

@@ -55,25 +55,29 @@ NOBODY_ASKED = {"opens_anonymous": 0, "hits_gpc": 0, "dropped_gpc": 0, "dropped_
 
 
 class Stack:
-    """A `pixel-server up`. It can be started and stopped again and again; its data stays."""
+    """A `pixel-server up`. It can be started and stopped again and again; its data stays.
+
+    log: file of standard output. errors: file of standard error, None if that goes to `log` too.
+    """
 
     def __init__(self, data: Path, port: int | None = None, **environ: str) -> None:
         self.data = data
         self.port = port or free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.log = data.with_name(data.name + ".log")
+        self.errors: Path | None = None
         self.key = environ.get("PIXEL_API_KEY", "")
         self.environ = {**os.environ, "PIXEL_DATA_DIR": str(data), **environ}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> None:
         """Starts `up`, and returns when it accepts requests. options: of the command, such as `--demo`."""
-        with self.log.open("wb") as out:
+        with self.log.open("wb") as out, (self.errors or self.log).open("ab") as errors:
             self.process = subprocess.Popen(
                 [PROGRAM, "up", "--port", str(self.port), "--data", str(self.data), *options],
                 env=self.environ,
                 stdout=out,
-                stderr=subprocess.STDOUT,
+                stderr=errors if self.errors else subprocess.STDOUT,
                 start_new_session=True,
             )
         try:

@@ -93,7 +93,7 @@ class Privacy:
             log.error(
                 "privacy-page-failed",
                 "%(action)s failed on the privacy page, the recipient is asked to try again: %(error)s",
-                action=action or "look-up",
+                action=action if action in _ACTIONS else "look-up",
                 error=error,
             )
             state = State.UNAVAILABLE
