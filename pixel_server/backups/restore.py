@@ -56,7 +56,6 @@ def _draft(data: Path) -> Iterator[Path]:
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = data / RESTORING
     if draft.exists():
-        _stop_leftover(draft)
         raise BackupError(f"{data} holds a restore that was not finished: remove everything in it first")
     if any(data.iterdir()):
         raise BackupError(f"{data} is not empty; nothing was changed")
@@ -71,14 +70,6 @@ def _draft(data: Path) -> Iterator[Path]:
         if is_new:
             data.rmdir()
         raise
-
-
-def _stop_leftover(draft: Path) -> None:
-    """Stops the Valkey of a restore that was killed."""
-    if (draft / "valkey" / "lock").exists():
-        valkey = Valkey(draft)
-        valkey.stop()
-        valkey.wait(STOP_SECONDS)
 
 
 def _extract(path: Path, draft: Path) -> None:
@@ -122,7 +113,7 @@ def _load_store(
     folder.mkdir(mode=0o700, parents=True)
     (draft / STORE).rename(folder / f"{_AOF}.1.base.rdb")
     files.write(folder / f"{_AOF}.manifest", f"file {_AOF}.1.base.rdb seq 1 type b\n".encode(), 0o600)
-    valkey = Valkey(draft)
+    valkey = Valkey(draft, ends_with_parent=True)
     try:
         valkey.start()
         valkey.wait_ready()

@@ -20,7 +20,7 @@ STOP_SECONDS = 60.0
 @contextmanager
 def running_store(settings: Settings) -> Iterator[str]:
     """Yields the URL of the store. Starts the Valkey of a stopped `up` meanwhile."""
-    url, valkey = store_url(settings), Valkey(settings.data)
+    url, valkey = store_url(settings), Valkey(settings.data, ends_with_parent=True)
     has_own_data = (settings.data / "valkey").is_dir()
     if has_own_data and not is_redis_url_set() and read_up_state(settings.data) is None:
         url = valkey.url

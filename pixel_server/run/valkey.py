@@ -1,12 +1,14 @@
 """Finds, starts, adopts and stops the bundled Valkey, which is the store of `up`.
 
-Valkey runs in a session of its own, so that it outlives an `up` that is killed. Each Valkey inherits a lock
-on its data directory, so that two never run on one directory, even if the first does not answer.
+Valkey runs in a session of its own, so that it outlives an `up` that is killed. That of a command, such as
+`restore`, is killed with its command. Each Valkey inherits a lock on its data directory, so that two never
+run on one directory, even if the first does not answer.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import os
@@ -14,6 +16,7 @@ import re
 import signal
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -38,6 +41,9 @@ MALLOC = "tcache_count=60000", "trim_threshold=33554432", "top_pad=16777216"
 """Tunables of glibc's allocator. The commit of a roll-up allocates many small objects and frees them at its
 end. With these values Valkey keeps that memory, at most 30 MB, for the next commit, which then takes a fifth
 less time."""
+
+_PR_SET_PDEATHSIG = 1
+"""Option of Linux's `prctl`: the signal that a process gets when its parent ends."""
 
 
 _VERSION = re.compile(r"\bv=(\d+\.\d+\.\d+)")
@@ -72,7 +78,9 @@ class Valkey:
 
     name = "valkey"
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *, ends_with_parent: bool = False) -> None:
+        """ends_with_parent: whether Linux kills it when the thread that started it ends, however it ends."""
+        self._ends_with_parent = ends_with_parent
         self._home = (data / "valkey").resolve()
         self._socket = _socket_path(self._home)
         self._process: subprocess.Popen[bytes] | None = None
@@ -207,6 +215,7 @@ class Valkey:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             umask=0o077,  # the files hold clients' addresses until their hits are counted
+            preexec_fn=_death_with_parent() if self._ends_with_parent else None,  # noqa: PLW1509 - see there
         )
 
     def _is_unlocked(self) -> bool:
@@ -236,6 +245,23 @@ def _read_writer(path: Path) -> tuple[int, ...]:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)))
+
+
+def _death_with_parent() -> Callable[[], None] | None:
+    """Returns a function for a new child to call: Linux then kills the child when this thread ends.
+
+    Returns None on other systems. Commands that use it have no threads, so no lock is held in the child.
+    """
+    if sys.platform != "linux":
+        return None
+    set_option, parent = ctypes.CDLL(None, use_errno=True).prctl, os.getpid()
+
+    def arrange() -> None:
+        set_option(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # the parent ended before the call
+            os._exit(1)
+
+    return arrange
 
 
 def _make_private(home: Path) -> None:

@@ -1,10 +1,12 @@
-"""The files of the bundled Valkey: private to this user, and refused if a newer Valkey wrote them."""
+"""The bundled Valkey: who can read its files, which Valkey has written them, and how it ends."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,3 +114,25 @@ def test_valkey_adopted_of_another_version_goes_on_and_is_told(
     finally:
         first.stop()
         first.wait(10)
+
+
+def test_valkey_of_a_killed_command_ends_with_it():
+    data = Path(tempfile.mkdtemp(prefix="px-"))
+    code = (
+        "import sys, time; from pathlib import Path; from pixel_server.run.valkey import Valkey\n"
+        "valkey = Valkey(Path(sys.argv[1]), ends_with_parent=True)\n"
+        "valkey.start(); valkey.wait_ready(); print('ready', flush=True); time.sleep(600)"
+    )
+    command = subprocess.Popen([sys.executable, "-c", code, str(data)], stdout=subprocess.PIPE)
+    try:
+        assert command.stdout is not None
+        assert command.stdout.readline() == b"ready\n"
+        adopted = Valkey(data)
+        adopted.start()
+        assert adopted.how_ended() is None
+        command.kill()
+        until(lambda: adopted.how_ended() is not None)
+    finally:
+        command.kill()
+        command.communicate()
+        shutil.rmtree(data)
