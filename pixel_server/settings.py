@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import cache
@@ -508,6 +508,37 @@ def _check_sign_in(settings: Settings) -> None:
         )
     if groups_header is not None and groups_header.lower() == settings.sign_in_header.lower():
         raise SettingsError("PIXEL_SIGN_IN_GROUPS_HEADER: must not be the header of PIXEL_SIGN_IN_HEADER")
+
+
+SECRET_NAMES = ("REDIS_URL", "PIXEL_QUEUE_URL", "PIXEL_SECRET", "PIXEL_RECIPIENT_SECRET", "PIXEL_API_KEY")
+"""Settings that can also be read from a file: `PIXEL_SECRET_FILE=/run/secrets/signing`."""
+MAX_SECRET_BYTES = 64 << 10
+"""Largest size of such a file."""
+
+
+def read_secret_files(environ: MutableMapping[str, str]) -> None:
+    """Replaces `PIXEL_SECRET_FILE` by `PIXEL_SECRET` with the file's text, and so on for SECRET_NAMES.
+
+    Raises SettingsError if a file cannot be read or is empty, or if both variables are set.
+    """
+    for name in SECRET_NAMES:
+        file_name = f"{name}_FILE"
+        path = environ.pop(file_name, "").strip()
+        if not path:
+            continue
+        if environ.get(name, "").strip():
+            raise SettingsError(f"{name} and {file_name} are both set: unset one of them")
+        try:
+            with open(path, encoding="utf-8") as file:
+                text = file.read(MAX_SECRET_BYTES).strip()
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not a UTF-8 text"
+            raise SettingsError(f"{file_name}: cannot read {path}: {why}") from None
+        if not text:
+            raise SettingsError(f"{file_name}: {path} is empty")
+        if "\0" in text:
+            raise SettingsError(f"{file_name}: {path} is not a text")
+        environ[name] = text
 
 
 def unknown_name_warnings(environ: Mapping[str, str]) -> list[str]:

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from pixel_server.settings import Settings, SettingsError, parse_base_url, table, unknown_name_warnings
+from pixel_server.settings import (
+    SECRET_NAMES,
+    Settings,
+    SettingsError,
+    parse_base_url,
+    read_secret_files,
+    table,
+    unknown_name_warnings,
+)
 
 TABLE = (Path(__file__).parent.parent / "docs" / "operating.md").read_text()
 
@@ -199,3 +207,37 @@ def test_from_env_redis_url_is_kept_as_it_is(url: str):
 )
 def test_parse_base_url_slash_at_the_end_is_removed(value: str, expected: str):
     assert parse_base_url(value) == expected
+
+
+def test_read_secret_files_sets_the_variable_to_the_text(tmp_path):
+    (tmp_path / "key").write_text(" the-newest-of-the-keys the-one-before-that\n")
+    environ = {"PIXEL_SECRET_FILE": str(tmp_path / "key"), "PIXEL_API_KEY_FILE": " ", "PIXEL_SHARDS": "8"}
+    read_secret_files(environ)
+    assert environ == {"PIXEL_SECRET": "the-newest-of-the-keys the-one-before-that", "PIXEL_SHARDS": "8"}
+    assert unknown_name_warnings(environ) == []
+    assert len(Settings.from_env(environ).signing_secrets) == 2
+
+
+def test_read_secret_files_has_every_secret_of_the_table():
+    secret = {name for name, _, _ in table() if any(word in name for word in ("SECRET", "KEY", "URL"))}
+    assert secret - {"PIXEL_BASE_URL"} == set(SECRET_NAMES)
+    assert [name for name in SECRET_NAMES if f"`{name}_FILE`" not in TABLE] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "other", "says"),
+    [
+        (None, {}, "PIXEL_SECRET_FILE: cannot read "),
+        (b"", {}, "key is empty"),
+        (b"a\xff", {}, "it is not a UTF-8 text"),
+        (b"a\0b", {}, "is not a text"),
+        (b"a", {"PIXEL_SECRET": "b"}, "PIXEL_SECRET and PIXEL_SECRET_FILE are both set: unset one of them"),
+    ],
+)
+def test_read_secret_files_unusable_is_one_line(tmp_path, content, other, says):
+    if content is not None:
+        (tmp_path / "key").write_bytes(content)
+    with pytest.raises(SettingsError) as error:
+        read_secret_files({"PIXEL_SECRET_FILE": str(tmp_path / "key")} | other)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+from types import FrameType
+
 import click
 
 from pixel_server import __version__, logs
@@ -22,8 +27,8 @@ COMMANDS = {
     "doctor": (f"{_COMMANDS}.doctor:doctor", "Report what needs the operator's attention."),
     "embed": (f"{_COMMANDS}.embed:embed", "Put the pixel into a mail."),
     "explain": (f"{_COMMANDS}.explain:explain", "Show how a hit would be classified, and by which rule."),
-    "healthcheck": (
-        f"{_COMMANDS}.healthcheck:healthcheck",
+    "health": (
+        f"{_COMMANDS}.health:health",
         "Check `up`, `serve` or `work` from inside its container.",
     ),
     "hosts": (
@@ -56,10 +61,22 @@ COMMANDS = {
     "work": (f"{_HERE}.work:work", "Run the workers, which count hits, and their schedule."),
 }
 """Place of each command, as `module:name`, and the first sentence of its help."""
+ALIASES = {"healthcheck": "health"}
+"""Earlier names of commands, which still work and are not listed."""
 
 
-@click.group(cls=LazyGroup, commands_by_name=COMMANDS)
+@click.group(cls=LazyGroup, commands_by_name=COMMANDS, aliases=ALIASES)
 @click.version_option(__version__, prog_name="pixel-server")
 def main() -> None:
     """Self-hosted tracking pixel and email-open beacon server."""
+    from pixel_server.settings import read_secret_files  # noqa: PLC0415 - loads what --help does not need
+
     logs.configure()
+    if os.getpid() == 1:  # as in a container: the kernel ignores signals that process 1 does not handle
+        signal.signal(signal.SIGTERM, _exit)
+    read_secret_files(os.environ)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    """Ends a process that is told to stop before it has set up its own way to stop."""
+    sys.exit(0)

@@ -1,9 +1,12 @@
-"""`pixel-server healthcheck`"""
+"""`pixel-server health`"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+from collections import deque
+from collections.abc import Iterable, Iterator
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +15,7 @@ import click
 import redis
 
 from pixel_server.commands.failures import Failure
+from pixel_server.commands.support import settings_here
 from pixel_server.settings import Settings
 from pixel_server.store import client, keys
 
@@ -20,14 +24,12 @@ TIMEOUT_SECONDS = 2.0
 WORKER_SEEN_SECONDS = 10
 """Seconds for which a worker counts as running after its last heartbeat."""
 _COMMANDS = ("up", "serve", "work")
-
-
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - nothing listens here
 """Address to ask, by an address that stands for all addresses of the machine."""
 
 
 class Main(NamedTuple):
-    """The main process of a container: its command (`"serve"`), and the port and address to ask."""
+    """What a container runs: the command (`"serve"`), and the port and address to ask."""
 
     command: str
     port: int
@@ -35,16 +37,17 @@ class Main(NamedTuple):
 
 
 @click.command()
-@click.option("--pid", default=1, show_default=True, help="Main process of the container.")
-def healthcheck(pid: int) -> None:
+@click.option("--worker", is_flag=True, help="Check the workers, whatever command runs here.")
+@click.option("--pid", default=1, show_default=True, help="Process whose command is checked, or its parent.")
+def health(worker: bool, pid: int) -> None:
     """Check `up`, `serve` or `work` from inside its container. The exit code is 1 if the check fails.
 
-    A web process must answer. For workers, Redis must hold a heartbeat from this machine that is at most ten
-    seconds old.
+    A web process must answer. Of workers, which `work` runs, Redis must hold a heartbeat from this machine
+    that is at most ten seconds old.
     """
-    main = find_main(_words_of(pid), os.environ.get("PORT", ""))
-    if main.command == "work":
-        count = _count_workers(Settings.from_env(), socket.gethostname())
+    main = None if worker else find_main(_command_lines(pid), os.environ.get("PORT", ""))
+    if main is None or main.command == "work":
+        count = _count_workers(settings_here(), socket.gethostname())
         if not count:
             raise Failure(f"no worker of this machine has been seen for {WORKER_SEEN_SECONDS} s")
         click.echo(f"workers seen: {count}")
@@ -53,33 +56,58 @@ def healthcheck(pid: int) -> None:
         click.echo(f"port {main.port} answers")
 
 
-def _words_of(pid: int) -> list[str]:
-    """Returns the words of a process's command line. A command that is passed to a shell is split too."""
+def _command_lines(pid: int) -> Iterator[list[str]]:
+    """Yields the words of the command line of a process, then those of its children, then of their children.
+
+    So a shell that runs a script needs no `exec`. A command that is passed to a shell is split too. Raises
+    Failure if the process cannot be read.
+    """
     try:
-        line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+        yield _words_of(pid)
     except OSError as error:
         raise Failure(f"process {pid} cannot be read: {error.strerror}") from None
+    children = _children_by_parent()
+    waiting = deque(children.get(pid, []))
+    while waiting:
+        descendant = waiting.popleft()
+        waiting.extend(children.get(descendant, []))
+        with contextlib.suppress(OSError):  # it has just ended
+            yield _words_of(descendant)
+
+
+def _words_of(pid: int) -> list[str]:
+    line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     return line.replace("\0", " ").split()
 
 
-def find_main(words: list[str], port_set: str) -> Main:
-    """Returns the main process, from the words of its command line. port_set: value of the variable `PORT`.
+def _children_by_parent() -> dict[int, list[int]]:
+    """Returns the ids of the children of each process, the oldest first."""
+    children: dict[int, list[int]] = {}
+    for pid in sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+        with contextlib.suppress(OSError):
+            # `4711 (name) S 4700 ...`: the name may contain spaces and brackets.
+            parent = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1]
+            children.setdefault(int(parent), []).append(pid)
+    return children
 
-    If no command of this program is among the words, the process counts as a web process.
+
+def find_main(command_lines: Iterable[list[str]], port_set: str) -> Main:
+    """Returns what a container runs: the first command of this program among the command lines.
+
+    port_set: value of the variable `PORT`. Without such a command, this is a web process.
     """
-    command_positions = [
-        number + 1
-        for number, word in enumerate(words[:-1])
-        if Path(word).name in ("pixel-server", "pixel_server") and words[number + 1] in _COMMANDS
-    ]
-    rest = words[command_positions[0] :] if command_positions else []
+    rest = next(filter(None, map(_own_command, command_lines)), ["serve"])
     port = _option(rest, "--port") or port_set
     host = (_option(rest, "--host") or "").strip("[]")
-    return Main(
-        rest[0] if rest else "serve",
-        int(port) if port.isdigit() else DEFAULT_PORT,
-        _LOOPBACK.get(host, host),
-    )
+    return Main(rest[0], int(port) if port.isdigit() else DEFAULT_PORT, _LOOPBACK.get(host, host))
+
+
+def _own_command(words: list[str]) -> list[str]:
+    """Returns the words from this program's command on: `["serve", "--port", "80"]`, [] without a command."""
+    for number, word in enumerate(words[1:], start=1):
+        if word in _COMMANDS and Path(words[number - 1]).name in ("pixel-server", "pixel_server"):
+            return words[number:]
+    return []
 
 
 def _option(words: list[str], name: str) -> str | None:

@@ -15,18 +15,29 @@ import click
 class LazyGroup(click.Group):
     """The group of all commands."""
 
-    def __init__(self, *args: Any, commands_by_name: Mapping[str, tuple[str, str]], **options: Any) -> None:
-        """commands_by_name: place of each command, as `module:name`, and first sentence of its help."""
+    def __init__(
+        self,
+        *args: Any,
+        commands_by_name: Mapping[str, tuple[str, str]],
+        aliases: Mapping[str, str],
+        **options: Any,
+    ) -> None:
+        """commands_by_name: place of each command, as `module:name`, and first sentence of its help.
+
+        aliases: names of commands by earlier names.
+        """
         super().__init__(*args, **options)
         self.commands_by_name = commands_by_name
+        self.aliases = aliases
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(self.commands_by_name)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.commands_by_name:
+        present_name = self.aliases.get(cmd_name, cmd_name)
+        if present_name not in self.commands_by_name:
             return None
-        module, _, name = self.commands_by_name[cmd_name][0].partition(":")
+        module, _, name = self.commands_by_name[present_name][0].partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
 

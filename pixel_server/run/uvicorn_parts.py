@@ -15,7 +15,7 @@ from typing import Any
 
 from pixel_server.settings import SettingsError
 
-REQUIRED = "uvicorn[standard]>=0.50,<0.55"
+REQUIRED = "uvicorn>=0.50,<0.55"
 """Releases that this server is tested with. pyproject.toml names the same."""
 
 _HTTPTOOLS = "uvicorn.protocols.http.httptools_impl"

@@ -23,10 +23,10 @@ FAST_PROTOCOL = "pixel_server.collect.fast_path:PixelProtocol"
 PLAIN_PROTOCOL = "pixel_server.collect.handover_protocol:HandoverProtocol"
 """Import paths of the protocols. The first has the fast path for pixels. With the second, the app answers
 every request."""
-WHOLE_APP, PIXELS_APP, PAGES_APP = (
-    f"pixel_server.app:{name}" for name in ("app", "pixels_only", "pages_only")
+WHOLE_APP, PIXELS_APP, PAGES_APP, METRICS_APP = (
+    f"pixel_server.app:{name}" for name in ("app", "pixels_only", "pages_only", "metrics_only")
 )
-"""Apps by name: everything in one process, pixels only, pages only."""
+"""Apps by name: everything in one process, pixels only, pages only, metrics only."""
 NICENESS = 10
 """Niceness of the process for pages: where processors are scarce, pixels come first."""
 
@@ -64,9 +64,14 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._channel is not None:
             self._channel.stop_listening()
-        for child in self._keeper.services if self._keeper is not None else ():
+        children = self._keeper.services if self._keeper is not None else ()
+        for child in children:
             child.stop()
         await super().shutdown(sockets)
+        for (
+            child
+        ) in children:  # uvicorn ends this process by the same signal, and `keeper.stop` is not reached
+            child.wait(GRACE_SECONDS)
 
 
 def serve(listening: socket.socket, protocol: str = FAST_PROTOCOL, app: str = WHOLE_APP) -> None:
@@ -121,7 +126,16 @@ def _config(protocol: str, app: str) -> uvicorn.Config:
 
 def _run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
     raise_file_limit()
+    logging.getLogger("asyncio").addFilter(_is_unexpected)
     with contextlib.suppress(KeyboardInterrupt):  # raised by uvicorn once it has stopped
         server.run(sockets=sockets)
     if not server.started:
         sys.exit(3)
+
+
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    """Returns False if a host name could not be resolved, and nobody waits for the result any more.
+
+    Whoever gave up has reported it. uvloop would write a traceback for each attempt to reach Redis.
+    """
+    return not (record.exc_info and isinstance(record.exc_info[1], socket.gaierror))

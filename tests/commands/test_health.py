@@ -1,16 +1,19 @@
-"""`healthcheck` of web processes and workers, and the lines that `serve` and `work` write at their start."""
+"""`health` of web processes and workers, and the lines that `serve` and `work` write at their start."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from pixel_server.commands.healthcheck import Main, find_main
+from pixel_server.cli import main as pixel_server
+from pixel_server.commands.health import Main, find_main
 from pixel_server.store import keys
 from tests.stack import PROGRAM, free_port, until
 from workers import heartbeat
@@ -34,7 +37,13 @@ DOCKERFILE = Path(__file__).parents[2] / "Dockerfile"
     ],
 )
 def test_find_main_reads_command_and_port(line, port_set, main):
-    assert find_main(line.split(), port_set) == main
+    assert find_main([line.split()], port_set) == main
+
+
+def test_find_main_shell_without_exec_reads_the_command_of_its_child():
+    lines = ["sh /entrypoint.sh", "sleep 1", "/app/bin/python /app/bin/pixel-server serve --port 9200"]
+    lines.append("/app/bin/python -m pixel_server serve --handle 5")
+    assert find_main([line.split() for line in lines], "") == Main("serve", 9200)
 
 
 @pytest.fixture
@@ -43,16 +52,16 @@ def start(redis_url, tmp_path):
     started = []
     Path(tmp_path / "data").mkdir()
 
-    def start(*arguments, **environ):
+    def start(*arguments, program=PROGRAM, **environ):
         environ = {
             **os.environ,
             "REDIS_URL": redis_url,
             "PIXEL_DATA_DIR": str(tmp_path / "data"),
             **environ,
         }
-        log = tmp_path / f"{arguments[0]}.log"
+        log = tmp_path / f"{Path(arguments[0]).name}.log"
         with log.open("wb") as out:
-            started.append(subprocess.Popen([PROGRAM, *arguments], env=environ, stdout=out, stderr=out))
+            started.append(subprocess.Popen([program, *arguments], env=environ, stdout=out, stderr=out))
         return started[-1], environ, log
 
     yield start
@@ -62,9 +71,9 @@ def start(redis_url, tmp_path):
 
 
 def check(process, environ):
-    """Runs `healthcheck` on a process. Returns (exit code, output)."""
+    """Runs `health` on a process. Returns (exit code, output)."""
     done = subprocess.run(
-        [PROGRAM, "healthcheck", "--pid", str(process.pid)],
+        [PROGRAM, "health", "--pid", str(process.pid)],
         env=environ,
         capture_output=True,
         text=True,
@@ -74,7 +83,7 @@ def check(process, environ):
     return done.returncode, done.stdout + done.stderr
 
 
-def test_healthcheck_web_process_on_its_port(start):
+def test_health_web_process_on_its_port(start):
     port = free_port()
     process, environ, log = start("serve", PORT=str(port))
     until(lambda: check(process, environ)[0] == 0, every=0.3)
@@ -91,7 +100,7 @@ def test_healthcheck_web_process_on_its_port(start):
     assert (code, f"port {port} does not answer" in output) == (1, True)
 
 
-def test_healthcheck_worker_needs_no_port(start, client, redis_url):
+def test_health_worker_needs_no_port(start, client, redis_url):
     process, environ, log = start("work")
     until(lambda: check(process, environ) == (0, "workers seen: 1\n"), every=0.3)
     place = redis_url.partition("?")[0]
@@ -107,12 +116,43 @@ def test_healthcheck_worker_needs_no_port(start, client, redis_url):
     assert (code, "no worker of this machine" in output) == (1, True)
 
 
-def test_healthcheck_worker_without_redis_is_not_well(start):
+def test_health_worker_without_redis_is_not_well(start):
     process, environ, _ = start("work")
     environ["REDIS_URL"] = "redis://127.0.0.1:1/0"
     code, output = check(process, environ)
     assert (code, "Redis does not answer" in output) == (1, True)
 
 
-def test_healthcheck_is_what_the_container_runs():
-    assert 'CMD ["pixel-server", "healthcheck"]' in DOCKERFILE.read_text()
+def test_health_of_a_shell_that_runs_a_script_is_that_of_its_worker(start, tmp_path):
+    script = tmp_path / "entrypoint.sh"
+    script.write_text(f"{PROGRAM} work\nexit 0\n")
+    process, environ, _ = start(str(script), program="sh")
+    until(lambda: check(process, environ) == (0, "workers seen: 1\n"), 60, 0.3)
+    [working] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(working), signal.SIGTERM)
+    process.wait(30)
+
+
+def test_health_worker_option_asks_for_workers_whatever_runs(redis_url, client, tmp_path):
+    environ = {"REDIS_URL": redis_url, "PIXEL_DATA_DIR": str(tmp_path)}
+    client.delete(keys.WORKERS)
+    words = ["health", "--worker", "--pid", str(os.getpid())]
+    alone = CliRunner().invoke(pixel_server, words, env=environ)
+    assert (alone.exit_code, "no worker of this machine" in alone.output) == (1, True)
+    heartbeat.beat(client, client.time()[0])
+    seen = CliRunner().invoke(pixel_server, words, env=environ)
+    assert (seen.exit_code, seen.output) == (0, "workers seen: 1\n")
+
+
+def test_health_process_gone_is_one_line():
+    done = CliRunner().invoke(pixel_server, ["health", "--pid", "999999999"])
+    assert (done.exit_code, "process 999999999 cannot be read" in done.output) == (1, True)
+
+
+def test_health_earlier_name_still_works_and_is_not_listed():
+    assert CliRunner().invoke(pixel_server, ["healthcheck", "--help"]).exit_code == 0
+    assert "healthcheck" not in CliRunner().invoke(pixel_server, ["--help"]).output
+
+
+def test_health_is_what_the_container_runs():
+    assert 'CMD ["pixel-server", "health"]' in DOCKERFILE.read_text()

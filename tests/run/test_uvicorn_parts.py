@@ -56,7 +56,7 @@ def test_uvicorn_part_missing_is_named_with_what_to_install(monkeypatch, owner, 
         uvicorn_parts.check()
     assert str(raised.value) == (
         f"uvicorn {uvicorn.__version__} does not have {name}, which this server needs: "
-        "pip install 'uvicorn[standard]>=0.50,<0.55'"
+        "pip install 'uvicorn>=0.50,<0.55'"
     )
 
 
