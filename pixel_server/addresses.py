@@ -52,3 +52,11 @@ def is_in_networks(packed: bytes, networks: Sequence[IPv4Network | IPv6Network])
         and number >> (bits - network.prefixlen) == int(network.network_address) >> (bits - network.prefixlen)
         for network in networks
     )
+
+
+def parse_host_port(address: str) -> tuple[str, int]:
+    """Returns the host and the port of an address: `("::1", 9100)` of `"[::1]:9100"`. Raises ValueError."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError("must be an address and a port, such as 127.0.0.1:9100")
+    return host.strip("[]"), int(port)

@@ -1,11 +1,11 @@
 """The ASGI apps of a web process.
 
 `create_app` makes the app that answers pixels. It also answers pages if no other process does. `create_pages`
-makes the app that answers pages only.
+makes the app that answers pages only, `create_metrics` the app that answers nothing but `/metrics`.
 
 `parts` and `pixel_parts` make the parts of a process, `lifespan` starts and ends them, and `routes` says
-which part answers which URL. `app`, `beside_pages`, `pixels_only` and `pages_only` take the settings from the
-environment; uvicorn calls one of these functions by name, for example
+which part answers which URL. `app`, `beside_pages`, `pixels_only`, `pages_only` and `metrics_only` take the
+settings from the environment; uvicorn calls one of these functions by name, for example
 `uvicorn --factory pixel_server.app:app`.
 """
 
@@ -15,9 +15,10 @@ from collections.abc import Callable
 
 from rq import Queue
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from pixel_server.api.health import NoRecorder
-from pixel_server.app.lifespan import pages_lifespan, pixels_lifespan
+from pixel_server.app.lifespan import metrics_lifespan, pages_lifespan, pixels_lifespan
 from pixel_server.app.parts import make_api, make_common, make_health, make_metrics
 from pixel_server.app.pixel_parts import make_pixels
 from pixel_server.app.process_numbers import pages_numbers, pixels_numbers
@@ -25,6 +26,7 @@ from pixel_server.app.routes import IsServedHere, make_starlette
 from pixel_server.collect import handover, loss_storage
 from pixel_server.collect.endpoint import PixelEndpoint
 from pixel_server.collect.handover import Side
+from pixel_server.metrics.numbers import Numbers
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import jobs
@@ -89,6 +91,17 @@ def create_pages(
     )
 
 
+def create_metrics(
+    settings: Settings, secrets: Secrets, redis: AsyncRedis, clock: Callable[[], float] | None = None
+) -> Starlette:
+    """Returns the app of a host that runs workers and no web process: it answers `/metrics`."""
+    common = make_common(settings, secrets, redis, clock)
+    metrics = make_metrics(common, make_api(common), lambda: Numbers("metrics"))
+    return Starlette(
+        routes=[Route("/metrics", metrics.answer)], lifespan=metrics_lifespan(common, metrics.publisher)
+    )
+
+
 def app() -> Starlette:
     """Returns the app that answers everything in one process."""
     return _app_of_environment(None)
@@ -109,6 +122,13 @@ def pages_only() -> Starlette:
     settings = Settings.from_env()
     secrets = secrets_for(settings, settings.redis_url)
     return create_pages(settings, secrets, connect_async(settings.redis_url))
+
+
+def metrics_only() -> Starlette:
+    """Returns the app of `work --metrics`."""
+    settings = Settings.from_env()
+    secrets = secrets_for(settings, settings.redis_url)
+    return create_metrics(settings, secrets, connect_async(settings.redis_url))
 
 
 def _app_of_environment(is_served_here: IsServedHere | None) -> Starlette:

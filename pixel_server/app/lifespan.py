@@ -185,6 +185,22 @@ async def _check(common: CommonParts) -> None:
     await check_store(common.redis, url, shards, common.secrets, common.mark, is_server=True)
 
 
+def metrics_lifespan(common: CommonParts, publisher: Publisher) -> Lifespan:
+    """Returns the lifespan of a process that answers `/metrics` only. publisher: publishes its numbers."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        running = tasks.start([clocks.follow(common.redis_clock, common.redis), publish(publisher)])
+        try:
+            yield {"prefix": b""}
+        finally:
+            await tasks.end(running)
+            publisher.close()
+            await common.redis.aclose()
+
+    return lifespan
+
+
 async def _begin_or_restore(
     begin: Begin, restore: Callable[[], None], *, may_start_without_redis: bool, consequence: str
 ) -> list[Coroutine[Any, Any, None]]:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import click
 
 from pixel_server import lifeline, logs
+from pixel_server.addresses import parse_host_port
 from pixel_server.commands.startup import check_startup, log_start, warn_of_unknown_settings
 from pixel_server.metrics.process_file import Publisher
+from pixel_server.run import uvicorn_parts
 from pixel_server.run.supervisor import Child, keep_running
 from pixel_server.settings import Settings
 from workers.schedule import Schedule
 from workers.worker import run_worker
+
+
+def _parse_address(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> tuple[str, int] | None:
+    try:
+        return None if value is None else parse_host_port(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command()
@@ -23,11 +35,26 @@ from workers.worker import run_worker
     type=click.IntRange(1, 64),
     help="Number of worker processes.",
 )
+@click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    callback=_parse_address,
+    help="Also answer /metrics at this address, for a host without a web process.",
+)
+@click.option("--metrics-handle", type=int, hidden=True, help="File descriptor of the socket of --metrics.")
 @click.option("--one", "is_single", is_flag=True, hidden=True, help="Run one worker in this process.")
-def work(processes: int, is_single: bool) -> None:
+def work(
+    processes: int, metrics: tuple[str, int] | None, metrics_handle: int | None, is_single: bool
+) -> None:
     """Run the workers, which count hits, and their schedule."""
     logs.set_process("worker" if is_single else "schedule")
     is_child = lifeline.hold()
+    if metrics or metrics_handle:
+        uvicorn_parts.check()
+    if metrics_handle is not None:
+        logs.set_process("metrics")
+        _answer_metrics(metrics_handle)
+        return
     settings = Settings.from_env()
     if is_single:
         run_worker(settings)
@@ -35,11 +62,28 @@ def work(processes: int, is_single: bool) -> None:
     if not is_child:
         warn_of_unknown_settings()
     check_startup()
+    children = [Child(f"worker {i + 1}", ["work", "--one"], os.environ) for i in range(processes)]
+    if metrics is not None:
+        children.append(_metrics_child(*metrics))
     if not is_child:
         log_start(f"workers ({processes})", settings)
     schedule = Schedule(settings)
     publisher = Publisher(settings.data, schedule.gather)
     publisher.start_thread()
-    workers = [Child(f"worker {i + 1}", ["work", "--one"], os.environ) for i in range(processes)]
-    keep_running(workers, settings.hang_seconds, schedule.tick)
+    keep_running(children, settings.hang_seconds, schedule.tick)
     publisher.close()
+
+
+def _metrics_child(host: str, port: int) -> Child:
+    """Listens on an address, and returns the process that answers `/metrics` there. Raises SettingsError."""
+    from pixel_server.run import listen  # noqa: PLC0415 - may be imported only after `uvicorn_parts.check`
+
+    handle = listen.bind(host, port).detach()
+    return Child("metrics", ["work", "--metrics-handle", str(handle)], os.environ, [handle])
+
+
+def _answer_metrics(handle: int) -> None:
+    """Answers `/metrics` until told to stop. handle: file descriptor of the listening socket."""
+    from pixel_server.run import web_process  # noqa: PLC0415
+
+    web_process.serve(socket.socket(fileno=handle), web_process.PLAIN_PROTOCOL, web_process.METRICS_APP)

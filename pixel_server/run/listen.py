@@ -45,7 +45,7 @@ def bind(host: str, port: int, timeout_seconds: float = 0.0) -> socket.socket:
                 continue
             number = error.errno or 0  # negative for a host name that cannot be resolved
             why = os.strerror(number) if number > 0 else error.strerror or error
-            advice = "; choose another with `--port`" if error.errno == errno.EADDRINUSE else ""
+            advice = "; choose another port" if error.errno == errno.EADDRINUSE else ""
             raise SettingsError(f"cannot listen on {host} port {port}: {why}{advice}") from None
         except (OverflowError, UnicodeError):
             raise SettingsError(f"cannot listen on {host} port {port}: no such address") from None

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from pixel_server import __version__
 from pixel_server.api.metrics_access import MetricsAccess
-from pixel_server.app import _is_pixel_or_metrics, create_app, create_pages
+from pixel_server.app import _is_pixel_or_metrics, create_app, create_metrics, create_pages
 from pixel_server.auth import api_keys
 from pixel_server.collect.client_address import ClientAddress
 from pixel_server.metrics.families import TABLE
@@ -167,3 +167,20 @@ def test_metrics_redis_away_is_shown(web, scrape):
     assert values(answer, "pixel_redis_up") == {("127.0.0.1:1",): 0}
     assert "pixel_hits_stored" in families(answer)
     assert "pixel_backlog_entries" not in families(answer)
+
+
+def test_metrics_app_of_workers_answers_metrics_and_nothing_else(settings, secrets, client):
+    app = create_metrics(settings, secrets, connect_async(settings.redis_url))
+    with TestClient(app, base_url="http://localhost", client=(HERE, 5000)) as here:
+        answer = here.get("/metrics")
+        assert values(answer, "pixel_redis_up").popitem()[1] == 1
+        assert values(answer, "pixel_workers") == {(): 0}
+        assert here.get("/nothing").status_code == here.get("/").status_code == 404
+        assert here.get("/metrics", headers={"Host": "pixel.example"}).status_code == 404
+
+
+def test_metrics_app_of_workers_without_redis_says_so(settings, secrets):
+    away = replace(settings, redis_url="redis://127.0.0.1:1/0")
+    app = create_metrics(away, secrets, connect_async(away.redis_url))
+    with TestClient(app, base_url="http://localhost", client=(HERE, 5000)) as here:
+        assert set(values(here.get("/metrics"), "pixel_redis_up").values()) == {0}

@@ -38,6 +38,7 @@ MANIFESTS: list[dict[str, Any]] = [
     manifest for path in sorted(HOME.glob("*.yaml")) for manifest in yaml.safe_load_all(path.read_text())
 ]
 SCALER = yaml.safe_load((HOME / "keda" / "worker.yaml").read_text())
+MONITOR = yaml.safe_load((HOME / "prometheus" / "pods.yaml").read_text())
 
 
 def found(kind: str) -> dict[str, dict[str, Any]]:
@@ -76,9 +77,9 @@ def test_manifests_fit_the_strict_schemas_of_kubernetes(version: str):
 
 
 def test_manifests_name_what_exists():
-    assert {manifest["metadata"].get("namespace", "pixel-server") for manifest in [*MANIFESTS, SCALER]} == {
-        "pixel-server"
-    }
+    assert {
+        manifest["metadata"].get("namespace", "pixel-server") for manifest in [*MANIFESTS, SCALER, MONITOR]
+    } == {"pixel-server"}
     labels = {name: pod["metadata"]["labels"] for name, pod in PODS.items()}
     for manifest in (found("StatefulSet") | found("Deployment")).values():
         assert (
@@ -174,6 +175,30 @@ def test_scaler_scales_no_further_than_roll_ups_go():
     assert spec["minReplicaCount"] >= 1
 
 
+def test_prometheus_finds_and_reaches_each_pod_with_metrics():
+    policy = found("NetworkPolicy")["metrics"]["spec"]
+    selector = policy["podSelector"]["matchExpressions"]
+    assert MONITOR["spec"]["selector"]["matchExpressions"] == selector
+    assert (MONITOR["apiVersion"], MONITOR["kind"]) == ("monitoring.coreos.com/v1", "PodMonitor")
+    endpoints = MONITOR["spec"]["podMetricsEndpoints"]
+    allowed = {port["port"] for port in policy["ingress"][0]["ports"]}
+    assert {endpoint["port"] for endpoint in endpoints} == allowed
+    [matched] = selector
+    assert matched["operator"] == "In"
+    for name in matched["values"]:
+        assert PODS[name]["metadata"]["labels"][matched["key"]] == name
+        [port] = SPECS[name]["ports"]
+        assert port["name"] in allowed
+        assert PODS[name]["metadata"]["annotations"] == {
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": str(port["containerPort"]),
+            "prometheus.io/path": "/metrics",
+        }
+    words = SPECS["worker"]["command"]
+    assert words[words.index("--metrics") + 1] == f"0.0.0.0:{SPECS['worker']['ports'][0]['containerPort']}"
+    assert SETTINGS["PIXEL_METRICS_FROM"]
+
+
 def test_containers_run_as_they_stand(redis_url: str, tmp_path: Path):
     """Runs queue, web process and worker, sends a hit, and asks every probe and the scaler's question."""
     path = programs(tmp_path / "bin")
@@ -193,7 +218,8 @@ def test_containers_run_as_they_stand(redis_url: str, tmp_path: Path):
 
         run(queue, "--port", str(queue_port))
         run(web, **environ, PORT=str(port))
-        working = run(worker, **environ)
+        metrics_port = free_port()
+        working = run(worker, "--metrics", f"127.0.0.1:{metrics_port}", **environ)
         until(lambda: answers(host, SPECS["web"]["startupProbe"]))
         stopping = run(
             Container("stop", SPECS["web"]["lifecycle"]["preStop"]["exec"]["command"], web.environ),
@@ -204,6 +230,8 @@ def test_containers_run_as_they_stand(redis_url: str, tmp_path: Path):
         assert host.call("POST", "/api/campaigns", {"id": "site", "name": "Site", "kind": "web"})[0] == 201
         assert host.get("/p/site.gif") == (200, "recorded")
         until(lambda: host.totals("site")["hits"] == 1)
+        scrape = f"http://127.0.0.1:{metrics_port}/metrics"
+        until(lambda: b"pixel_hits_counted_total 1.0\n" in read(scrape))
         check = [*SPECS["worker"]["readinessProbe"]["exec"]["command"], "--pid", str(working.pid)]
         run(Container("check", check, worker.environ), **environ).wait(60)
         assert (tmp_path / "check.log").read_text().startswith("workers seen: ")
@@ -216,6 +244,14 @@ def test_containers_run_as_they_stand(redis_url: str, tmp_path: Path):
     logs = "".join((tmp_path / f"{name}.log").read_text() for name in ("web", "worker", "queue"))
     assert "traceback=" not in logs
     assert "no effect" not in logs
+
+
+def read(url: str) -> bytes:
+    """Returns the content of a page, b"" if nothing answers yet."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+        content: bytes = answer.read()
+        return content
+    return b""
 
 
 def answers(host: Stack, probe: dict[str, Any]) -> bool:

@@ -202,7 +202,7 @@ def test_serve_used_port_prints_one_line(host: Stack, run: Run):
     assert second.returncode == 1
     assert (
         second.stderr == f"pixel-server: cannot listen on 0.0.0.0 port {host.port}: Address already in use; "
-        "choose another with `--port`\n"
+        "choose another port\n"
     )
 
 
