@@ -338,7 +338,7 @@ def is_json() -> bool:
     return _State.form == "json"
 
 
-def set_process(name: Literal["up", "web", "pages", "worker", "schedule"]) -> None:
+def set_process(name: Literal["up", "web", "pages", "worker", "schedule", "metrics"]) -> None:
     """Sets what this process calls itself in its lines. Without it a process is `command`."""
     _State.process = name
 

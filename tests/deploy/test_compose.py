@@ -15,12 +15,13 @@ import pytest
 import redis
 import yaml
 
-from pixel_server.settings import Settings
+from pixel_server.settings import SECRET_NAMES, Settings
 from tests.deploy.containers import ROOT, SETTING_NAMES, Container, assert_exists, programs, running
 from tests.stack import Stack, free_port, until
 
 FILE = ROOT / "deploy" / "compose.yaml"
-ENV = {"PIXEL_HOST": "img.example.org"}
+ENV = {"PIXEL_BASE_URL": "https://img.example.org"}
+"""The file `.env`."""
 
 
 def interpolated(text: str, environ: dict[str, str]) -> str:
@@ -40,7 +41,8 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 def container(name: str) -> Container:
     service = SERVICES[name]
-    return Container(name, service["command"], service.get("environment", {}))
+    from_file = ENV if "env_file" in service else {}
+    return Container(name, service["command"], from_file | service.get("environment", {}))
 
 
 def test_compose_file_fits_the_schema_of_compose():
@@ -57,6 +59,11 @@ def test_compose_names_what_exists():
             assert condition == {"condition": "service_healthy"}
         for volume in service.get("volumes", []):
             assert volume.partition(":")[0] in COMPOSE["volumes"]
+        assert set(service["networks"]) <= set(COMPOSE["networks"])
+        files = {f"/run/secrets/{secret}" for secret in service.get("secrets", [])}
+        environ = service.get("environment", {})
+        assert {value for variable, value in environ.items() if variable.endswith("_FILE")} == files
+        assert set(service.get("secrets", [])) <= set(COMPOSE["secrets"])
     assert (
         FILE.parent / SERVICES["web"]["build"]["context"] / SERVICES["web"]["build"]["dockerfile"]
     ).exists()
@@ -65,12 +72,43 @@ def test_compose_names_what_exists():
     )
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_compose_containers_are_checked_and_restarted_and_have_no_privileges(name: str):
+    service = SERVICES[name]
+    assert service["healthcheck"]["test"][0] == "CMD"
+    assert service["restart"] == "unless-stopped"
+    assert service["read_only"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["logging"] == {"driver": "local"}, "its files do not grow without end"
+    assert ("ports" in service) == (name == "https")
+
+
+def test_compose_store_is_reached_by_web_and_worker_only():
+    assert COMPOSE["networks"]["back"] == {"internal": True}
+    assert SERVICES["store"]["networks"] == ["back"]
+    assert {name for name, service in SERVICES.items() if "back" in service["networks"]} == {
+        "web",
+        "worker",
+        "store",
+    }
+
+
+def test_docs_make_the_secret_files_that_compose_names():
+    docs = (ROOT / "docs" / "deploying.md").read_text()
+    loop = re.search(r"for name in ([\w ]+); do .*> secrets/\$name; done", docs)
+    assert loop
+    files = {secret["file"] for secret in COMPOSE["secrets"].values()}
+    assert files == {f"secrets/{name}" for name in loop[1].split()}
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert {"deploy/.env", "deploy/secrets/"} <= set(ignored)
+
+
 def test_compose_settings_are_in_the_table_and_agree():
     environ = SERVICES["web"]["environment"]
     assert environ == SERVICES["worker"]["environment"]
-    assert environ.keys() <= SETTING_NAMES
-    Settings.from_env(environ)
-    [subnet] = COMPOSE["networks"]["default"]["ipam"]["config"]
+    assert environ.keys() <= SETTING_NAMES | {f"{name}_FILE" for name in SECRET_NAMES}
+    Settings.from_env(environ | ENV)
+    [subnet] = COMPOSE["networks"]["front"]["ipam"]["config"]
     assert environ["PIXEL_TRUSTED_PROXIES"] == subnet["subnet"]
 
 
@@ -89,6 +127,9 @@ def test_compose_containers_run_as_they_stand(tmp_path: Path):
     data = tmp_path / "data"
     public, web_port, store_port = free_port(), free_port(), free_port()
     environ = {"REDIS_URL": f"redis://127.0.0.1:{store_port}/0", "PIXEL_TRUSTED_PROXIES": "127.0.0.1"}
+    for name, variable in (("signing", "PIXEL_SECRET_FILE"), ("recipient", "PIXEL_RECIPIENT_SECRET_FILE")):
+        (tmp_path / name).write_text(f"a-secret-for-{name}\n")
+        environ[variable] = str(tmp_path / name)
     with contextlib.ExitStack() as stack:
 
         def run(of: Container, directory: Path, *more: str, **environ: str) -> subprocess.Popen[bytes]:
@@ -107,9 +148,9 @@ def test_compose_containers_run_as_they_stand(tmp_path: Path):
             assert client.config_get(*wanted) == wanted
         processes = {"web": run(container("web"), data, **environ, PORT=str(web_port))}
         web = Stack(data, web_port, PATH=path, **environ)
-        until(lambda: is_healthy(web, processes["web"], PORT=str(web_port)))
         processes["worker"] = run(container("worker"), data, **environ)
-        until(lambda: is_healthy(web, processes["worker"]))
+        until(lambda: is_healthy("web", web, processes["web"], PORT=str(web_port)))
+        until(lambda: is_healthy("worker", web, processes["worker"]))
         addresses = {
             "https://img.example.org": f"http://127.0.0.1:{public}",
             "web:8000": f"127.0.0.1:{web_port}",
@@ -122,7 +163,7 @@ def test_compose_containers_run_as_they_stand(tmp_path: Path):
         until(lambda: takes_connections(public))
         until(lambda: caddy.get("/p/site.gif") == (200, "recorded"))
         until(lambda: caddy.totals("site")["hits"] == 1)
-        assert (data / "secrets.json").exists()
+        assert not (data / "secrets.json").exists(), "the secrets are those of the files"
     logs = "".join((tmp_path / f"{name}.log").read_text() for name in ("web", "worker"))
     assert "traceback=" not in logs
     assert "no effect" not in logs
@@ -140,9 +181,9 @@ def takes_connections(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def is_healthy(stack: Stack, process: subprocess.Popen[bytes], **environ: str) -> bool:
+def is_healthy(name: str, stack: Stack, process: subprocess.Popen[bytes], **environ: str) -> bool:
     """Returns whether the health check of a container passes."""
-    words = SERVICES["web"]["healthcheck"]["test"][1:]
+    words = SERVICES[name]["healthcheck"]["test"][1:]
     assert process.poll() is None
     stack.environ |= environ
     return not stack.run(*words[1:], "--pid", str(process.pid), check=False).returncode
