@@ -161,13 +161,17 @@ class Keeper:
     Kills a service that hangs, so that it is restarted too.
     """
 
-    def __init__(self, services: Sequence[Service], hang_seconds: float) -> None:
-        """hang_seconds: seconds without a heartbeat after which a service is killed, 0 for never."""
-        self.services = services
+    def __init__(self, services: Sequence[Service], hang_seconds: float, last: Service | None = None) -> None:
+        """hang_seconds: seconds without a heartbeat after which a service is killed, 0 for never.
+
+        last: another service, which the others need: it is stopped after them.
+        """
+        self.services = [*services, *([last] if last else [])]
+        self._last = last
         self._hang_seconds = hang_seconds
         self._checked_at = 0.0
-        self._started_at = dict.fromkeys(range(len(services)), 0.0)
-        self._retry_seconds = dict.fromkeys(range(len(services)), MIN_RETRY_SECONDS)
+        self._started_at = dict.fromkeys(range(len(self.services)), 0.0)
+        self._retry_seconds = dict.fromkeys(range(len(self.services)), MIN_RETRY_SECONDS)
         self._restart_at: dict[int, float] = {}
 
     def start(self) -> None:
@@ -217,10 +221,13 @@ class Keeper:
         self._retry_seconds[i] = min(self._retry_seconds[i] * 2, MAX_RETRY_SECONDS)
 
     def stop(self) -> None:
-        """Stops the services in the order in which they were given, each after the one before has ended."""
-        for i, service in enumerate(self.services):
-            if i not in self._restart_at:
+        """Stops the services, all at once, and then the one that the others need."""
+        running = [service for i, service in enumerate(self.services) if i not in self._restart_at]
+        for is_last in (False, True):
+            group = [service for service in running if (service is self._last) == is_last]
+            for service in group:
                 service.stop()
+            for service in group:
                 service.wait(STOP_TIMEOUT_SECONDS)
 
 

@@ -81,8 +81,7 @@ def run(host: str, port: int, settings: Settings, with_valkey: bool, with_demo: 
         for child in children:
             child.start()
         demo = Child("demo", ["demo", "add"], environ) if with_demo else None
-        # The keeper stops the processes in this order: web stores its last hits, workers end, Valkey ends.
-        keeper = Keeper([*children, *([valkey] if valkey else [])], settings.hang_seconds)
+        keeper = Keeper(children, settings.hang_seconds, last=valkey)
 
         def print_banner() -> None:
             path = asyncio.run(_sign_in_path(redis_url))

@@ -68,9 +68,8 @@ class _Server(uvicorn.Server):
         for child in children:
             child.stop()
         await super().shutdown(sockets)
-        for (
-            child
-        ) in children:  # uvicorn ends this process by the same signal, and `keeper.stop` is not reached
+        # uvicorn then ends this process by the signal that it has got, so `keeper.stop` is not reached.
+        for child in children:
             child.wait(GRACE_SECONDS)
 
 

@@ -72,6 +72,29 @@ def test_keeper_that_could_not_run_itself_counts_one_second(monkeypatch: pytest.
     assert len(child.passed) == 3, "0 turns this off"
 
 
+class Noting(Fragile):
+    """A service that notes when it is told to stop, and when it is awaited."""
+
+    def __init__(self, name: str, notes: list[str]) -> None:
+        super().__init__()
+        self.name, self._notes = name, notes
+
+    def stop(self) -> None:
+        self._notes.append(f"stop {self.name}")
+
+    def wait(self, timeout_seconds: float) -> None:
+        self._notes.append(f"wait {self.name}")
+
+
+def test_keeper_stop_is_told_to_all_at_once_and_last_to_what_they_need():
+    notes: list[str] = []
+    web, workers, valkey = (Noting(name, notes) for name in ("web", "workers", "valkey"))
+    keeper = Keeper([web, workers], 30, last=valkey)
+    keeper.start()
+    keeper.stop()
+    assert notes == ["stop web", "stop workers", "wait web", "wait workers", "stop valkey", "wait valkey"]
+
+
 BEATS_ONCE = """
 import time
 from pixel_server import lifeline
