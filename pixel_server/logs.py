@@ -344,13 +344,13 @@ def set_process(name: Literal["up", "web", "pages", "worker", "schedule", "metri
 
 
 def leave_out(logger: str, is_expected: Callable[[BaseException], bool]) -> None:
-    """Leaves out what a library logs while it handles an exception that is expected.
+    """Leaves out what a library logs of an exception that is expected, or while it handles one.
 
     logger: the library's logger, such as `"rq.worker"`.
     """
 
     def is_unexpected(record: logging.LogRecord) -> bool:
-        error = sys.exc_info()[1]
+        error = (record.exc_info or sys.exc_info())[1]
         return error is None or not is_expected(error)
 
     logging.getLogger(logger).addFilter(is_unexpected)

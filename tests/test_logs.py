@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import re
+import socket
 import sys
 import threading
 import warnings
@@ -228,3 +229,11 @@ def test_rate_limit_event_exhausted_writes_other_events_and_info():
         pass
     assert sparse.filter(record("batches-lost"))
     assert all(sparse.filter(record("redis-away", logging.INFO)) for _ in range(100))
+
+
+def test_leave_out_of_a_library_also_what_it_logs_after_the_exception(caplog: pytest.LogCaptureFixture):
+    logger = logging.getLogger("tests.a-library")
+    logs.leave_out(logger.name, lambda error: isinstance(error, socket.gaierror))
+    for error in (socket.gaierror(-2, "unknown"), OSError("other")):
+        logger.error("never retrieved", exc_info=error)
+    assert [record.exc_info[1].args for record in caplog.records if record.exc_info] == [("other",)]

@@ -10,7 +10,7 @@ import sys
 
 import uvicorn
 
-from pixel_server import lifeline
+from pixel_server import lifeline, logs
 from pixel_server.collect.handover import Channel, Side
 from pixel_server.collect.handover_protocol import HandoverProtocol
 from pixel_server.collect.http_protocol import KEEP_ALIVE_SECONDS
@@ -125,16 +125,9 @@ def _config(protocol: str, app: str) -> uvicorn.Config:
 
 def _run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
     raise_file_limit()
-    logging.getLogger("asyncio").addFilter(_is_unexpected)
+    # A name that could not be resolved in time: whoever gave up has reported it. uvloop logs it again.
+    logs.leave_out("asyncio", lambda error: isinstance(error, socket.gaierror))
     with contextlib.suppress(KeyboardInterrupt):  # raised by uvicorn once it has stopped
         server.run(sockets=sockets)
     if not server.started:
         sys.exit(3)
-
-
-def _is_unexpected(record: logging.LogRecord) -> bool:
-    """Returns False if a host name could not be resolved, and nobody waits for the result any more.
-
-    Whoever gave up has reported it. uvloop would write a traceback for each attempt to reach Redis.
-    """
-    return not (record.exc_info and isinstance(record.exc_info[1], socket.gaierror))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import signal
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from pixel_server.run import web_process
 from tests.stack import PROGRAM, Stack, free_port, until
 
 
@@ -60,10 +58,3 @@ def test_process_1_told_to_stop_while_it_starts_ends(tmp_path: Path):
         finally:
             outer.kill()
             outer.wait()
-
-
-@pytest.mark.parametrize(("error", "is_logged"), [(socket.gaierror(-2, "unknown"), False), (OSError(), True)])
-def test_log_of_asyncio_leaves_out_names_that_nobody_waits_for(error: OSError, is_logged: bool):
-    found = (type(error), error, None)
-    record = logging.LogRecord("asyncio", logging.ERROR, "", 0, "never retrieved", None, found)
-    assert web_process._is_unexpected(record) == is_logged
