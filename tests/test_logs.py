@@ -44,6 +44,7 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
         monkeypatch.setattr(module, name, getattr(module, name))
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     monkeypatch.setattr(logs._State, "form", "text")
+    monkeypatch.setattr(logs._State, "process", "command")
     written = io.StringIO()
 
     def set_up(**environ: str) -> Callable[[], list[str]]:

@@ -192,7 +192,7 @@ def test_load_unusable_refreshed_list_is_left_out(tmp_path, caplog):
     (tmp_path / "barracuda.txt").write_text("half of a li")
     found = Networks.load(refreshed=tmp_path)
     assert names(found, "209.222.82.1") == ("barracuda",)
-    assert "this refreshed list is left out" in caplog.text
+    assert "this refreshed list of networks is left out" in caplog.text
 
 
 def test_version_changes_with_the_networks_and_with_nothing_else(none):

@@ -329,7 +329,10 @@ def test_cli_settings_work_without_redis(tmp_path: Path):
     ]
     listed = json.loads(cli("settings", "--json", data=tmp_path).stdout)
     assert [(row["name"], row["default"], row["help"]) for row in listed] == settings.table()
-    assert {row["name"]: row["value"] for row in listed if row["value"]} == {"PIXEL_DATA_DIR": str(tmp_path)}
+    assert {row["name"]: row["value"] for row in listed if row["value"]} == {
+        "PIXEL_DATA_DIR": str(tmp_path),
+        "PIXEL_NETWORKS_REFRESH": "off",  # see tests/conftest.py
+    }
 
 
 def test_cli_commands_use_the_settings_of_up(tmp_path: Path):
