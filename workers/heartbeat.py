@@ -50,7 +50,7 @@ class Progress:
     """Sends heartbeats from a thread, as long as `note` was called in the last STALLED_SECONDS."""
 
     def __init__(self, settings: Settings, secrets: Secrets) -> None:
-        self._url = settings.redis_url
+        self.url = settings.redis_url
         self._settings = hosts.fingerprints(settings, secrets, "worker")
         self._noted_at = time.monotonic()
         self._clock = Clock()
@@ -90,7 +90,7 @@ class Progress:
         return hosts.beat_call(host=name(), beat=host)
 
     def _run(self) -> None:
-        store = connect(self._url, timeout=BEAT_SECONDS)
+        store = connect(self.url, timeout=BEAT_SECONDS)
         while True:
             self.step(store)
             time.sleep(BEAT_SECONDS)

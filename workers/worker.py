@@ -22,7 +22,7 @@ from pixel_server.metrics.process_file import Publisher
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import jobs
-from pixel_server.store.client import StoreAwayError, StoreError, connect_async, connect_queue
+from pixel_server.store.client import StoreAwayError, StoreError, connect, connect_async, connect_queue
 from pixel_server.store.compatibility import check_store
 from pixel_server.store.memory_reserve import explain
 from workers.context import known_mark
@@ -37,6 +37,8 @@ REDIS_TIMEOUT_SECONDS = 4
 """Seconds in which Redis must answer. Without a limit, a dead connection would stay unnoticed."""
 STOP_TIMEOUT_SECONDS = 8.0
 """Seconds after which a worker that should stop is ended. Every job is shorter."""
+STOP_ANSWER_SECONDS = 0.5
+"""Seconds in which Redis must answer a worker that should stop, or the worker is ended at once."""
 RECONNECT_SECONDS = 0.5
 """Seconds until a worker that lost Redis connects again."""
 _EXPECTED_ERRORS = (
@@ -92,14 +94,26 @@ class Worker(SimpleWorker):
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """Stops after the job in hand, and in any case after STOP_TIMEOUT_SECONDS.
 
-        RQ misses the signal if its connection to Redis breaks or comes back at that instant. Without the
-        limit RQ would then wait minutes for a job.
+        Stops at once if Redis does not answer: the job cannot go on, and each hit is counted once whoever
+        runs the job again. RQ misses the signal if its connection to Redis breaks or comes back at that
+        instant. Without the limit RQ would then wait minutes for a job.
         """
         self.has_stop_signal = True
-        timer = threading.Timer(STOP_TIMEOUT_SECONDS, os._exit, (0,))
-        timer.daemon = True
-        timer.start()
+        threading.Thread(target=_end_in_time, args=(self.progress.url,), daemon=True).start()
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+
+def _end_in_time(url: str) -> None:
+    """Ends this process at once if Redis does not answer at this URL, and otherwise after the timeout."""
+    try:
+        with connect(url, timeout=STOP_ANSWER_SECONDS) as store:
+            store.time()
+    except (redis.ConnectionError, redis.TimeoutError, OSError):
+        os._exit(0)
+    except redis.RedisError:
+        pass  # it answers
+    time.sleep(STOP_TIMEOUT_SECONDS)
+    os._exit(0)
 
 
 def run_worker(settings: Settings) -> None:

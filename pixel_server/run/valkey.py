@@ -37,6 +37,8 @@ MAX_SOCKET_BYTES = 100
 """Longest path of a Unix socket, in bytes, that every system accepts."""
 LOAD_TIMEOUT_SECONDS = 120.0
 """Largest number of seconds that Valkey may take to load its data."""
+ANSWER_TIMEOUT_SECONDS = 0.5
+"""Seconds within which a Valkey must answer that is to be stopped. Nothing else uses it by then."""
 MALLOC = "tcache_count=60000", "trim_threshold=33554432", "top_pad=16777216"
 """Tunables of glibc's allocator. The commit of a roll-up allocates many small objects and frees them at its
 end. With these values Valkey keeps that memory, at most 30 MB, for the next commit, which then takes a fifth
@@ -84,7 +86,7 @@ class Valkey:
         self._home = (data / "valkey").resolve()
         self._socket = _socket_path(self._home)
         self._process: subprocess.Popen[bytes] | None = None
-        self._is_hung = False
+        self._is_left = False
         self._log_start = 0
         """Bytes of the log that earlier starts have written."""
         self.url = f"unix://{quote(str(self._socket))}?db=0"
@@ -135,21 +137,26 @@ class Valkey:
         """
 
     def stop(self) -> None:
+        """Asks Valkey to end. Kills a Valkey that hangs: what it has confirmed is on disk."""
         if self.how_ended() is not None:
             return
-        pid = self._process.pid if self._process is not None else self._adopted_pid()
-        self._is_hung = pid is None
+        pid, hangs = self._ask_pid()
+        if self._process is not None:
+            pid = self._process.pid
+        self._is_left = pid is None
         if pid is None:
             log.warning(
                 "valkey-left-running", "valkey does not answer, so it cannot be stopped and is left running"
             )
-        else:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+            return
+        if hangs:
+            log.warning("valkey-killed", "valkey hangs and is killed; what it has confirmed is on disk")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL if hangs else signal.SIGTERM)
 
     def wait(self, timeout_seconds: float) -> None:
-        """Waits until Valkey has ended. Never kills it, and does not wait if `stop` could not stop it."""
-        deadline = time.monotonic() + (0.0 if self._is_hung else timeout_seconds)
+        """Waits until Valkey has ended. Does not wait if `stop` has left it running."""
+        deadline = time.monotonic() + (0.0 if self._is_left else timeout_seconds)
         while self.how_ended() is None and time.monotonic() < deadline:
             time.sleep(0.02)
 
@@ -227,13 +234,15 @@ class Valkey:
                 return False
             return True
 
-    def _adopted_pid(self) -> int | None:
-        """Returns the process id of the adopted Valkey, or None if it does not answer."""
+    def _ask_pid(self) -> tuple[int | None, bool]:
+        """Returns (process id of the Valkey on the socket, or None if it does not tell, whether it hangs)."""
         try:
-            with connect(self.url, timeout=1.0) as client:
-                return int(client.info("server")["process_id"])
+            with connect(self.url, timeout=ANSWER_TIMEOUT_SECONDS) as client:
+                return int(client.info("server")["process_id"]), False
+        except redis.TimeoutError:
+            return None, True
         except (redis.RedisError, OSError):
-            return None
+            return None, False
 
 
 def _read_writer(path: Path) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -114,6 +115,26 @@ def test_valkey_adopted_of_another_version_goes_on_and_is_told(
     finally:
         first.stop()
         first.wait(10)
+
+
+def test_valkey_that_hangs_is_killed_when_it_is_stopped(stopped_data: Path, caplog: pytest.LogCaptureFixture):
+    valkey = Valkey(stopped_data)
+    valkey.start()
+    valkey.wait_ready()
+    with connect(valkey.url) as client:
+        client.set("c", "d")
+        os.kill(client.info("server")["process_id"], signal.SIGSTOP)
+    valkey.stop()
+    until(valkey.how_ended)
+    assert "valkey hangs and is killed" in caplog.text
+    valkey.start()
+    try:
+        valkey.wait_ready()
+        with connect(valkey.url) as client:
+            assert client.get("c") == b"d"
+    finally:
+        valkey.stop()
+        valkey.wait(10)
 
 
 def test_valkey_of_a_killed_command_ends_with_it():

@@ -1,4 +1,4 @@
-"""The log of a worker."""
+"""The log of a worker, and how it is told to stop."""
 
 from __future__ import annotations
 
@@ -32,3 +32,17 @@ def test_worker_log_expected_error_of_redis_is_left_out(
         "job retention: Traceback ...",
         "not about an exception",
     ]
+
+
+@pytest.mark.parametrize(("is_away", "seconds"), [(True, []), (False, [worker.STOP_TIMEOUT_SECONDS])])
+def test_worker_told_to_stop_ends_at_once_without_redis(monkeypatch, redis_url, is_away, seconds):
+    slept: list[float] = []
+
+    def end(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(worker.os, "_exit", end)
+    monkeypatch.setattr(worker.time, "sleep", slept.append)
+    with pytest.raises(SystemExit):
+        worker._end_in_time("redis://127.0.0.1:1/0" if is_away else redis_url)
+    assert slept == seconds
