@@ -346,6 +346,13 @@ class Settings:
     keep_days: int = _setting(
         "PIXEL_KEEP_DAYS_DAYS", 1100, "Days for which daily series are stored.", _number(1, MAX_DAYS)
     )
+    visit_sample: int = _setting(
+        "PIXEL_VISIT_SAMPLE",
+        1000,
+        "Visits of each site and day of which records are stored, for 90 days, so that figures can be "
+        "filtered. 0 stores none.",
+        _number(0, 10_000),
+    )
     keep_recipients: int = _setting(
         "PIXEL_KEEP_DAYS_RECIPIENTS",
         400,

@@ -22,11 +22,13 @@ from pixel_server.counters import (
     open_breakdown,
     recipient_record,
     series,
+    visit_sample,
     visits,
     web_breakdown,
 )
 from pixel_server.counters.burst_window import Trace
 from pixel_server.counters.recipient_record import RecipientRecord
+from pixel_server.counters.visit_sample import SampledVisit
 from pixel_server.counters.visits import RecentView, Visit
 from pixel_server.hit import Hit
 from pixel_server.recipients import lists
@@ -126,6 +128,7 @@ HIT_FIELDS = {
 VISIT = [
     *(1000, 2000, b"visitor!", "/in", "/out", 1900, ["host", "source", "medium", "campaign"]),
     *({"20260921": 4}, 4, 57, [[b"the view", 1100, 31, True]], [b"alias"], True, ["term", "content"]),
+    b"a number",
 ]
 VISIT_FIELDS = {
     "start": 1000,
@@ -142,6 +145,20 @@ VISIT_FIELDS = {
     "aliases": [b"alias"],
     "is_new_or_returning_counted": True,
     "more_source": ("term", "content"),
+    "number": b"a number",
+}
+
+SAMPLED = [
+    *(1_988_888, 95, {"/in": 1, "/out": 2}, 1, ["DE", "Firefox", "Linux", "desktop", "de"]),
+    ["host", "source"],
+]
+SAMPLED_FIELDS = {
+    "bucket": 1_988_888,
+    "seconds": 95,
+    "pages": {"/in": 1, "/out": 2},
+    "exit": 1,
+    "traits": web_breakdown.VisitorTraits("DE", "Firefox", "Linux", "desktop", "de"),
+    "source": ("host", "source"),
 }
 
 TRACE = [59_123, 0x01020304, 1, "rule", True, 9, ["cFirefox", "nDE"], 7_160_000_001, 0x05060708]
@@ -182,6 +199,14 @@ LAYOUTS = [
         "trace", TRACE, Trace(**TRACE_FIELDS), TRACE_FIELDS, packed, msgspec.msgpack.Decoder(Trace).decode
     ),
     Layout(
+        "visit of a sample",
+        [1, SAMPLED],
+        SampledVisit(**SAMPLED_FIELDS),
+        SAMPLED_FIELDS,
+        visit_sample.pack,
+        visit_sample.unpack,
+    ),
+    Layout(
         "recipient",
         PERSON,
         RecipientRecord(**PERSON_FIELDS),
@@ -207,7 +232,7 @@ def test_positional_value_each_field_keeps_its_position(layout: Layout):
     assert {name: getattr(read, name) for name in layout.fields} == layout.fields
 
 
-@pytest.mark.parametrize("layout", LAYOUTS[:3], ids=lambda layout: layout.name)
+@pytest.mark.parametrize("layout", LAYOUTS[:4], ids=lambda layout: layout.name)
 def test_positional_struct_every_field_is_pinned(layout: Layout):
     assert tuple(layout.fields) == type(layout.value).__struct_fields__
 

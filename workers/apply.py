@@ -37,7 +37,7 @@ from functools import cache
 
 from pixel_server.campaigns import retention
 from pixel_server.campaigns.retention import KeepDays
-from pixel_server.counters import open_breakdown, recipient_record, series, web_breakdown
+from pixel_server.counters import open_breakdown, recipient_record, series, visit_sample, web_breakdown
 from pixel_server.counters.labels import DELAY
 from pixel_server.counters.recipient_record import NO_RECORD, RecipientRecord
 from pixel_server.counters.series import Cell, Cells
@@ -78,7 +78,7 @@ class Stored:
 
     people: records by recipient key. buckets: cells by UTC day. months: cells by month (`"202506"`). labels:
     counts by month, and of all time under `open_breakdown.ALL`. web_counts: counts by (local day, dimension).
-    last_hit: seconds.
+    sampled: fields of the sample of visits, by local day. last_hit: seconds.
     """
 
     people: dict[bytes, RecipientRecord] = field(default_factory=dict)
@@ -86,6 +86,7 @@ class Stored:
     months: dict[str, Cells] = field(default_factory=dict)
     labels: dict[str, open_breakdown.Days] = field(default_factory=dict)
     web_counts: dict[tuple[str, str], web_breakdown.CountsByName] = field(default_factory=dict)
+    sampled: dict[str, list[bytes]] = field(default_factory=dict)
     last_hit: int = 0
 
 
@@ -132,6 +133,8 @@ def read_stored(
         pipe.hget(keys.total(shard, sums.campaign.id), "last_hit")
         for day in sums.web_counts:
             pipe.hmget(keys.web(shard, sums.campaign.id, day), DIMENSIONS)
+        for day in sums.sampled:
+            pipe.hkeys(keys.sample(shard, sums.campaign.id, day))
     answers = iter((yield) if pairs else ())
     for (sums, stored), (days, months) in zip(pairs, dates, strict=True):
         stored.buckets = {day: series.unpack(next(answers)) for day in days}
@@ -143,6 +146,7 @@ def read_stored(
         for day in sums.web_counts:
             for dimension, value in zip(DIMENSIONS, next(answers), strict=True):
                 stored.web_counts[day, dimension] = web_breakdown.unpack(value)
+        stored.sampled = {day: next(answers) for day in sums.sampled}
     return pairs
 
 
@@ -160,12 +164,19 @@ def _touched_buckets(sums: Sums, stored: Stored) -> set[int]:
 
 
 def plan(
-    shard: int, sums: Sums, stored: Stored, keep_days: KeepDays, now: float, records: Records
+    shard: int,
+    sums: Sums,
+    stored: Stored,
+    keep_days: KeepDays,
+    now: float,
+    records: Records,
+    sample_size: int,
 ) -> Iterator[Command]:
     """Yields the commands that add a campaign's sums to its stored counts.
 
     Adds the recipients' merged records to `records`. keep_days: days for which each kind of data is kept.
-    Hits of days that are no longer kept change only the totals.
+    Hits of days that are no longer kept change only the totals. sample_size: number of visits of a day of
+    which the shard may keep a record.
     """
     campaign = sums.campaign.id
     first_bucket = retention.oldest_bucket(sums.campaign, keep_days.buckets, now)
@@ -187,6 +198,8 @@ def plan(
     yield from _months(shard, sums, cells, stored, first_day)
     yield from _labels(shard, sums, labels, stored, first_day)
     yield from _web_counts(shard, sums, stored, first_day)
+    if sample_size:
+        yield from _samples(shard, sums, stored, first_day, now, sample_size)
     for chunk in _chunks(sorted(sums.addresses)):
         yield ("PFADD", keys.addresses(shard, campaign), *chunk)
     for day, visitors in sums.visitors.items():
@@ -374,6 +387,16 @@ def _web_counts(shard: int, sums: Sums, stored: Stored, first_day: str) -> Itera
             fields += (dimension, web_breakdown.pack(stored.web_counts[day, dimension]))
         if fields:
             yield ("HSET", keys.web(shard, sums.campaign.id, day), *fields)
+
+
+def _samples(
+    shard: int, sums: Sums, stored: Stored, first_day: str, now: float, size: int
+) -> Iterator[Command]:
+    for day, changed in sums.sampled.items():
+        seconds = visit_sample.seconds_left(day, now)
+        if day >= first_day and seconds > 0:
+            key = keys.sample(shard, sums.campaign.id, day)
+            yield from visit_sample.store_commands(key, stored.sampled[day], changed, size, seconds)
 
 
 def _chunks(items: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pixel_server.counters import histogram, labels, series, visits
+from pixel_server.counters import histogram, labels, series, visit_sample, visits
+from pixel_server.counters.visit_sample import SampledVisit
 from pixel_server.counters.visits import (
     KEPT_MS,
     MAX_ALIASES,
@@ -46,14 +47,15 @@ class VisitsUnderWay:
 
     entries: visits and aliases (see `visits.Entry`), by field. last_hits: heap of (last hit in ms, field) of
     visits that may end. Each later hit of a visit adds a pair. count: number of visits of the shard.
-    by_campaign: number of visits, by campaign. count_changes: changes of `by_campaign` in this pass. changed:
-    fields to write. removed: fields to remove.
+    by_campaign: number of visits, by campaign. records: records of the sample (`visit_sample`), by number.
+    count_changes: changes of `by_campaign` in this pass. changed: fields to write. removed: fields to remove.
     """
 
     entries: dict[bytes, Entry]
     last_hits: list[tuple[int, bytes]]
     count: int
     by_campaign: Counter[bytes]
+    records: dict[bytes, SampledVisit]
     count_changes: Counter[bytes] = field(default_factory=Counter)
     changed: dict[bytes, None] = field(default_factory=dict)
     removed: dict[bytes, None] = field(default_factory=dict)
@@ -169,12 +171,13 @@ def count_visits(pipe: Pipeline, shard: int, tally: Tally, newest_ms: int) -> Re
     if not tally.views and not ended:
         return []
     ended_fields = [visit_field for _, visit_field in ended if visit_field not in entries]
-    more_entries, more_by_campaign = yield from together(
+    more_entries, more_by_campaign, records = yield from together(
         pipe,
         visits.read_entries(pipe, shard, ended_fields),
         visits.count_by_campaign(pipe, shard, ended_fields),
+        _read_records(pipe, shard, entries),
     )
-    under_way = VisitsUnderWay(entries | more_entries, ended, count, by_campaign | more_by_campaign)
+    under_way = VisitsUnderWay(entries | more_entries, ended, count, by_campaign | more_by_campaign, records)
     entries = under_way.entries
     for view in tally.views:
         newest_ms = max(newest_ms, view.newest_ms)
@@ -197,6 +200,26 @@ def _read_ended(pipe: Pipeline, shard: int, before_ms: int) -> Reader[tuple[list
     return [
         (int(last), visit_field) for visit_field, last in zip(ended[::2], ended[1::2], strict=True)
     ], count
+
+
+def _read_records(
+    pipe: Pipeline, shard: int, entries: Mapping[bytes, Entry]
+) -> Reader[dict[bytes, SampledVisit]]:
+    """Returns the records of these visits in the sample, by number. A visit may have no record."""
+    numbers: dict[tuple[str, str], list[bytes]] = {}
+    for visit_field, entry in entries.items():
+        if isinstance(entry, Visit) and entry.number:
+            first_day = next(iter(entry.days))
+            numbers.setdefault((visits.campaign_of(visit_field).decode(), first_day), []).append(entry.number)
+    for (campaign, day), of_day in numbers.items():
+        pipe.hmget(keys.sample(shard, campaign, day), of_day)
+    replies = (yield) if numbers else []
+    return {
+        number: visit_sample.unpack(value)
+        for of_day, values in zip(numbers.values(), replies, strict=True)
+        for number, value in zip(of_day, values, strict=True)
+        if value is not None
+    }
 
 
 def _fields(views: Iterable[View]) -> Iterable[bytes]:
@@ -274,7 +297,10 @@ def _begin(under_way: VisitsUnderWay, view: View) -> tuple[bytes, Visit] | None:
         length_bin=0,
         recent_views=[RecentView(view.id, view.time_ms)],
         aliases=[],
+        number=visit_sample.draw_number(),
     )
+    record = under_way.records[visit.number] = visit_sample.new_record(visit, view.traits)
+    sums.sampled.setdefault(day, {})[visit.number] = record
     cell = sums.cell(view.start)
     cell[series.VISITS] += 1
     cell[series.BOUNCES] += 1
@@ -314,8 +340,17 @@ def _continue(under_way: VisitsUnderWay, visit_field: bytes, visit: Visit, view:
     visit.recent_views.append(RecentView(view.id, view.time_ms))
     del visit.recent_views[:-MAX_RECENT_VIEWS]
     _prolong(sums, visit, view.time_ms)
+    _update_record(under_way, sums, visit, page)
     under_way.touch(visit_field, visit)
     _add_aliases(under_way, visit_field, visit, view)
+
+
+def _update_record(under_way: VisitsUnderWay, sums: Sums, visit: Visit, page: str = "") -> None:
+    """Brings the record of a visit up to date. page: see `visit_sample.update`."""
+    record = under_way.records.get(visit.number)
+    if record is not None:
+        visit_sample.update(record, visit, page)
+        sums.sampled.setdefault(next(iter(visit.days)), {})[visit.number] = record
 
 
 def _move_exit(sums: Sums, visit: Visit, page: str) -> None:
@@ -345,6 +380,7 @@ def _count_report(under_way: VisitsUnderWay, visit_field: bytes, visit: Visit, v
                 recent.is_reported = True
                 _prolong(view.sums, visit, view.time_ms)
             _count_new_or_returning(visit, view, is_new=view.visit_number == 1)
+            _update_record(under_way, view.sums, visit)
             under_way.touch(visit_field, visit)
             # A cookie may have been accepted since the view.
             _add_aliases(under_way, visit_field, visit, view)

@@ -16,7 +16,7 @@ from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.classify.judge import Judge, load_judge
 from pixel_server.consent import Consent
-from pixel_server.counters import burst_window, visitor_salts
+from pixel_server.counters import burst_window, visit_sample, visitor_salts
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.counters.visitor_salts import Salts
 from pixel_server.hit import FORMAT, Hit
@@ -244,12 +244,13 @@ class Rollup:
             ),
         )
         commands = lookups.salt_commands + bursts + visits
+        sample_size = visit_sample.size_of_shard(self.settings.visit_sample, self.settings.shards)
         for sums, stored in checkpoint.read_at(
             self.store, shard, generation, lambda pipe: apply.read_stored(pipe, shard, tally, people)
         ):
             keep_days = retention.campaign_days(self.settings, sums.campaign)
             with COMPUTING:
-                commands += apply.plan(self.shard, sums, stored, keep_days, now, records)
+                commands += apply.plan(self.shard, sums, stored, keep_days, now, records, sample_size)
             commands += apply.plan_rulesets(self.shard, sums, judge.ruleset, now)
         commands += last_open_days
         commands += apply.plan_bookkeeping(self.shard, tally, newest_ms)

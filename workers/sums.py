@@ -16,6 +16,7 @@ from pixel_server.counters import series
 from pixel_server.counters.burst_window import Trace
 from pixel_server.counters.recipient_record import RecipientRecord, ScannerOpens
 from pixel_server.counters.series import Cell
+from pixel_server.counters.visit_sample import SampledVisit
 from pixel_server.counters.web_breakdown import DayCounts, Source, VisitorTraits
 from pixel_server.hit import UnreadableData
 
@@ -35,7 +36,8 @@ class Sums:
     last_hit_ms: time of the newest hit. cells: counts by bucket. people: by recipient key, the record of the
     new hits alone. addresses: addresses of hits that came from the reader's own machine. visitors: visitor
     hashes by local day. labels: opens by people, by local day and label, as in `open_breakdown`. web_counts:
-    views and visits by local day, as in `web_breakdown`. rules: hits by id of the rule that judged them.
+    views and visits by local day, as in `web_breakdown`. sampled: changed records of visits by local day and
+    number, as in `visit_sample`. rules: hits by id of the rule that judged them.
     retracted: opens that turned out to be part of a burst, by recipient key. local_days: cache of the local
     day of each bucket. hashes: cache of visitor hashes by salt.
     """
@@ -52,6 +54,7 @@ class Sums:
     visitors: dict[str, set[bytes]] = field(default_factory=dict)
     labels: dict[str, Counter[str]] = field(default_factory=dict)
     web_counts: dict[str, DayCounts] = field(default_factory=dict)
+    sampled: dict[str, dict[bytes, SampledVisit]] = field(default_factory=dict)
     rules: Counter[str] = field(default_factory=Counter)
     retracted: dict[bytes, ScannerOpens] = field(default_factory=dict)
     local_days: dict[int, tuple[str, int, int]] = field(default_factory=dict)

@@ -66,6 +66,7 @@ _OF_SHARDS: dict[str, Rule] = {
     keys.visitors.pattern: "sketch",
     keys.daily_visitors.pattern: "sketch",
     keys.web.pattern: "names",
+    keys.sample.pattern: "whole",
     keys.buckets.pattern: "cells",
     keys.people.pattern: "recipients",
     keys.listed.pattern: "recipients",

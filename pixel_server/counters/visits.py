@@ -68,7 +68,8 @@ class Visit(msgspec.Struct, array_like=True):
     which the exit page was viewed. source, more_source: the first four and the last two fields of
     `web_breakdown.Source`. days: views by local day (`"20250610"`). length_bin: bin (`histogram.span_bin`) in
     which the visit's length is counted, or 0. recent_views: its last views. aliases: fields of its aliases.
-    is_new_or_returning_counted: whether the visit has been counted as new or returning.
+    is_new_or_returning_counted: whether the visit has been counted as new or returning. number: its number in
+    the sample (`visit_sample`), b"" if an earlier version began the visit.
 
     Append only: stored visits are read by the position of each field. Add a field at the end, with a default.
     """
@@ -87,6 +88,7 @@ class Visit(msgspec.Struct, array_like=True):
     aliases: list[bytes] = []
     is_new_or_returning_counted: bool = False
     more_source: tuple[str, str] = (NONE, NONE)
+    number: bytes = b""
 
     @property
     def whole_source(self) -> Source:

@@ -168,6 +168,8 @@ daily_visitors = CampaignDayKey("px:{s}:visitors:ID:DAY", "hll", "{settings.keep
     "web visitors of a local day", writer="roll-up", reader="stats")
 web = CampaignDayKey("px:{s}:web:ID:DAY", "hash", "{settings.keep_days:,} days",
     "views and visits of a local day, by name", writer="roll-up", reader="stats")
+sample = CampaignDayKey("px:{s}:sample:ID:DAY", "hash", "90 days",
+    "records of some visits of a local day", writer="roll-up", reader="stats")
 buckets = CampaignDayKey("px:{s}:buckets:ID:DAY", "string", "{settings.keep_buckets:,} days",
     "packed 15-minute buckets of a UTC day", writer="roll-up", reader="stats")
 people = CampaignBucketKey("px:{s}:people:ID:BUCKET", "hash", _AFTER_SENDING,

@@ -12,7 +12,7 @@ from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.campaigns.retention import KeepDays
 from pixel_server.copying.values import Stored, read
-from pixel_server.counters import open_breakdown, recipient_record, series, web_breakdown
+from pixel_server.counters import open_breakdown, recipient_record, series, visit_sample, web_breakdown
 from pixel_server.counters.series import Cell
 from pixel_server.store import keys
 from pixel_server.store.key import Key, RedisType
@@ -73,8 +73,8 @@ class Expected:
 class Counts:
     """The stored counts of one campaign in one shard. buckets: by UTC day. web: by local day.
 
-    people: numbers of recipients, by name of the total that counts them. opens: opens of these recipients.
-    listed: number of recipients on the list.
+    sampled: numbers of visits in the sample, by local day. people: numbers of recipients, by name of the
+    total that counts them. opens: opens of these recipients. listed: number of recipients on the list.
     """
 
     total: Mapping[str, int] = field(default_factory=dict)
@@ -83,6 +83,7 @@ class Counts:
     labels: dict[str, int] = field(default_factory=dict)
     labels_by_day: Counter[str] = field(default_factory=Counter)
     web: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
+    sampled: dict[str, int] = field(default_factory=dict)
     people: Counter[str] = field(default_factory=Counter)
     opens: int = 0
     listed: int = 0
@@ -100,7 +101,7 @@ async def read_counts(store: AsyncRedis, shard: int, campaign: str, bucketed: It
     ]
     for name in bucketed:
         kind = keys.kind_of(name)
-        if kind is not None and kind in (keys.people, keys.listed, keys.buckets, keys.web):
+        if kind is not None and kind in (keys.people, keys.listed, keys.buckets, keys.web, keys.sample):
             names.append((name, kind.redis_type))
     for i in range(0, len(names), BATCH):
         for stored in await read(store, names[i : i + BATCH]):
@@ -136,6 +137,8 @@ def _add(counts: Counts, stored: Stored) -> None:
             dimension.decode(): _sums(web_breakdown.unpack(value))
             for dimension, value in stored.value.items()
         }
+    elif kind is keys.sample:
+        counts.sampled[last] = sum(map(visit_sample.is_number, stored.value))
     elif kind is keys.listed:
         counts.listed += len(stored.value)
     elif kind is keys.people:
@@ -179,6 +182,7 @@ def faults(shard: int, expected: Expected, counts: Counts) -> list[str]:
         *_bucket_faults(expected, counts),
         *_label_faults(expected, counts),
         *_web_faults(expected, counts),
+        *_sample_faults(expected, counts),
         *(recipient_faults(expected, counts) if expected.has_own_recipients else ()),
     ]
     return [f"campaign {expected.campaign.id}, shard {shard}: {fault}" for fault in found]
@@ -233,6 +237,14 @@ def _web_faults(expected: Expected, counts: Counts) -> Iterator[str]:
                     f"day {day} has {of_day[0]} views and {of_day[1]} visits, its breakdown by {dimension} "
                     f"says {sums[0]} and {sums[1]}"
                 )
+
+
+def _sample_faults(expected: Expected, counts: Counts) -> Iterator[str]:
+    """Yields the days whose sample holds more visits than the day has."""
+    for day, sampled in sorted(counts.sampled.items()):
+        visits = _add_cells([counts.days.get(day, [])])[series.VISITS]
+        if day >= expected.first_day and sampled > visits:
+            yield f"day {day} has {visits} visits, its sample says {sampled}"
 
 
 def recipient_faults(expected: Expected, counts: Counts) -> Iterator[str]:

@@ -17,6 +17,7 @@ from pixel_server.counters import (
     open_breakdown,
     recipient_record,
     series,
+    visit_sample,
     visits,
     web_breakdown,
 )
@@ -160,6 +161,7 @@ _DECODERS: Mapping[str, Decode] = {
     keys.breakdown.pattern: open_breakdown.unpack,
     keys.months.pattern: series.unpack,
     keys.web.pattern: web_breakdown.unpack,
+    keys.sample.pattern: lambda value: value and visit_sample.unpack(value),  # a limit has no value
     keys.buckets.pattern: series.unpack,
     keys.people.pattern: recipient_record.unpack,
     keys.listed.pattern: _decode_day,

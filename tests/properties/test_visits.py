@@ -10,17 +10,27 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pixel_server import hit
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import new_campaign
-from pixel_server.counters import histogram, labels, open_breakdown, visits, web_breakdown
+from pixel_server.counters import (
+    histogram,
+    labels,
+    open_breakdown,
+    series,
+    visit_sample,
+    visits,
+    web_breakdown,
+)
 from pixel_server.hit import Hit
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.client import connect, connect_async
 from pixel_server.store.protocols import Redis
+from pixel_server.store.readers import read
 from tests.conftest import NOW
 from tests.properties import examples
 from tests.properties.crashing_rollup import (
@@ -198,7 +208,10 @@ def stored_counts(client: Redis) -> dict[str, Any]:
 
 
 def everything_stored(client: Redis) -> dict[bytes, Any]:
-    """Returns the contents of all keys of the shard, unpacked where zeros may differ."""
+    """Returns the contents of all keys of the shard, unpacked where zeros may differ.
+
+    Leaves out the numbers of visits in the sample, which are random.
+    """
     contents: dict[bytes, Any] = {}
     for key in client.keys("px:{0}:*"):
         kind = key.split(b":")[2]
@@ -206,8 +219,16 @@ def everything_stored(client: Redis) -> dict[bytes, Any]:
             contents[key] = {name: n for name, n in client.hgetall(key).items() if int(n)}
         elif kind == b"web":
             contents[key] = {name: web_breakdown.unpack(value) for name, value in client.hgetall(key).items()}
-        elif kind in (b"breakdown", b"months", b"visits"):
+        elif kind in (b"breakdown", b"months"):
             contents[key] = client.hgetall(key)
+        elif kind == b"visits":
+            entries = read(client, lambda pipe: visits.read_entries(pipe, 0, client.hkeys(keys.visits(0))))
+            contents[key] = {
+                name: replace(entry, number=b"") if isinstance(entry, visits.Visit) else entry
+                for name, entry in entries.items()
+            }
+        elif kind == b"sample":
+            contents[key] = sorted(client.hvals(key))
         elif kind == b"lasts":
             contents[key] = client.zrange(key, 0, -1, withscores=True)
         elif kind == b"buckets":
@@ -215,6 +236,33 @@ def everything_stored(client: Redis) -> dict[bytes, Any]:
         elif kind == b"visitors":
             contents[key] = client.pfcount(key)
     return contents
+
+
+def assert_sample_has_the_counted_visits(client: Redis) -> None:
+    """Compares the sample with the counts of each day. The sample has all visits, because they are few."""
+    for key in client.keys(keys.web(0, "site", "*")):
+        day = key.decode().rpartition(":")[2]
+        sampled = [visit_sample.unpack(value) for value in client.hvals(keys.sample(0, "site", day))]
+        counted = {
+            name: Counter[str]() for name in ("page", "entry_page", "exit_page", "referrer", "browser")
+        }
+        for record in sampled:
+            names = list(record.pages)
+            counted["page"][names[0]] += 1
+            counted["entry_page"][names[0]] += 1
+            counted["exit_page"][names[record.exit]] += 1
+            counted["referrer"][record.whole_source.referrer] += 1
+            counted["browser"][record.traits.browser] += 1
+        for dimension, counts in counted.items():
+            stored = web_breakdown.unpack(client.hget(key, dimension))
+            assert {name: seen for name, (_, seen) in stored.items() if seen} == counts
+        month = series.unpack(client.hget(keys.months(0, "site"), day[:6]))
+        bounces = dict(enumerate(month[int(day[6:])])).get(series.BOUNCES, 0)
+        assert sum(record.views == 1 for record in sampled) == bounces
+    total = Counter({name: int(value) for name, value in client.hgetall(keys.total(0, "site")).items()})
+    of_visits = total[b"views"] - total[b"views_no_visit"] - total[b"views_no_visitor"]
+    samples = [client.hvals(key) for key in client.keys(keys.sample(0, "site", "*"))]
+    assert sum(visit_sample.unpack(value).views for values in samples for value in values) == of_visits
 
 
 def roll_up(
@@ -265,6 +313,7 @@ def test_visits_any_cuts_and_crashes_give_the_visits_of_a_list(
     roll_up(client, secrets, story, identity, [len(story)], [])
     assert everything_stored(client) == cut
     assert client.zcard(keys.visit_times(0)) <= max_visits
+    assert_sample_has_the_counted_visits(client)
     counts = stored_counts(client)
     if identity == "own" and max_visits == visits.MAX_VISITS > 2:
         assert counts == ListModel(story).figures()

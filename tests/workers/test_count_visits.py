@@ -14,7 +14,15 @@ import redis
 from pixel_server import addresses, hit
 from pixel_server.campaigns import deletion, storage
 from pixel_server.campaigns.campaign import new_campaign
-from pixel_server.counters import histogram, open_breakdown, visitor_salts, visits, web_breakdown, web_names
+from pixel_server.counters import (
+    histogram,
+    open_breakdown,
+    visit_sample,
+    visitor_salts,
+    visits,
+    web_breakdown,
+    web_names,
+)
 from pixel_server.hit import Hit
 from pixel_server.store import keys
 from pixel_server.store.client import connect_async
@@ -409,6 +417,8 @@ def test_visit_largest_stays_within_its_bound(make_site, client):
     held = (keys.visits(0), keys.visit_times(0))
     size = sum(client.memory_usage(key, samples=0) for key in held)
     assert 2000 < size <= visits.MAX_BYTES, f"{size} bytes"
+    record_size = client.memory_usage(keys.sample(0, "site", DAY), samples=0)
+    assert 2000 < record_size <= visit_sample.MAX_RECORD_BYTES, f"{record_size} bytes"
     entries = read(client, lambda pipe: visits.read_entries(pipe, 0, client.hkeys(keys.visits(0)))).values()
     (visit,) = [entry for entry in entries if isinstance(entry, visits.Visit)]
     assert (len(visit.recent_views), len(visit.aliases)) == (visits.MAX_RECENT_VIEWS, visits.MAX_ALIASES)
