@@ -16,7 +16,19 @@ from pixel_server.api.openapi.values import Schema, choice, text
 from pixel_server.api.paging import BY_NUMBER, cut_by_number
 from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.campaigns.campaign import Campaign
-from pixel_server.figures import breakdowns, compare, csv_export, ranges, shared_stats, stats
+from pixel_server.counters.web_names import MAX_NAME_BYTES
+from pixel_server.figures import (
+    breakdowns,
+    compare,
+    csv_export,
+    filtered,
+    ranges,
+    shared_stats,
+    stats,
+    visit_filters,
+)
+from pixel_server.figures.ranges import Range
+from pixel_server.figures.visit_filters import Filters
 from pixel_server.problems import bad_parameter
 from pixel_server.slug import is_slug
 from pixel_server.times import iso_ms
@@ -29,16 +41,26 @@ async def show_stats(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     now, query = api.clock(), request.query_params
     if request.state.has_shared_key:
+        visit_filters.refuse(query)
         late_since = await asyncio.to_thread(api.late_since)
         figures = await shared_stats.read(api.store, campaign, query, api.settings, late_since, now)
     else:
         time_range = ranges.parse(query, campaign.time_zone, now)
         late_since = await asyncio.to_thread(api.late_since)
-        figures = await stats.read(api.store, campaign, time_range, api.settings, now)
+        figures = await read_stats(api, campaign, time_range, visit_filters.parse(query, campaign), now)
         figures["late_since"] = None if late_since is None else iso_ms(late_since)
     if choose(request, csv_export.MEDIA) != JSON:
         return series_csv(campaign, figures)
     return reply(figures)
+
+
+async def read_stats(
+    api: Api, campaign: Campaign, time_range: Range, filters: Filters, now: float
+) -> dict[str, Any]:
+    """Returns the stats of a campaign, or those of the visits that pass the filters if there are any."""
+    if filters:
+        return await filtered.read_stats(api.store, campaign, time_range, filters, api.settings, now)
+    return await stats.read(api.store, campaign, time_range, api.settings, now)
 
 
 def series_csv(campaign: Campaign, figures: Mapping[str, Any]) -> Response:
@@ -50,15 +72,32 @@ async def show_breakdowns(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     now, query = api.clock(), request.query_params
     if request.state.has_shared_key:
+        visit_filters.refuse(query)
         late_since = await asyncio.to_thread(api.late_since)
         answer = await shared_stats.read_breakdowns(api.store, campaign, query, api.settings, late_since, now)
     else:
         time_range = ranges.parse(query, campaign.time_zone, now)
         dimensions = breakdowns.parse(query, campaign.kind)
-        answer = await breakdowns.read(api.store, campaign, time_range, dimensions, api.settings, now)
+        filters = visit_filters.parse(query, campaign)
+        answer = await read_breakdowns(api, campaign, time_range, filters, dimensions, now)
     if choose(request, csv_export.MEDIA) != JSON:
         return breakdowns_csv(campaign, answer)
     return reply(answer)
+
+
+async def read_breakdowns(
+    api: Api,
+    campaign: Campaign,
+    time_range: Range,
+    filters: Filters,
+    dimensions: list[str],
+    now: float,
+) -> dict[str, Any]:
+    """Returns the breakdowns of a campaign, of the visits that pass the filters if there are any."""
+    store, settings = api.store, api.settings
+    if filters:
+        return await filtered.read_breakdowns(store, campaign, time_range, filters, dimensions, settings, now)
+    return await breakdowns.read(store, campaign, time_range, dimensions, settings, now)
 
 
 def breakdowns_csv(campaign: Campaign, answer: Mapping[str, Any]) -> Response:
@@ -105,11 +144,25 @@ _FROM_AND_TO = (
     Parameter("from", _boundary("First instant of the range.")),
     Parameter("to", _boundary("End of the range: the first instant after it.")),
 )
+_FILTERS = tuple(
+    Parameter(
+        name,
+        text(
+            "Only visits that saw this page."
+            if name == "page"
+            else f"Only visits with this name in the breakdown by `{name}`.",
+            maxLength=MAX_NAME_BYTES,
+            minLength=1,
+        ),
+    )
+    for name in visit_filters.NAMES
+)
 _DIMENSION = f"({'|'.join(sorted({name for names in breakdowns.DIMENSIONS.values() for name in names}))})"
 _STATS_QUERY = (
     *_FROM_AND_TO,
     Parameter("interval", choice(ranges.INTERVALS, "Interval of `series`.", default="day")),
     Parameter("tz", {**ref("TimeZone"), "description": "Default: the campaign's time zone."}),
+    *_FILTERS,
 )
 _BREAKDOWNS_QUERY = (
     Parameter(
@@ -124,6 +177,7 @@ _BREAKDOWNS_QUERY = (
         "interval", choice(ranges.INTERVALS, "Must be `day`: breakdowns are counted by day.", default="day")
     ),
     Parameter("tz", {**ref("TimeZone"), "description": "Must be the campaign's time zone."}),
+    *_FILTERS,
 )
 _IDS = Parameter("ids", text(f"2 to {MAX_COMPARED} ids of campaigns, with commas between."), is_required=True)
 _COMPARE_QUERY = (_IDS, *_FROM_AND_TO, *BY_NUMBER.parameters)

@@ -74,6 +74,7 @@ async def read(
             **{name: hyperloglog.ESTIMATE for name in ("unique_ips", "unique_visitors") if name in totals},
             **{name: _HISTOGRAM for name, quartiles in times.items() if quartiles},
         },
+        "sample": None,
     }
 
 

@@ -42,8 +42,7 @@ async def read(
 
     Raises Problem 409 if the range is not in days of the campaign's time zone.
     """
-    if time_range.interval != "day" or time_range.zone.key != campaign.time_zone:
-        raise Problem(409, "breakdowns need whole days in the campaign's own time zone")
+    require_local_days(campaign, time_range)
     first = retention.oldest_day(campaign, retention.campaign_days(settings, campaign).days, now)
     zone = time_range.zone
     starts = {datetime.fromtimestamp(at, zone).strftime("%Y%m%d"): at for at in time_range.starts()}
@@ -63,7 +62,14 @@ async def read(
             dimension: rows(_by_kind(sums["referrer"]) if dimension == REFERRER_KIND else sums[dimension])
             for dimension in dimensions
         },
+        "sample": None,
     }
+
+
+def require_local_days(campaign: Campaign, time_range: Range) -> None:
+    """Raises Problem 409 if a range is not in days of the campaign's time zone."""
+    if time_range.interval != "day" or time_range.zone.key != campaign.time_zone:
+        raise Problem(409, "breakdowns need whole days in the campaign's own time zone")
 
 
 def ranking_count(dimension: str) -> str:

@@ -18,11 +18,12 @@ from pixel_server.api.openapi.values import (
     text,
     text_or_null,
 )
-from pixel_server.counters import web_breakdown, web_names
+from pixel_server.counters import visit_sample, web_breakdown, web_names
 from pixel_server.figures import (
     campaign_sums,
     csv_export,
     disclosure,
+    filtered,
     hyperloglog,
     mail_breakdowns,
     ranges,
@@ -38,6 +39,13 @@ def _or_csv(description: str, schema: Schema) -> Schema:
     return {"description": description, "content": {**content(schema), **csv}}
 
 
+_FILTERED = (
+    "The parameters named like a breakdown (`page`, `country` and so on) filter the visits of a web "
+    "campaign, for example `page=/pricing&country=DE`. A visit must pass all of them. Figures are then "
+    f"estimated from the sample of visits, stored for {visit_sample.KEPT_DAYS} days. `sample` says how "
+    "good they are. Figures that the sample does not know are null. Without `from` and `to`: the last "
+    f"{ranges.DEFAULT_DAYS} days. Shared figures cannot be filtered (422)."
+)
 OPERATIONS = {
     "show_stats": Operation(
         "The figures of a campaign",
@@ -49,7 +57,7 @@ OPERATIONS = {
         f"{MAY_SHARE}, by `day` in the campaign's zone only (403 otherwise). The answer is then "
         "`SharedStats`: the days that have ended and have at least `min_cell` visits (for mail: opens), and "
         f"the sums of these days; without `from` and `to`, of the last {disclosure.DEFAULT_DAYS} days kept. "
-        "With `Accept: text/csv`: `series` as a table.",
+        f"With `Accept: text/csv`: `series` as a table. {_FILTERED}",
     ),
     "show_breakdowns": Operation(
         "Views and visits by page, referrer, country and more; opens by client, device and country",
@@ -70,7 +78,7 @@ OPERATIONS = {
         f"`(other)`. A name has {web_names.MAX_NAME_BYTES} bytes at most. With `Accept: text/csv`: a row for "
         "each name. 409: an interval, zone, range or dimension that does not fit, or a mail campaign whose "
         "mode stores no recipients. "
-        f"{MAY_SHARE}. The answer is then `SharedBreakdowns` or `SharedMailBreakdowns`.",
+        f"{MAY_SHARE}. The answer is then `SharedBreakdowns` or `SharedMailBreakdowns`. {_FILTERED}",
         problems=(409,),
     ),
     "compare_campaigns": Operation(
@@ -211,6 +219,7 @@ _STATS: dict[str, Any] = {
     "series": array({"anyOf": [ref("EmailInterval"), ref("WebInterval")]}),
     "notes": array(ref("Note"), description="Notes in the range of `series`, in order of time."),
     "estimates": mapping(ref("Estimate"), "Figures that are estimates, and how good they are."),
+    "sample": or_null(ref("Sample"), "The sample from which filtered figures are estimated."),
 }
 _COMPARED_TO_FIRST = or_null(
     answer(
@@ -251,8 +260,27 @@ SCHEMAS = {
                     "description": "Largest error, as a fraction of the figure.",
                 },
             ),
+            answer(method={"const": filtered.ESTIMATE["method"], "description": "See `sample`."}),
         ]
     },
+    "Sample": answer(
+        visits=count("Visits in the sample, on the days of the range."),
+        of=count("All visits of these days. If equal to `visits`, the filtered figures are exact."),
+        selected=count("Visits in the sample that pass the filters."),
+        visits_error=count(
+            "Visits by which the total `visits` may be too high or too low, with a probability of 95 %."
+        ),
+        share_error=or_null(
+            {"type": "number"},
+            "The same for a share of the filtered visits, for example of a country: 0.016 is 1.6 points. "
+            "0 if the figures are exact; otherwise null if no visit passes the filters.",
+        ),
+        days_without=count(
+            "Days that have visits, but no sample: from before this version, or while "
+            "`PIXEL_VISIT_SAMPLE` was 0. Their visits are missing, and their intervals of `series` are null. "
+            "If no day has a sample, the totals are null."
+        ),
+    ),
     "OpensOf": answer(
         name=text("The name; `(unknown)`, or `(other)` for the rest."), opens=count("Opens by people.")
     ),
@@ -273,6 +301,7 @@ SCHEMAS = {
             "description": "Names with most visits first. The views and visits of each dimension add up to "
             "the views and visits of the range.",
         },
+        sample=or_null(ref("Sample"), "The sample from which filtered figures are estimated."),
     ),
     "MailBreakdowns": answer(
         campaign=ref("CampaignId"),
