@@ -39,6 +39,7 @@ from workers.sums import Sums, Tally, View
 REPORT_SLACK_MS = 5000
 """Milliseconds by which a reported time on a page may exceed the time since the view: the report may travel
 faster than the view did."""
+_NUMBERS_PER_COMMAND = 1000
 
 
 @dataclass(slots=True)
@@ -211,13 +212,18 @@ def _read_records(
         if isinstance(entry, Visit) and entry.number:
             first_day = next(iter(entry.days))
             numbers.setdefault((visits.campaign_of(visit_field).decode(), first_day), []).append(entry.number)
-    for (campaign, day), of_day in numbers.items():
-        pipe.hmget(keys.sample(shard, campaign, day), of_day)
-    replies = (yield) if numbers else []
+    parts = [
+        (keys.sample(shard, *campaign_and_day), of_day[i : i + _NUMBERS_PER_COMMAND])
+        for campaign_and_day, of_day in numbers.items()
+        for i in range(0, len(of_day), _NUMBERS_PER_COMMAND)
+    ]
+    for key, part in parts:
+        pipe.hmget(key, part)
+    replies = (yield) if parts else []
     return {
         number: visit_sample.unpack(value)
-        for of_day, values in zip(numbers.values(), replies, strict=True)
-        for number, value in zip(of_day, values, strict=True)
+        for (_, part), values in zip(parts, replies, strict=True)
+        for number, value in zip(part, values, strict=True)
         if value is not None
     }
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from pixel_server.api.context import Api
 from pixel_server.api.routing import reply
-from pixel_server.api.stats import breakdowns_csv, series_csv
+from pixel_server.api.stats import breakdowns_csv, read_breakdowns, read_stats, series_csv
 from pixel_server.campaigns import notes
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import (
@@ -20,6 +20,7 @@ from pixel_server.dashboard import (
     figure_texts,
     forms,
     mailing,
+    page_figures,
     range_picker,
     render,
     shared_figures,
@@ -27,15 +28,14 @@ from pixel_server.dashboard import (
     svg,
 )
 from pixel_server.dashboard.glossary import DIMENSION_TITLES
-from pixel_server.figures import breakdowns, ranges, stats
-from pixel_server.figures.ranges import Range
+from pixel_server.figures import breakdowns, ranges, visit_filters
+from pixel_server.figures.visit_filters import Filters
 from pixel_server.problems import Problem
 from pixel_server.recipients import lists
 from pixel_server.times import iso_ms
 
 NOTE_FIELDS = {"at": "", "time": "", "text": ""}
 """The empty fields of the form for a note."""
-_KINDS = {"email": mailing, "web": site}
 
 
 async def page(api: Api, request: Request) -> Response:
@@ -43,6 +43,8 @@ async def page(api: Api, request: Request) -> Response:
     if request.state.has_shared_key:
         chart_url = render.url(api.settings, f"campaigns/{campaign.id}/stats.json")
         return await shared_figures.show(api, request, campaign, chart_url)
+    if campaign.kind == "web":
+        return await site.page(api, request, campaign)
     params = request.query_params
     try:
         range_query = range_picker.query(params)
@@ -70,11 +72,12 @@ async def show(
     note, problem: if a note was refused, the fields of its form and the reason. range_errors, submitted: if a
     range was refused, the error messages and the form's fields as they were sent.
     """
+    if campaign.kind == "web":
+        return await site.show(api, request, campaign, range_query, note, problem)
     now = api.clock()
-    kind = _KINDS[campaign.kind]
     period = ranges.parse(range_query, campaign.time_zone, now)
     late_since = await asyncio.to_thread(api.late_since)
-    campaign_stats = await _stats_of_page(api, campaign, period, now)
+    campaign_stats = await page_figures.read(api, campaign, period, now)
     picker = range_picker.context(range_query, campaign.zone, period, now)
     context: dict[str, Any] = {
         "campaign": campaign,
@@ -88,19 +91,19 @@ async def show(
         "picker": picker,
         "range_errors": range_errors,
         "default_days": ranges.DEFAULT_DAYS,
-        "chart": chart.context(campaign_stats, kind.COLUMNS),
+        "chart": chart.context(campaign_stats, mailing.COLUMNS),
         "notes_elsewhere": len(await notes.list_notes(api.store, campaign.id)) - len(campaign_stats["notes"]),
         "titles": DIMENSION_TITLES,
         "keeps_recipients": keeps_recipients(api, campaign),
         "more_figures": {
             name: label
-            for name, label in kind.MORE_FIGURES.items()
+            for name, label in mailing.MORE_FIGURES.items()
             if campaign_stats["totals"].get(name) is not None
         },
-        **await kind.context(api, campaign, range_query, campaign_stats, now),
+        **await mailing.context(api, campaign, range_query, campaign_stats, now),
     }
     note = note or {**NOTE_FIELDS, "at": picker["today"]}
-    return forms.page(api, request, kind.TEMPLATE, note, context, problem)
+    return forms.page(api, request, mailing.TEMPLATE, note, context, problem)
 
 
 async def stats_json(api: Api, request: Request) -> Response:
@@ -123,9 +126,11 @@ async def series(api: Api, request: Request) -> Response:
 async def download_breakdowns(api: Api, request: Request) -> Response:
     """Returns the breakdowns of the page's range as CSV."""
     campaign = await api.campaign(request.path_params["id"])
-    period = range_picker.days(campaign.time_zone, range_picker.query(request.query_params), api.clock())
+    params = request.query_params
+    period = range_picker.days(campaign.time_zone, range_picker.query(params), api.clock())
     dimensions = breakdowns.parse({}, campaign.kind)
-    answer = await breakdowns.read(api.store, campaign, period, dimensions, api.settings, api.clock())
+    filters = _filters(campaign, params)
+    answer = await read_breakdowns(api, campaign, period, filters, dimensions, api.clock())
     return breakdowns_csv(campaign, answer)
 
 
@@ -142,27 +147,18 @@ async def texts_and_as_of(
     """Returns the texts of all figures in the range of a page's query, and `as_of` in ISO 8601."""
     now = api.clock()
     period = ranges.parse(range_picker.query(params), campaign.time_zone, now)
-    campaign_stats = await _stats_of_page(api, campaign, period, now)
+    campaign_stats = await page_figures.read(api, campaign, period, now)
     return figure_texts.texts_of(campaign_stats), campaign_stats["as_of"]
-
-
-async def _stats_of_page(api: Api, campaign: Campaign, period: Range, now: float) -> dict[str, Any]:
-    """Returns the stats of a range.
-
-    If a range of whole days is shown by hours, its totals are read from the days: the number of visitors and
-    the breakdowns of opens are stored for days only.
-    """
-    by_interval = await stats.read(api.store, campaign, period, api.settings, now)
-    whole_days = ranges.by_days(period)
-    if period.is_all_time or whole_days in (None, period) or period.zone.key != campaign.time_zone:
-        return by_interval
-    by_day = await stats.read(api.store, campaign, whole_days, api.settings, now)
-    return {**by_day, **{name: by_interval[name] for name in ("interval", "series", "notes")}}
 
 
 async def _read_stats(api: Api, campaign: Campaign, params: Mapping[str, str]) -> dict[str, Any]:
     period = ranges.parse(range_picker.query(params), campaign.time_zone, api.clock())
-    return await stats.read(api.store, campaign, period, api.settings, api.clock())
+    return await read_stats(api, campaign, period, _filters(campaign, params), api.clock())
+
+
+def _filters(campaign: Campaign, params: Mapping[str, str]) -> Filters:
+    """Returns the filters of a site's page. The page of a mailing has none."""
+    return visit_filters.parse(params, campaign) if campaign.kind == "web" else {}
 
 
 def keeps_recipients(api: Api, campaign: Campaign) -> bool:

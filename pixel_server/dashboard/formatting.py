@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import cache
-from importlib.resources import files
 from zoneinfo import ZoneInfo
 
 from pixel_server.times import DAY
@@ -101,18 +99,6 @@ def points(now: float | None, before: float | None) -> str:
 def between(low: float, high: float) -> str:
     """Returns an interval of a difference in percentage points, without the unit: `"+0.3 to +2.7"`."""
     return f"{_signed(100 * low, '')} to {_signed(100 * high, '')}"
-
-
-def display_name(name: str, dimension: str) -> str:
-    """Returns the name of a row of a breakdown. Countries get the name in the time zone database."""
-    return _countries().get(name, name) if dimension == "country" else name
-
-
-@cache
-def _countries() -> dict[str, str]:
-    lines = (files("tzdata") / "zoneinfo" / "iso3166.tab").read_text("utf-8").splitlines()
-    names = dict(line.split("\t", 1) for line in lines if line and not line.startswith("#"))
-    return {**names, "GB": "United Kingdom"}
 
 
 def _signed(value: float, unit: str) -> str:

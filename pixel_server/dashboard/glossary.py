@@ -90,6 +90,10 @@ DEFINITIONS = {
         "rough guide."
     ),
     "notes": "Events that you record on a date, to explain changes in the chart.",
+    "sample": (
+        "A record of up to 1,000 visits of each day, chosen at random, is stored for 90 days. It names no "
+        "visitor. Figures with filters are estimated from it; 19 of 20 estimates are as close as stated."
+    ),
     "trend": "Opens or views on each of the last 14 days.",
 }
 
@@ -98,7 +102,7 @@ DIMENSION_TITLES = {
     "entry_page": "Entry pages",
     "exit_page": "Exit pages",
     "referrer": "Referrers",
-    "referrer_kind": "Kinds of referrer",
+    "referrer_kind": "Kinds of source",
     "utm_source": "UTM source",
     "utm_medium": "UTM medium",
     "utm_campaign": "UTM campaign",
@@ -112,3 +116,22 @@ DIMENSION_TITLES = {
     "client": "Mail programs",
 }
 """Titles of breakdowns, by dimension."""
+
+DIMENSION_NAMES = {
+    "page": "Page",
+    "entry_page": "Entry page",
+    "exit_page": "Exit page",
+    "referrer": "Referrer",
+    "referrer_kind": "Kind of source",
+    "utm_source": "UTM source",
+    "utm_medium": "UTM medium",
+    "utm_campaign": "UTM campaign",
+    "utm_term": "UTM term",
+    "utm_content": "UTM content",
+    "country": "Country",
+    "browser": "Browser",
+    "system": "System",
+    "device": "Device",
+    "language": "Language",
+}
+"""Names of one filter, by dimension."""

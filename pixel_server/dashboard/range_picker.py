@@ -48,13 +48,13 @@ _FIELD_LABELS = {
 
 def error_messages(problem: Problem) -> list[str]:
     """Returns the error messages of a refused range: `"The first day must be a date"`."""
-    messages = []
-    for error in problem.errors or ():
-        text = error["message"].replace("must lie before `to`", "must not be after the last")
-        messages.append(
-            text.capitalize() if text.startswith("the ") else f"{_FIELD_LABELS[error['field']]} {text}"
-        )
-    return messages
+    return [error_message(error) for error in problem.errors or ()]
+
+
+def error_message(error: Mapping[str, str]) -> str:
+    """Returns the error message of one parameter of a refused range."""
+    text = error["message"].replace("must lie before `to`", "must not be after the last")
+    return text.capitalize() if text.startswith("the ") else f"{_FIELD_LABELS[error['field']]} {text}"
 
 
 def context(

@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from pixel_server.api.context import Api
 from pixel_server.dashboard import formatting, static_files
 from pixel_server.dashboard.glossary import DEFINITIONS
+from pixel_server.dashboard.names import display_name
 from pixel_server.problems import redis_unavailable
 from pixel_server.settings import Settings
 
@@ -42,8 +43,9 @@ _environment = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
-_FILTERS = ("number", "share", "span", "instant", "exact", "day", "iso", "ago", "display_name")
+_FILTERS = ("number", "share", "span", "instant", "exact", "day", "iso", "ago")
 _environment.filters.update({name: getattr(formatting, name) for name in _FILTERS})
+_environment.filters["display_name"] = display_name
 _environment.globals["definitions"] = DEFINITIONS
 
 

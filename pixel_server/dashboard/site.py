@@ -1,28 +1,46 @@
-"""What only the page of a site shows. `campaign` adds what all campaigns have in common."""
+"""The page of a site: its figures, its chart and its breakdowns in one range, perhaps filtered.
+
+A click on a row of a breakdown filters the whole page. The filters stand in the address, with the names that
+the API uses: `?from=2026-11-01&page=/pricing&country=DE`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
 
 from pixel_server.api.context import Api
+from pixel_server.campaigns import notes
 from pixel_server.campaigns.campaign import Campaign
-from pixel_server.dashboard import range_picker, svg
-from pixel_server.figures import web_breakdowns
+from pixel_server.dashboard import chart, figure_texts, forms, page_figures, range_picker, svg
+from pixel_server.dashboard.glossary import DIMENSION_NAMES, DIMENSION_TITLES
+from pixel_server.dashboard.names import display_name
+from pixel_server.figures import filtered, ranges, stats, visit_filters, web_breakdowns
+from pixel_server.figures.ranges import Range
+from pixel_server.figures.visit_filters import Filters
 from pixel_server.problems import Problem
 
-TEMPLATE = "site.html"
-DIMENSIONS = (
-    *("page", "entry_page", "exit_page", "referrer", "referrer_kind"),
-    *("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"),
-    *("country", "browser", "system", "device", "language"),
-)
+GROUPS = {
+    "Pages": ("page", "entry_page", "exit_page"),
+    "Sources": (
+        *("referrer_kind", "referrer"),
+        *("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"),
+    ),
+    "Visitors": ("country", "language", "device", "browser", "system"),
+}
+"""The breakdowns in the order of the page, by heading."""
+DIMENSIONS = tuple(name for names in GROUPS.values() for name in names)
 COLUMNS = (("views", "Views"), ("visits", "Visits"), ("unique_visitors", "Unique visitors"))
 """Columns of the table below the chart."""
 MORE_FIGURES = {
     "hits": "Requests",
     "unique_ips": "Unique IP addresses",
-    "views_bot": "Views by bots",
     "bounces": "Bounced visits",
     "visits_new": "New visits",
     "visits_returning": "Returning visits",
@@ -34,33 +52,227 @@ MORE_FIGURES = {
     "refused_origin": "Refused, other origin",
 }
 """Labels of the totals that the page does not show elsewhere."""
+ALL = "all"
+"""Value of the parameter `range` for all days."""
 
 
-async def context(
-    api: Api,
-    campaign: Campaign,
-    range_query: Mapping[str, str],
-    campaign_stats: Mapping[str, Any],
-    now: float,
-) -> dict[str, Any]:
-    """Returns the rows of each dimension: None if this range has no breakdowns."""
-    return {"lists": await _breakdowns(api, campaign, range_query, campaign_stats, now)}
+class _Choice(NamedTuple):
+    """What a page shows. days: the range of chart and breakdowns. query: the parameters of `days`.
+
+    is_all: whether the totals are of all time. filters: see `visit_filters`.
+    """
+
+    days: Range
+    query: Mapping[str, str]
+    is_all: bool
+    filters: Filters
+
+    @property
+    def address_query(self) -> dict[str, str]:
+        """Returns the parameters of the range as they stand in the page's address."""
+        return {"range": ALL} if self.is_all else dict(self.query)
 
 
-async def _breakdowns(
-    api: Api,
-    campaign: Campaign,
-    range_query: Mapping[str, str],
-    campaign_stats: Mapping[str, Any],
-    now: float,
-) -> dict[str, list[dict[str, Any]]] | None:
+async def page(api: Api, request: Request, campaign: Campaign) -> Response:
+    """Returns the page of the range and the filters in the address."""
+    params = request.query_params
     try:
-        period = range_picker.days(campaign.time_zone, range_query, now)
-        answer = await web_breakdowns.read(api.store, campaign, period, list(DIMENSIONS), api.settings, now)
+        choice = await _choose(api, campaign, params)
+    except Problem as problem:
+        if problem.status != 422:
+            raise
+        messages = [_error_message(error) for error in problem.errors or ()]
+        response = await show(api, request, campaign, {}, messages=messages, submitted=params)
+        response.status_code = problem.status
+        return response
+    return await _render(api, request, campaign, choice)
+
+
+async def show(
+    api: Api,
+    request: Request,
+    campaign: Campaign,
+    params: Mapping[str, str],
+    note: Mapping[str, str] | None = None,
+    problem: Problem | None = None,
+    messages: Sequence[str] = (),
+    submitted: Mapping[str, str] | None = None,
+) -> Response:
+    """Returns the page. params: parameters of the address.
+
+    note, problem: if a note was refused, the fields of its form and the reason. messages, submitted: if a
+    range or filter was refused, the error messages and the form's fields as they were sent.
+    """
+    choice = await _choose(api, campaign, params)
+    return await _render(api, request, campaign, choice, note, problem, messages, submitted)
+
+
+async def _choose(api: Api, campaign: Campaign, params: Mapping[str, str]) -> _Choice:
+    """Returns what an address asks for. Default: the last days. Raises Problem 422."""
+    now = api.clock()
+    filters = visit_filters.parse(params, campaign)
+    if filters:
+        filtered.require_visits(campaign, filters, api.settings)
+    query = range_picker.query(params)
+    today = date.fromisoformat(ranges.show(int(now), campaign.zone)[:10])
+    is_all = params.get("range") == ALL and not {"from", "to"} & query.keys()
+    if is_all:
+        first = await web_breakdowns.first_day(api.store, campaign, api.settings, now)
+        first = min(first or today, today - timedelta(days=ranges.DEFAULT_DAYS - 1))
+        query = {"from": first.isoformat(), "to": (today + timedelta(days=1)).isoformat()}
+    elif not {"from", "to"} & query.keys():
+        first = today - timedelta(days=ranges.DEFAULT_DAYS - 1)
+        query |= {"from": first.isoformat(), "to": (today + timedelta(days=1)).isoformat()}
+    return _Choice(ranges.parse(query, campaign.time_zone, now), query, is_all, filters)
+
+
+def _error_message(error: Mapping[str, str]) -> str:
+    """Returns the error message of a refused parameter: `"The filter Page must not be empty"`."""
+    if error["field"] in DIMENSION_NAMES:
+        return f"The filter {DIMENSION_NAMES[error['field']]} {error['message']}"
+    return range_picker.error_message(error)
+
+
+async def _render(
+    api: Api,
+    request: Request,
+    campaign: Campaign,
+    choice: _Choice,
+    note: Mapping[str, str] | None = None,
+    problem: Problem | None = None,
+    messages: Sequence[str] = (),
+    submitted: Mapping[str, str] | None = None,
+) -> Response:
+    now = api.clock()
+    late_since = await asyncio.to_thread(api.late_since)
+    page_stats, by = await _read(api, campaign, choice, now)
+    texts = figure_texts.texts_of(page_stats)
+    changes = (
+        {} if choice.filters else await figure_texts.changes(api, campaign, choice.days, page_stats, now)
+    )
+    picker = range_picker.context(choice.query, campaign.zone, choice.days, now, list(choice.filters.items()))
+    context: dict[str, Any] = {
+        "campaign": campaign,
+        "submitted": submitted or {},
+        "stats": page_stats,
+        "late_since": late_since,
+        "texts": texts,
+        "changes": {} if choice.is_all else changes,
+        "lead": _lead(page_stats),
+        "range_query": urlencode({**choice.query, **choice.filters}),
+        "live_query": "" if choice.is_all else urlencode(choice.query),
+        "picker": {**picker, "presets": _presets(picker["presets"], choice)},
+        "is_all": choice.is_all,
+        "filters": choice.filters,
+        "chips": _chips(choice),
+        "range_errors": messages,
+        "chart": chart.context(page_stats, COLUMNS if not choice.filters else COLUMNS[:2]),
+        "notes_elsewhere": len(await notes.list_notes(api.store, campaign.id)) - len(page_stats["notes"]),
+        "titles": DIMENSION_TITLES,
+        "groups": None if by is None else _groups(by, page_stats, choice, api.settings.visit_sample > 0),
+        "keeps_recipients": False,
+        "bots": _bots(page_stats),
+        "more_figures": {
+            name: label for name, label in MORE_FIGURES.items() if page_stats["totals"].get(name) is not None
+        },
+    }
+    fields = note or {"at": picker["today"], "time": "", "text": ""}
+    return forms.page(api, request, "site.html", fields, context, problem)
+
+
+async def _read(
+    api: Api, campaign: Campaign, choice: _Choice, now: float
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]] | None]:
+    """Returns stats and breakdowns. The breakdowns are None if the range has none."""
+    store, settings, days = api.store, api.settings, choice.days
+    page_stats = await page_figures.read(api, campaign, days, now)
+    if choice.filters:
+        found = await filtered.read(store, campaign, days, choice.filters, DIMENSIONS, settings, now)
+        return filtered.as_stats(page_stats, days, found), filtered.breakdowns(found)
+    if choice.is_all:
+        of_all = await stats.read(store, campaign, ranges.parse({}, campaign.time_zone, now), settings, now)
+        page_stats = {**of_all, **{name: page_stats[name] for name in ("interval", "series", "notes")}}
+    try:
+        by_days = range_picker.days(campaign.time_zone, choice.query, now)
+        answer = await web_breakdowns.read(store, campaign, by_days, list(DIMENSIONS), settings, now)
     except Problem:
-        return None
-    # Leaves out unused dimensions: a web site without UTM links needs no UTM tables.
-    used = {name: rows for name, rows in answer["by"].items() if any(row["name"] != "(none)" for row in rows)}
-    if campaign_stats["totals"]["visits"] is None:  # visitors are not told apart
-        used = {name: rows for name, rows in used.items() if web_breakdowns.ranking_count(name) == "views"}
-    return {name: svg.ranked(rows, web_breakdowns.ranking_count(name)) for name, rows in used.items()}
+        return page_stats, None
+    return page_stats, answer["by"]
+
+
+def _lead(page_stats: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Returns label, definition and path of each main figure that is known."""
+    totals = page_stats["totals"]
+    is_by_visitor = page_stats["visitor_unit"] == "visitors"
+    figures = [
+        ("Unique visitors", "unique_visitors", "totals.unique_visitors", totals["unique_visitors"])
+        if is_by_visitor
+        else ("Visitor-days", "visitor-days", "totals.unique_visitors", totals["unique_visitors"]),
+        ("Visits", "visits", "totals.visits", totals["visits"]),
+        ("Views", "views", "totals.views", totals["views"]),
+        ("Bounce rate", "bounce_share", "bounce_share", page_stats["bounce_share"]),
+        ("Visit duration", "time_of_visit", "time_of_visit.median", page_stats["time_of_visit"]),
+        ("Time on page", "time_on_page", "time_on_page.median", page_stats["time_on_page"]),
+    ]
+    return [(label, name, path) for label, name, path, value in figures if value is not None]
+
+
+def _presets(presets: Sequence[tuple[str, str, bool]], choice: _Choice) -> list[tuple[str, str, bool]]:
+    """Returns the presets of the range picker, with the shortest first and all time last."""
+    all_time = urlencode({"range": ALL, **choice.filters})
+    return [
+        *((label, query, is_current and not choice.is_all) for label, query, is_current in presets[1:]),
+        ("All time", all_time, choice.is_all),
+    ]
+
+
+def _chips(choice: _Choice) -> list[dict[str, str]]:
+    """Returns the filters: label, name as people read it, and the query of the page without the filter."""
+    return [
+        {
+            "label": DIMENSION_NAMES[dimension],
+            "name": display_name(name, dimension),
+            "query": _query(choice, {key: text for key, text in choice.filters.items() if key != dimension}),
+        }
+        for dimension, name in choice.filters.items()
+    ]
+
+
+def _query(choice: _Choice, filters: Filters) -> str:
+    """Returns the query of the page with these filters and the same range."""
+    return urlencode({**choice.address_query, **filters})
+
+
+def _groups(
+    by: Mapping[str, list[dict[str, Any]]], page_stats: Mapping[str, Any], choice: _Choice, has_sample: bool
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Returns the ranked rows of each breakdown, by heading. Leaves out breakdowns without a name.
+
+    Each row has `query`, the query of the page that the row filters, or "" if it cannot filter.
+    has_sample: whether the server keeps the sample by which visits are filtered.
+    """
+    has_visits = page_stats["totals"]["visits"] is not None  # else visitors are not told apart
+    groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for heading, dimensions in GROUPS.items():
+        for dimension in dimensions:
+            count = web_breakdowns.ranking_count(dimension)
+            rows = [row for row in by[dimension] if row[count]]
+            if all(row["name"] == "(none)" for row in rows) or not (has_visits or count == "views"):
+                continue  # a site without UTM links needs no UTM tables
+            ranked = svg.ranked(rows, count)
+            if dimension.startswith("utm_"):
+                ranked = [row for row in ranked if row["name"] != "(none)"]
+            for row in ranked:
+                can_filter = has_visits and has_sample and row["name"] != "(other)"
+                row["query"] = (
+                    _query(choice, {**choice.filters, dimension: row["name"]}) if can_filter else ""
+                )
+                row["is_chosen"] = choice.filters.get(dimension) == row["name"]
+            groups.setdefault(heading, {})[dimension] = ranked
+    return groups
+
+
+def _bots(page_stats: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the views by bots and their share of all views, or None if there is none or it is not known."""
+    bots, views = page_stats["totals"]["views_bot"], page_stats["totals"]["views"]
+    return {"views": bots, "share": bots / (bots + views)} if bots else None

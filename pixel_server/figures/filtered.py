@@ -129,11 +129,9 @@ async def read(
 ) -> FilteredVisits:
     """Returns the visits of a range that pass the filters, by these dimensions.
 
-    Raises Problem 422 if the campaign does not tell visitors apart, so that it has no visits.
+    Raises Problem 422 as `require_visits`.
     """
-    if not totals.tells_people_apart(campaign, Consent(settings)):
-        message = "filters visits, and the mode of this campaign does not tell visitors apart"
-        raise bad_parameters([{"field": name, "message": message} for name in filters])
+    require_visits(campaign, filters, settings)
     kept_days = min(retention.campaign_days(settings, campaign).days, visit_sample.KEPT_DAYS)
     oldest = datetime.strptime(retention.oldest_day(campaign, kept_days, now), "%Y%m%d").date()
     first = max(oldest, datetime.fromtimestamp(time_range.start, campaign.zone).date())
@@ -156,6 +154,13 @@ async def read(
             if time_range.start <= at < time_range.end and visit_filters.matches(record, filters):
                 found.add(record, weight, bisect_right(starts, at) - 1, dimensions)
     return found
+
+
+def require_visits(campaign: Campaign, filters: Filters, settings: Settings) -> None:
+    """Raises Problem 422 if the campaign does not tell visitors apart, so that it has no visits."""
+    if not totals.tells_people_apart(campaign, Consent(settings)):
+        message = "filters visits, and the mode of this campaign does not tell visitors apart"
+        raise bad_parameters([{"field": name, "message": message} for name in filters])
 
 
 async def _read_days(

@@ -19,11 +19,11 @@ Filters = Mapping[str, str]
 
 
 def parse(query: Mapping[str, str], campaign: Campaign) -> Filters:
-    """Returns the filters in a query, {} if it has none.
+    """Returns the filters in a query, in its order, {} if it has none.
 
     Raises Problem 422 if a filter cannot be used.
     """
-    filters = {name: query[name] for name in NAMES if name in query}
+    filters = {name: query[name] for name in query if name in NAMES}
     if filters and campaign.kind != "web":
         raise bad_parameters([{"field": name, "message": "filters only web campaigns"} for name in filters])
     errors = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from pixel_server.campaigns import retention
@@ -100,6 +100,25 @@ async def _days_with_views(
         if any(cell)
     }
     return [day for day in days if day in viewed]
+
+
+async def first_day(store: AsyncRedis, campaign: Campaign, settings: Settings, now: float) -> date | None:
+    """Returns the first local day that is still kept and has counts, or None if there is none."""
+    tags = (await sources.find(store, settings.shards)).tags
+    pipe = store.pipeline(transaction=False)
+    for tag in tags:
+        pipe.hkeys(keys.months(tag, campaign.id))
+    oldest = retention.oldest_day(campaign, retention.campaign_days(settings, campaign).days, now)
+    months = sorted({month.decode() for names in await pipe.execute() for month in names})
+    for month in months:
+        if month < oldest[:6]:
+            continue
+        for tag in tags:
+            pipe.hget(keys.months(tag, campaign.id), month)
+        days = {f"{month}{day:02}" for value in await pipe.execute() for day in series.unpack(value)}
+        if kept := [day for day in days if day >= oldest]:
+            return datetime.strptime(min(kept), "%Y%m%d").date()
+    return None
 
 
 async def by_day(

@@ -139,9 +139,9 @@ def test_stats_filter_estimates_from_a_sample(page, site, clock, client, stats):
     assert abs(visits - 500) <= 2 * facts["visits_error"], "4 standard errors"
     assert 0.07 < facts["share_error"] < 0.11
     assert found["estimates"]["visits"] == {"method": "sample of visits"}
+    assert stats("page", page="/none")["sample"]["share_error"] is None
     client.delete(key)
     found = stats("page", page="/b")
     assert (found["sample"]["days_without"], found["totals"]["visits"]) == (1, None)
     assert found["series"][-1]["visits"] is None
-    assert stats("page", page="/none")["sample"]["share_error"] is None
     assert stats("page", page="/b", from_="2020-01-01", to="2020-01-03")["totals"]["visits"] is None

@@ -61,6 +61,7 @@ BUSY = (
     Shown("campaign-email", "/campaigns/demo-newsletter"),
     Shown("campaign-email-hours", "/campaigns/demo-newsletter?from={day}&until={day}&interval=hour"),
     Shown("campaign-web", "/campaigns/demo-site"),
+    Shown("campaign-web-filtered", "/campaigns/demo-site?page=/teas/sencha&referrer_kind=search"),
     Shown("campaign-email-empty", "/campaigns/spring"),
     Shown("campaign-web-empty", "/campaigns/wiki"),
     Shown("recipients", "/campaigns/demo-newsletter/recipients"),

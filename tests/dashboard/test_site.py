@@ -1,0 +1,140 @@
+"""The page of a site: its range, its filters, and the names of its rows."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import pytest
+
+from tests.dashboard.test_pages import assert_harmless, figures
+from tests.stack import READER
+
+DAY = "2026-09-20"
+HOSTILE = '"><script>alert(1)</script>&country=XX'
+
+
+@pytest.fixture
+def visit(site, clock):
+    """Returns a function that makes a visit of some pages, one a minute."""
+
+    def make(at, who, *pages, language="de-AT", referrer=""):
+        clock.at(at)
+        for number, path in enumerate(pages):
+            query = {"u": f"https://e.org{path}", "v": who, "r": "" if number else referrer}
+            headers = {"User-Agent": READER, "Accept-Language": language}
+            assert site.get("/p/page.gif", params=query, headers=headers).status_code == 200
+            clock.now += 60
+
+    return make
+
+
+@pytest.fixture
+def visited(page, visit, clock, stats):
+    page(identity="own", name="Our site")
+    visit("2026-08-01T09:00Z", "ada", "/old")
+    visit(f"{DAY}T09:00Z", "ada", "/", "/pricing", referrer="https://www.google.com/")
+    visit(f"{DAY}T10:00Z", "bob", "/pricing", language="en")
+    clock.at(f"{DAY}T12:00Z")
+    stats("page")
+
+
+def row_links(answer):
+    """Returns the queries of the rows that filter, by the text of the row. Of equal texts the first counts."""
+    found = re.findall(r'<a class="filter" href="/campaigns/page\?([^"]*)"><bdi>([^<]*)</bdi>', answer.text)
+    return {unescape(name): unescape(query) for query, name in reversed(found)}
+
+
+def test_site_page_shows_last_30_days_and_all_time_on_request(visited, reader):
+    answer = reader.get("/campaigns/page")
+    assert_harmless(answer)
+    shown = figures(answer)
+    assert (shown["totals.views"], shown["totals.visits"]) == ("3", "2")
+    assert "/old" not in answer.text
+    assert "1 Nov" not in answer.text
+    everything = reader.get("/campaigns/page?range=all")
+    assert figures(everything)["totals.visits"] == "3"
+    assert "/old" in everything.text, "the tables are of all days too"
+    chart = unescape(re.search(r'data-chart="([^"]*)"', everything.text)[1])
+    assert reader.get(chart).json()["series"][0]["start"][:10] <= "2026-08-01"
+    assert 'aria-current="true">All time<' in everything.text
+
+
+def test_site_page_names_are_spelled_out(visited, reader):
+    names = row_links(reader.get("/campaigns/page"))
+    assert {"German", "English", "Desktop", "Search", "No referrer"} <= names.keys()
+
+
+def test_site_page_click_on_rows_filters_the_whole_page(visited, reader, site):
+    query = row_links(reader.get("/campaigns/page?from=2026-09-01"))["/pricing"]
+    one = reader.get(f"/campaigns/page?{query}")
+    assert_harmless(one)
+    assert figures(one)["totals.visits"] == "2"
+    assert "2 of 2 visits match" in one.text
+    two = reader.get(f"/campaigns/page?{row_links(one)['German']}")
+    assert figures(two)["totals.visits"] == "1"
+    assert (figures(two)["totals.views"], figures(two)["bounce_share"]) == ("2", "0%")
+    chips = re.findall(r"<li>([^:<]*): <bdi>([^<]*)</bdi> <a href=\"([^\"]*)\"", two.text)
+    assert [chip[:2] for chip in chips] == [("Page", "/pricing"), ("Language", "German")]
+    assert "page=" not in chips[0][2]
+    assert "language=de" in chips[0][2]
+    assert "from=2026-09-01" in chips[0][2], "the range stays"
+    assert "data-live" not in two.text, "live figures have no filter"
+    data = unescape(re.search(r'data-chart="([^"]*)"', two.text)[1])
+    assert sum(item["visits"] for item in reader.get(data).json()["series"]) == 1
+    download = unescape(re.search(r'href="([^"]*/breakdowns.csv[^"]*)"', two.text)[1])
+    assert "en,\n" not in reader.get(download).text
+    assert "language,de,2,1" in reader.get(download).text
+    ask = {"page": "/pricing", "language": "de", "from": "2026-09-01"}
+    found = site.get("/api/campaigns/page/stats", params=ask).json()
+    assert found["totals"]["views"] == 2, "the API has the same figures under the same names"
+
+
+def test_site_page_hostile_names_in_filters_are_harmless(visited, reader, visit, clock, stats):
+    visit(f"{DAY}T13:00Z", "eve", f"/{HOSTILE}")
+    stats("page")
+    answer = reader.get("/campaigns/page")
+    (query,) = [query for name, query in row_links(answer).items() if name == f"/{HOSTILE}"][:1]
+    chosen = reader.get(f"/campaigns/page?{query}")
+    assert_harmless(chosen)
+    assert figures(chosen)["totals.visits"] == "1"
+    assert "<script>alert" not in chosen.text
+    for name in ("\udcff", "\x00", "x" * 160, "%00", "’"):
+        assert_harmless(reader.get("/campaigns/page", params={"country": name.encode("utf-8", "replace")}))
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("country=", "The filter Country must not be empty"),
+        (f"page={'x' * 161}", "The filter Page must have at most 160 bytes"),
+        ("from=yesterday&page=/", "The first day must be a date"),
+    ],
+)
+def test_site_page_filter_that_cannot_be_used_says_why(visited, reader, query, says):
+    answer = reader.get(f"/campaigns/page?{query}")
+    assert answer.status_code == 422
+    assert says in answer.text
+    assert figures(answer)["totals.visits"] == "2", "the page stays usable"
+
+
+def test_site_page_mode_count_has_no_filters(page, visit, stats, clock, reader):
+    page(mode="count")
+    visit(f"{DAY}T09:00Z", "ada", "/pricing")
+    clock.at(f"{DAY}T12:00Z")
+    stats("page")
+    answer = reader.get("/campaigns/page")
+    assert "/pricing" in answer.text
+    assert row_links(answer) == {}
+    refused = reader.get("/campaigns/page?page=/pricing")
+    assert refused.status_code == 422
+    assert "does not tell visitors apart" in refused.text
+
+
+def test_site_page_bots_are_one_line(visited, reader, site, clock, stats):
+    bot = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+    site.get("/p/page.gif", params={"u": "https://e.org/"}, headers={"User-Agent": bot})
+    clock.at(f"{DAY}T12:30Z")
+    stats("page")
+    text = re.sub(r"<[^>]*>", "", reader.get("/campaigns/page").text)
+    assert re.search(r"Bots.*: 1 views \(25\.0% of all\) were by machines", text)
