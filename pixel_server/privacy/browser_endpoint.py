@@ -20,6 +20,7 @@ from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.cache import DEFAULT_WEB, WebCampaign
 from pixel_server.campaigns.campaign import UnreadableCampaign
 from pixel_server.counters.stored_format import NewerFormat
+from pixel_server.counters.visit_sample import KEPT_DAYS
 from pixel_server.logs import Log
 from pixel_server.privacy.browser_page import BrowserView, render
 from pixel_server.privacy.document import headers
@@ -68,6 +69,7 @@ async def answer(api: Api, request: Request, campaign: str, action: str) -> Resp
         keep={
             "buckets": keep_days.buckets,
             "days": keep_days.days,
+            **({"visits": min(KEPT_DAYS, keep_days.days)} if api.settings.visit_sample else {}),
             "dead_letters": api.settings.keep_dead_letters,
         },
     )

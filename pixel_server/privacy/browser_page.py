@@ -19,7 +19,8 @@ class BrowserView(NamedTuple):
     page opted out, or None if no form led to this page. is_framed: whether the page stands in a frame.
     campaign: id of the web campaign whose site links to the page, or "". identity: the way in which that
     campaign recognises visitors, or None. keep: number of days for which each kind of data is kept, such as
-    `{"buckets": 35, "days": 1100, "dead_letters": 7}`: 15-minute series, daily series and dead letters.
+    `{"buckets": 35, "days": 1100, "visits": 90, "dead_letters": 7}`: 15-minute series, daily series, sampled
+    visits and dead letters.
     """
 
     has_opted_out: bool

@@ -28,6 +28,7 @@ class RetentionTexts(_Texts, frozen=True):
 
     buckets: str
     days: str
+    visits: str
     recipients: str
     names: str
     dead_letters: str
