@@ -16,7 +16,6 @@ from pixel_server.api.openapi.values import Schema, choice, text
 from pixel_server.api.paging import BY_NUMBER, cut_by_number
 from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.campaigns.campaign import Campaign
-from pixel_server.counters.web_names import MAX_NAME_BYTES
 from pixel_server.figures import (
     breakdowns,
     compare,
@@ -151,7 +150,7 @@ _FILTERS = tuple(
             "Only visits that saw this page."
             if name == "page"
             else f"Only visits with this name in the breakdown by `{name}`.",
-            maxLength=MAX_NAME_BYTES,
+            maxLength=visit_filters.MAX_LENGTH,
             minLength=1,
         ),
     )

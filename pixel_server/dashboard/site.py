@@ -79,9 +79,10 @@ async def page(api: Api, request: Request, campaign: Campaign) -> Response:
     try:
         choice = await _choose(api, campaign, params)
     except Problem as problem:
-        if problem.status != 422:
+        if problem.status not in (409, 422):
             raise
         messages = [_error_message(error) for error in problem.errors or ()]
+        messages = messages or [problem.detail[0].upper() + problem.detail[1:]]
         response = await show(api, request, campaign, {}, messages=messages, submitted=params)
         response.status_code = problem.status
         return response
@@ -108,11 +109,11 @@ async def show(
 
 
 async def _choose(api: Api, campaign: Campaign, params: Mapping[str, str]) -> _Choice:
-    """Returns what an address asks for. Default: the last days. Raises Problem 422."""
+    """Returns what an address asks for. Default: the last days. Raises Problem 409 or 422."""
     now = api.clock()
     filters = visit_filters.parse(params, campaign)
     if filters:
-        filtered.require_visits(campaign, filters, api.settings)
+        filtered.require_visits(campaign, api.settings)
     query = range_picker.query(params)
     today = date.fromisoformat(ranges.show(int(now), campaign.zone)[:10])
     is_all = params.get("range") == ALL and not {"from", "to"} & query.keys()

@@ -24,7 +24,7 @@ from pixel_server.counters.web_breakdown import PAGE
 from pixel_server.figures import ranges, stats, totals, visit_filters, web_breakdowns
 from pixel_server.figures.ranges import Range
 from pixel_server.figures.visit_filters import NAME_OF, Filters
-from pixel_server.problems import bad_parameters
+from pixel_server.problems import Problem
 from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
@@ -129,9 +129,9 @@ async def read(
 ) -> FilteredVisits:
     """Returns the visits of a range that pass the filters, by these dimensions.
 
-    Raises Problem 422 as `require_visits`.
+    Raises Problem 409 as `require_visits`.
     """
-    require_visits(campaign, filters, settings)
+    require_visits(campaign, settings)
     kept_days = min(retention.campaign_days(settings, campaign).days, visit_sample.KEPT_DAYS)
     oldest = datetime.strptime(retention.oldest_day(campaign, kept_days, now), "%Y%m%d").date()
     first = max(oldest, datetime.fromtimestamp(time_range.start, campaign.zone).date())
@@ -156,11 +156,10 @@ async def read(
     return found
 
 
-def require_visits(campaign: Campaign, filters: Filters, settings: Settings) -> None:
-    """Raises Problem 422 if the campaign does not tell visitors apart, so that it has no visits."""
+def require_visits(campaign: Campaign, settings: Settings) -> None:
+    """Raises Problem 409 if the campaign does not tell visitors apart, so that it has no visits."""
     if not totals.tells_people_apart(campaign, Consent(settings)):
-        message = "filters visits, and the mode of this campaign does not tell visitors apart"
-        raise bad_parameters([{"field": name, "message": message} for name in filters])
+        raise Problem(409, "filters need visits, and the mode of this campaign does not tell visitors apart")
 
 
 async def _read_days(
@@ -209,7 +208,7 @@ async def read_breakdowns(
 ) -> dict[str, Any]:
     """Returns the response to `GET /api/campaigns/{id}/breakdowns` with filters.
 
-    Raises Problem 422 as `read`, and 409 as `web_breakdowns.read`.
+    Raises Problem 409 as `read` and `web_breakdowns.read`.
     """
     web_breakdowns.require_local_days(campaign, time_range)
     found = await read(store, campaign, time_range, filters, dimensions, settings, now)
@@ -241,7 +240,7 @@ async def read_stats(
     settings: Settings,
     now: float,
 ) -> dict[str, Any]:
-    """Returns the response to `GET /api/campaigns/{id}/stats` with filters. Raises Problem 422 as `read`."""
+    """Returns the response to `GET /api/campaigns/{id}/stats` with filters. Raises Problem 409 as `read`."""
     found = await read(store, campaign, time_range, filters, (), settings, now)
     return as_stats(await stats.read(store, campaign, time_range, settings, now), time_range, found)
 

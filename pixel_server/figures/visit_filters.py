@@ -14,6 +14,8 @@ from pixel_server.problems import Problem, bad_parameters
 
 NAMES = web_breakdowns.SHOWN_DIMENSIONS
 """Names of the parameters that filter: the dimensions of a site."""
+MAX_LENGTH = MAX_NAME_BYTES
+"""Largest number of characters of a filter: a name has no more bytes."""
 Filters = Mapping[str, str]
 """The name that a visit must have, by dimension: `{"page": "/pricing", "country": "DE"}`."""
 
@@ -21,28 +23,26 @@ Filters = Mapping[str, str]
 def parse(query: Mapping[str, str], campaign: Campaign) -> Filters:
     """Returns the filters in a query, in its order, {} if it has none.
 
-    Raises Problem 422 if a filter cannot be used.
+    Raises Problem 409 if the campaign is of another kind, and 422 if a filter cannot be used.
     """
     filters = {name: query[name] for name in query if name in NAMES}
     if filters and campaign.kind != "web":
-        raise bad_parameters([{"field": name, "message": "filters only web campaigns"} for name in filters])
+        raise Problem(409, "only the figures of web campaigns can be filtered")
     errors = []
     for name, value in filters.items():
         if not value:
             errors.append({"field": name, "message": "must not be empty"})
-        elif len(value.encode("utf-8", "replace")) > MAX_NAME_BYTES:
-            errors.append({"field": name, "message": f"must have at most {MAX_NAME_BYTES} bytes"})
+        elif len(value) > MAX_LENGTH:
+            errors.append({"field": name, "message": f"must have at most {MAX_LENGTH} characters"})
     if errors:
         raise bad_parameters(errors)
     return filters
 
 
 def refuse(query: Mapping[str, str]) -> None:
-    """Raises Problem 422 if a query has a filter, because shared figures have no filters."""
-    if errors := [
-        {"field": name, "message": "is not possible with shared figures"} for name in NAMES if name in query
-    ]:
-        raise Problem(422, "shared figures cannot be filtered", errors)
+    """Raises Problem 403 if a query has a filter, because shared figures have no filters."""
+    if any(name in query for name in NAMES):
+        raise Problem(403, "shared figures cannot be filtered")
 
 
 def matches(record: SampledVisit, filters: Filters) -> bool:

@@ -199,9 +199,9 @@ def test_browser_page_shows_how_visitors_are_recognised(site, page, identity):
 
 
 def test_browser_page_shows_retention_and_operator(site, page, settings, secrets):
-    page(keep={"days": 90, "buckets": 1})
+    page(keep={"days": 80, "buckets": 1})
     shown = Page(site.get("/privacy?c=page").content)
-    assert shown.texts["dd"] == ["1 day", "90 days", "7 days"]
+    assert shown.texts["dd"] == ["1 day", "80 days", "80 days", "7 days"], "visits go with their day"
     assert "The site on which the page was opened" in shown.text
     settings = replace(settings, operator="https://acme.example")
     queue = jobs.queue(connect(settings.redis_url))
@@ -234,7 +234,7 @@ def test_browser_page_redis_lost_keeps_the_frame_rule(site, page, monkeypatch):
     monkeypatch.setattr("pixel_server.campaigns.storage.get", away)
     shown = site.get("/privacy?c=page")
     assert policy(shown) == SITE
-    assert Page(shown.content).texts["dd"] == ["36500 days", "36500 days", "7 days"]
+    assert Page(shown.content).texts["dd"] == ["36500 days", "36500 days", "90 days", "7 days"]
 
 
 def test_browser_page_too_long_form_sets_nothing(site):

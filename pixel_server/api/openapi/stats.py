@@ -44,7 +44,8 @@ _FILTERED = (
     "campaign, for example `page=/pricing&country=DE`. A visit must pass all of them. Figures are then "
     f"estimated from the sample of visits, stored for {visit_sample.KEPT_DAYS} days. `sample` says how "
     "good they are. Figures that the sample does not know are null. Without `from` and `to`: the last "
-    f"{ranges.DEFAULT_DAYS} days. Shared figures cannot be filtered (422)."
+    f"{ranges.DEFAULT_DAYS} days. Shared figures cannot be filtered (403), nor those "
+    "of mail, or of a mode that does not tell visitors apart (409)."
 )
 OPERATIONS = {
     "show_stats": Operation(
@@ -58,6 +59,7 @@ OPERATIONS = {
         "`SharedStats`: the days that have ended and have at least `min_cell` visits (for mail: opens), and "
         f"the sums of these days; without `from` and `to`, of the last {disclosure.DEFAULT_DAYS} days kept. "
         f"With `Accept: text/csv`: `series` as a table. {_FILTERED}",
+        problems=(409,),
     ),
     "show_breakdowns": Operation(
         "Views and visits by page, referrer, country and more; opens by client, device and country",
