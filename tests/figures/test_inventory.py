@@ -64,6 +64,7 @@ def test_inventory_used_store_counts_each_kind(
         "traces of the last hits": numbers["traces of the last hits"],
         "daily opens by client, device, country": 2,
         "daily views by page, referrer, country ...": 3,
+        "records of some visits": 3,
         "salts of visitors' hashes": 1,
         "visits under way": numbers["visits under way"],  # a later hit of the shard may have ended a visit
         "days of last opens": 1,
