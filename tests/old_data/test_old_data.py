@@ -63,7 +63,7 @@ def test_formats_changed_since_the_newest_directory_need_another_directory():
 
 
 def test_formats_directories_of_all_versions_are_kept():
-    assert {path.name for path in FROZEN} >= {"0.1.0.tar.gz", "1.0.0.tar.gz"}
+    assert {path.name for path in FROZEN} >= {"0.1.0.tar.gz", "1.0.0.tar.gz", "1.1.0.tar.gz"}
 
 
 def test_formats_raised_number_or_moved_field_is_a_change():
