@@ -25,6 +25,7 @@ from pixel_server.dashboard import (
     recipients,
     render,
     routing,
+    settings_page,
     share_links,
     sign_in,
 )
@@ -50,6 +51,7 @@ PAGES = (
     Page("POST", "/campaigns/{id}/pixel", "write", pixel.create),
     Page("GET", "/campaigns/{id}/delete", "write", campaign_edit.ask_delete),
     Page("POST", "/campaigns/{id}/delete", "write", campaign_edit.delete),
+    Page("GET", "/settings", "read", settings_page.show),
     Page("GET", "/keys", "read", keys.page),
     Page("POST", "/keys", "write", keys.create),
     Page("GET", "/keys/{id}/revoke", "write", keys.ask_revoke),

@@ -86,6 +86,7 @@ BUSY = (
     Shown("share-email", "/s/{share_email}", who=NOBODY),
     Shown("share-web", "/s/{share_web}", who=NOBODY),
     Shown("share-gone", "/s/nothing", who=NOBODY),
+    Shown("settings", "/settings"),
     Shown("keys", "/keys"),
     Shown("key-wrong", "/keys", _send("Create key", name="")),
     Shown("key-revoke", "/keys/{key_id}/revoke"),

@@ -94,7 +94,7 @@ def test_forms_campaign_key_and_recipient_from_create_to_delete(
         assert stack.get(url) == (200, "recorded")
         until(lambda: stack.totals(name)["opens"] == 1)
 
-        page.get_by_role("link", name="Settings").click()
+        page.get_by_role("link", name="Edit", exact=True).click()
         arrives(page, "Retention")
         assert page.get_by_label("Time zone").count() == 0, "fixed after the first hit"
         assert page.get_by_role("radio", name="identified").is_disabled()
@@ -106,7 +106,8 @@ def test_forms_campaign_key_and_recipient_from_create_to_delete(
         assert (campaign["sent"], campaign["bounced"]) == (20, 2)
         assert campaign["sent_at"] == "2026-11-24T08:30:00Z"
 
-        page.get_by_role("link", name="Keys").click()
+        page.get_by_role("link", name="Settings").click()
+        page.get_by_role("link", name="API keys").click()
         page.get_by_label("Name", exact=True).fill("a program")
         page.get_by_role("checkbox", name="people").check()
         page.get_by_role("button", name="Create key").click()

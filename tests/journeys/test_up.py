@@ -87,7 +87,8 @@ def test_up_behind_https_allows_local_sign_in(data: Path, browser: Browser):
         assert page.url == f"{stack.address}/px/"
         [cookie] = page.context.cookies()
         assert cookie["secure"]
-        page.get_by_role("link", name="Keys").click()
+        page.get_by_role("link", name="Settings").click()
+        page.get_by_role("link", name="API keys").click()
         page.get_by_label("Name", exact=True).fill("made here")
         page.get_by_role("button", name="Create key").click()
         page.get_by_text("Copy the key now").first.wait_for()

@@ -1,0 +1,62 @@
+"""The navigation: the links at the top of each page, the breadcrumbs, and the page of settings."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.dashboard.test_pages import EVIL, Page, assert_harmless
+
+SETTINGS = ["/keys", "/kept", "/withdrawals", "/recipients", "/audit"]
+
+
+def links(answer, label):
+    """Returns the links of a `<nav>`, as (address, text)."""
+    found = re.search(rf'<nav[^>]*aria-label="{label}".*?</nav>', answer.text, re.DOTALL)
+    return re.findall(r'<a href="([^"]*)"[^>]*>(?:<bdi>)?([^<]*)<', found[0]) if found else []
+
+
+def test_navigation_has_campaigns_compare_and_settings(reader):
+    wanted = [("/", "Campaigns"), ("/compare", "Compare"), ("/settings", "Settings")]
+    for path in ("/", "/compare", "/settings", "/keys"):
+        assert links(reader.get(path), "Pages") == wanted
+
+
+def test_settings_lists_the_pages_behind_it(reader):
+    page = assert_harmless(reader.get("/settings"))
+    assert [link["href"] for link in page.all("a") if link["href"] in SETTINGS] == SETTINGS
+    for path in SETTINGS:
+        answer = reader.get(path)
+        assert answer.status_code == 200
+        assert [address for address, _ in links(answer, "Settings")] == SETTINGS
+        assert links(answer, "Breadcrumbs") == [("/settings", "Settings")]
+
+
+def test_settings_without_scope_people_lists_no_pages_on_people(made_key, sign_in):
+    reader = sign_in(made_key("read")[1])
+    found = [link["href"] for link in Page(reader.get("/settings")).all("a")]
+    assert [path for path in found if path in SETTINGS] == ["/keys", "/kept"]
+    assert [address for address, _ in links(reader.get("/keys"), "Settings")] == ["/keys", "/kept"]
+
+
+def test_settings_with_a_key_of_one_campaign_is_refused(mail, made_key, sign_in):
+    mail()
+    reader = sign_in(made_key("read:mail")[1])
+    assert reader.get("/settings").status_code == 403
+    assert links(reader.get("/"), "Pages") == [("/", "Campaigns")]
+
+
+@pytest.mark.parametrize(
+    ("path", "has_name"),
+    [
+        ("", False),
+        *((path, True) for path in ("/recipients", "/pixel", "/shares", "/edit", "/delete")),
+    ],
+)
+def test_breadcrumbs_of_a_campaign_lead_back(mail, reader, path, has_name):
+    mail(name=EVIL[0])
+    answer = reader.get(f"/campaigns/mail{path}")
+    assert_harmless(answer)
+    name = ("/campaigns/mail", "&lt;script&gt;alert(1)&lt;/script&gt;")
+    assert links(answer, "Breadcrumbs") == [("/", "Campaigns"), *([name] if has_name else [])]
