@@ -450,7 +450,9 @@ _SHARED_PATHS = (
         "sign-out",
     ),
 )
-_DASHBOARD_PATHS = ("new", "compare", "campaigns", "keys", "recipients", "withdrawals", "kept", "audit")
+_DASHBOARD_PATHS = (
+    *("new", "compare", "campaigns", "keys", "recipients", "withdrawals", "kept", "audit", "settings"),
+)
 RESERVED_PATHS = frozenset(_SHARED_PATHS + _DASHBOARD_PATHS)
 """First parts of the paths of this server, such as `api` of `/api/keys`."""
 

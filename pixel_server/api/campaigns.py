@@ -9,9 +9,10 @@ from starlette.responses import Response
 
 from pixel_server.api import fields
 from pixel_server.api.context import Api
+from pixel_server.api.openapi.values import TAG
 from pixel_server.api.paging import Paging
 from pixel_server.api.request_body import check_fields, read_json
-from pixel_server.api.routing import Call, reply
+from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.campaigns import deletion, storage
 from pixel_server.campaigns.campaign import (
     KINDS,
@@ -21,6 +22,7 @@ from pixel_server.campaigns.campaign import (
     new_campaign,
     refuse_unfit,
 )
+from pixel_server.campaigns.tags import query_errors
 from pixel_server.figures import disclosure
 from pixel_server.problems import Problem
 from pixel_server.slug import PATTERN
@@ -60,7 +62,12 @@ async def create_campaign(api: Api, request: Request) -> Response:
 
 
 async def list_campaigns(api: Api, request: Request) -> Response:
-    campaigns, next_cursor = await storage.page(api.store, *_PAGING.parse(request.query_params))
+    tag = request.query_params.get("tag")
+    page = _PAGING.parse(request.query_params, query_errors(tag))
+    if tag is None:
+        campaigns, next_cursor = await storage.page(api.store, *page)
+    else:
+        campaigns, next_cursor = await storage.page_with_tag(api.store, *page, tag)
     return reply({"items": [campaign_json(campaign) for campaign in campaigns], "next": next_cursor})
 
 
@@ -109,8 +116,9 @@ async def delete_campaign(api: Api, request: Request) -> Response:
 
 
 _PAGING = Paging(PATTERN)
+TAG_PARAMETER = Parameter("tag", {**TAG, "description": "Only campaigns with this tag, in any case."})
 CALLS = (
-    Call("GET", "/api/campaigns", "read", list_campaigns, query=_PAGING.parameters),
+    Call("GET", "/api/campaigns", "read", list_campaigns, query=(TAG_PARAMETER, *_PAGING.parameters)),
     Call("POST", "/api/campaigns", "write", create_campaign),
     Call("GET", "/api/campaigns/{id}", "read", show_campaign, allows_shared_key=True),
     Call("PATCH", "/api/campaigns/{id}", "write", change_campaign),

@@ -16,6 +16,7 @@ from pixel_server.api.request_body import Check
 from pixel_server.campaigns import campaign as campaigns
 from pixel_server.campaigns import origins as origin_texts
 from pixel_server.campaigns import retention
+from pixel_server.campaigns import tags as tag_texts
 from pixel_server.campaigns.campaign import DATA_KINDS
 from pixel_server.campaigns.retention import KeepDays
 from pixel_server.consent import Consent
@@ -132,6 +133,13 @@ def origins(value: Any) -> tuple[str, ...]:
             f"must be a list of at most {MAX_ORIGINS} origins, as https://www.example.org or "
             "https://*.example.org"
         ) from None
+
+
+def tags(value: Any) -> tuple[str, ...]:
+    """Returns the tags without duplicates."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("must be a list of texts")
+    return tag_texts.normalise(value)
 
 
 def instant(value: Any) -> int:
@@ -257,6 +265,7 @@ def _check_of(field: campaigns.Field, settings: Settings) -> Check:
         "choice": one_of(*field.choices),
         "days_by_kind": days_by_kind(retention.server_days(settings)),
         "origins": origins,
+        "tags": tags,
     }
     check = by_type[field.type]
     return or_null(check) if field.is_nullable else check

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pixel_server.api.campaigns import TAG_PARAMETER
 from pixel_server.api.context import Api
 from pixel_server.api.openapi.values import choice, text
 from pixel_server.api.paging import BY_NUMBER
 from pixel_server.api.routing import Call, Parameter, reply
+from pixel_server.campaigns.campaign import KINDS, Kind
 from pixel_server.figures import campaign_order, overview
 
 
 async def show_overview(api: Api, request: Request) -> Response:
     query = request.query_params
     search, sort = query.get("q", ""), query.get("sort", overview.DEFAULT_SORT)
-    errors = overview.errors_of(search, sort)
-    page = _PAGING.parse(query, errors)
+    chosen = overview.Query(search, sort, cast("Kind | None", query.get("kind")), query.get("tag"))
+    page = _PAGING.parse(query, overview.errors_of(chosen))
     shown = await overview.read(
-        *(api.store, api.settings, api.consent, search, sort, api.clock(), int(page.after or 0), page.limit)
+        *(api.store, api.settings, api.consent, chosen, api.clock(), int(page.after or 0), page.limit)
     )
     return reply(overview.to_json(shown))
 
@@ -35,10 +39,13 @@ _QUERY = (
         choice(
             _SORTS,
             "A `-` before the name puts the greatest first. `rate` sorts by the `estimate` of the open "
-            "rate, or by `low` if `estimate` is null.",
+            "rate, or by `low` if `estimate` is null; `sent_at` by the time of creation if it is not set; "
+            "`name` by the numbers in it, so that `mail 2` comes before `mail 10`.",
             default=overview.DEFAULT_SORT,
         ),
     ),
+    Parameter("kind", choice(KINDS, "Only campaigns of this kind.")),
+    TAG_PARAMETER,
     *_PAGING.parameters,
 )
 

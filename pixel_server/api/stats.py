@@ -21,6 +21,7 @@ from pixel_server.figures import (
     compare,
     csv_export,
     filtered,
+    opening_curve,
     ranges,
     shared_stats,
     stats,
@@ -117,13 +118,14 @@ async def compare_campaigns(api: Api, request: Request) -> Response:
         raise bad_parameter("ids", message)
     query, now = request.query_params, api.clock()
     shown, next_cursor = cut_by_number(ids, BY_NUMBER.parse(query))
-    compared = []
+    compared, curves = [], []
     for campaign_id in [ids[0], *(campaign_id for campaign_id in shown if campaign_id != ids[0])]:
         campaign = await api.campaign(campaign_id)
         time_range = ranges.parse(query, campaign.time_zone, now)
         figures = await stats.read(api.store, campaign, time_range, api.settings, now)
         compared.append((campaign, figures))
-    items = compare.side_by_side(compared)
+        curves.append(await opening_curve.read(api.store, campaign, api.settings, now))
+    items = compare.side_by_side(compared, curves)
     return reply({"items": items if ids[0] in shown else items[1:], "next": next_cursor})
 
 

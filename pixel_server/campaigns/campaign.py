@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from pixel_server import consent
+from pixel_server.campaigns.tags import MAX_TAG_CHARACTERS, MAX_TAGS
 from pixel_server.logs import Log
 from pixel_server.settings import GPC_EFFECTS, GpcEffect, cookie_path
 from pixel_server.times import MAX_SECONDS, iso
@@ -73,6 +74,7 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     min_cell: int = DEFAULT_MIN_CELL
     sent_at: int | None = None
     keep: dict[str, int] = {}
+    tags: tuple[str, ...] = ()
     closed_at: int | None = None
     created: int = 0
     made_by: Literal["api", "hit", "demo"] = "api"
@@ -97,7 +99,7 @@ class Field(NamedTuple):
 
     name: str
     type: Literal[
-        "text", "integer", "instant", "time_zone", "url", "mode", "choice", "days_by_kind", "origins"
+        "text", "integer", "instant", "time_zone", "url", "mode", "choice", "days_by_kind", "origins", "tags"
     ]
     label: str
     help: str
@@ -112,6 +114,13 @@ class Field(NamedTuple):
 
 FIELDS = (
     Field("name", "text", "Name", "Name of the campaign, for people."),
+    Field(
+        "tags",
+        "tags",
+        "Tags",
+        f"Texts to group and find campaigns by: at most {MAX_TAGS}, each of at most {MAX_TAG_CHARACTERS} "
+        "characters, without commas. Upper and lower case are the same tag.",
+    ),
     Field(
         "sent",
         "integer",

@@ -22,6 +22,7 @@ from pixel_server.campaigns.campaign import (
     refuse_unfit,
     report_unreadable,
 )
+from pixel_server.campaigns.tags import has_tag
 from pixel_server.settings import Settings
 from pixel_server.slug import is_slug
 from pixel_server.store import audit_log, keys
@@ -256,6 +257,22 @@ async def page(
     queue_page(pipe, after, limit)
     (reply,) = await pipe.execute()
     return unpack_page(reply, limit, unreadable)
+
+
+async def page_with_tag(
+    store: AsyncRedis, after: str | None, limit: int, tag: str
+) -> tuple[list[Campaign], str | None]:
+    """Returns what `page` returns, of the campaigns that have a tag. Reads all campaigns up to the last of
+    the page.
+    """
+    tagged: list[Campaign] = []
+    while True:
+        campaigns, after = await page(store, after, _PAGE_SIZE)
+        tagged += [campaign for campaign in campaigns if has_tag(campaign.tags, tag)]
+        if len(tagged) > limit:
+            return tagged[:limit], tagged[limit - 1].id
+        if after is None:
+            return tagged, None
 
 
 def queue_page(pipe: Pipeline, after: str | None, limit: int) -> None:

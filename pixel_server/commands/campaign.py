@@ -10,6 +10,7 @@ import click
 from pixel_server.api import fields as api_fields
 from pixel_server.campaigns import deletion, storage
 from pixel_server.campaigns.campaign import Campaign, campaign_json, new_campaign, refuse_unfit
+from pixel_server.campaigns.tags import has_tag
 from pixel_server.commands.campaign_options import check_fields, field_options, read_options
 from pixel_server.commands.campaign_show import show_campaign
 from pixel_server.commands.failures import Failure
@@ -87,16 +88,17 @@ def set_campaign(id: str, as_json: bool, **options: Any) -> None:  # noqa: A002
 
 
 @campaign.command("list")
+@click.option("--tag", help="Only campaigns with this tag.")
 @as_json
-def list_campaigns(as_json: bool) -> None:
-    """List all campaigns."""
+def list_campaigns(tag: str | None, as_json: bool) -> None:
+    """List all campaigns, or those with a tag."""
 
     async def read_all(store: AsyncRedis, _: Settings) -> list[Campaign]:
         campaigns, cursor = await storage.page(store, None, 1000)
         while cursor is not None:
             more, cursor = await storage.page(store, cursor, 1000)
             campaigns += more
-        return campaigns
+        return [each for each in campaigns if tag is None or has_tag(each.tags, tag)]
 
     items = [campaign_json(item) for item in with_store(read_all)]
     if as_json:
@@ -104,7 +106,8 @@ def list_campaigns(as_json: bool) -> None:
         return
     for item in items:
         sent = "" if item["sent"] is None else f"{item['sent']} sent"
-        click.echo(f"{item['id']:<30}  {item['kind']:<5}  {sent:>14}  {item['name']}")
+        tags = f"  [{', '.join(item['tags'])}]" if item["tags"] else ""
+        click.echo(f"{item['id']:<30}  {item['kind']:<5}  {sent:>14}  {item['name']}{tags}")
 
 
 @campaign.command("delete")

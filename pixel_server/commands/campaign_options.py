@@ -36,7 +36,7 @@ def _option(field: Field) -> Callable[[Command], Command]:
     if field.type == "days_by_kind":
         text = f"{field.help} KIND is buckets, days, recipients or names."
         return click.option(_option_name(field.name), multiple=True, metavar="KIND=DAYS", help=text)
-    if field.type == "origins":
+    if field.type in ("origins", "tags"):
         return click.option(_option_name(field.name), field.name, multiple=True, help=field.help)
     if field.name in ("mode", "gpc"):
         choices = (*field.choices, NONE) if field.is_nullable else field.choices
@@ -48,8 +48,9 @@ def _option(field: Field) -> Callable[[Command], Command]:
 
 
 def _option_name(field: str) -> str:
-    """Returns the name of a field's option: `--sent-at` of `sent_at`, `--origin` of `origins`."""
-    return "--origin" if field == "origins" else f"--{field.replace('_', '-')}"
+    """Returns the name of a field's option: `--sent-at` of `sent_at`, `--tag` of `tags`."""
+    singular = {"origins": "origin", "tags": "tag"}.get(field, field)
+    return f"--{singular.replace('_', '-')}"
 
 
 def read_options(options: dict[str, Any]) -> dict[str, Any]:

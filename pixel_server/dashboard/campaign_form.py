@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pixel_server.api.fields import with_offset
 from pixel_server.campaigns.campaign import EMAIL_ONLY, FIELDS, WEB_ONLY, Campaign, Field
+from pixel_server.campaigns.tags import SEPARATOR
 from pixel_server.dashboard import forms
 from pixel_server.settings import time_zones
 
@@ -89,6 +90,8 @@ def _texts_of(field: Field, value: Any, campaign: Campaign) -> dict[str, str]:
         return {field.name: _local_text(value, campaign.zone)}
     if field.type == "origins":
         return {field.name: "\n".join(value)}
+    if field.type == "tags":
+        return {field.name: ", ".join(value)}
     return {field.name: value or ""}
 
 
@@ -123,6 +126,8 @@ def _value_of(field: Field, text: str, zone: str) -> Any:
         return _iso_instant(text.strip(), zone)
     if field.type == "origins":
         return forms.lines(text)
+    if field.type == "tags":
+        return [tag.strip() for tag in text.split(SEPARATOR) if tag.strip()]
     return text.strip() or (None if field.is_nullable else "")
 
 

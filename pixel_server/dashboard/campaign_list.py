@@ -1,7 +1,9 @@
-"""`/`: the list of all campaigns, with a few figures of each."""
+"""`/`: the list of campaigns: a table of mailings and a table of web sites, with a few figures of each."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -9,33 +11,119 @@ from starlette.responses import Response
 
 from pixel_server.api.context import Api
 from pixel_server.campaigns import storage
-from pixel_server.campaigns.campaign import UnreadableCampaign, report_unreadable
+from pixel_server.campaigns.campaign import KINDS, Kind, UnreadableCampaign, report_unreadable
+from pixel_server.campaigns.tags import is_tag, key
 from pixel_server.dashboard import render, svg
 from pixel_server.figures import overview
+from pixel_server.figures.overview import Overview, Query
 
-SORTS = {
-    "-last_hit": "Last request",
-    "-created": "Newest",
-    "name": "Name",
-    "-rate": "Open rate",
-    "-uniques": "Unique",
+
+class Column(NamedTuple):
+    """A column of a table. sort: the value of `sort` that a click on the head sets, "" if there is none.
+
+    definition: name of its definition in the glossary.
+    """
+
+    label: str
+    sort: str
+    definition: str
+    is_number: bool = False
+
+
+_NAME = Column("Name", "name", "")
+COLUMNS: dict[Kind, tuple[Column, ...]] = {
+    "email": (
+        _NAME,
+        Column("Sent on", "-sent_at", "sent_at"),
+        Column("Sent to", "-sent", "sent", is_number=True),
+        Column("Open rate", "-rate", "open_rate"),
+        Column("Opened", "-uniques", "unique_opens_person", is_number=True),
+    ),
+    "web": (
+        _NAME,
+        Column("Visitors", "-uniques", "visitors", is_number=True),
+        Column("Views", "-views", "views", is_number=True),
+        Column("14 days", "", "trend"),
+        Column("Last view", "-last_hit", "last_hit", is_number=True),
+    ),
 }
-DEFAULT_SORT = "-last_hit"
+TITLES: dict[Kind, str] = {"email": "Mailings", "web": "Sites"}
+DEFAULT_SORTS: dict[Kind, str] = {"email": "-sent_at", "web": "-last_hit"}
+PREVIEW_ROWS = 25
+"""Largest number of rows of each table if the page has two tables."""
 
 
 async def show(api: Api, request: Request) -> Response:
     if request.state.has_shared_key:
         return await _shared(api, request)
-    query = request.query_params.get("q", "").strip()[: overview.MAX_QUERY_CHARACTERS]
-    sort = request.query_params.get("sort", DEFAULT_SORT)
-    sort = sort if sort in SORTS else DEFAULT_SORT
-    page_text = request.query_params.get("page", "1")
-    page = int(page_text) if page_text.isascii() and page_text.isdigit() and len(page_text) < 7 else 1
-    page = max(1, page)
-    start = (page - 1) * overview.PAGE_SIZE
-    listing = await overview.read(api.store, api.settings, api.consent, query, sort, api.clock(), start)
-    page_count = max(1, -(-listing.total // overview.PAGE_SIZE))
+    query, page = _query(request.query_params), _page_number(request.query_params.get("page", "1"))
+    totals = await overview.count_by_kind(api.store, api.settings, api.consent, query, api.clock())
+    kinds = [kind for kind in KINDS if query.kind in (kind, None) and totals[kind]]
+    limit = PREVIEW_ROWS if len(kinds) > 1 else overview.PAGE_SIZE
+    page = 1 if len(kinds) > 1 else page
+    tables = []
+    as_of, tags = api.clock(), []
+    for kind in kinds:
+        sort = query.sort if query.sort in _sorts(kind) else DEFAULT_SORTS[kind]
+        own_query = query._replace(kind=kind, sort=sort)
+        start = (page - 1) * limit
+        listing = await overview.read(
+            *(api.store, api.settings, api.consent, own_query, api.clock(), start, limit)
+        )
+        tables.append(_table(own_query, listing, page, limit))
+        as_of, tags = min(as_of, listing.as_of), listing.tags
     context = {
+        "tables": [table for table in tables if table["rows"]],
+        "tabs": _tabs(query, totals),
+        "total": sum(totals.values()),
+        "as_of": as_of,
+        "query": query,
+        "page": page,
+        "tags": [
+            {"tag": tag, "count": count, "is_chosen": query.tag is not None and key(tag) == key(query.tag)}
+            for tag, count in tags
+        ],
+        "link": lambda **changed: link(query, **changed),
+    }
+    return render.page(api, request, "list.html", context)
+
+
+def _query(params: Mapping[str, str]) -> Query:
+    """Returns what the address of the page asks for. Ignores values that no link of the page has."""
+    text = params.get("q", "").strip()[: overview.MAX_QUERY_CHARACTERS]
+    kind, tag = params.get("kind"), params.get("tag", "").strip()
+    return Query(
+        text,
+        params.get("sort", ""),
+        kind if kind in KINDS else None,
+        tag if is_tag(tag) else None,
+    )
+
+
+def _page_number(text: str) -> int:
+    return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 7 else 1
+
+
+def _sorts(kind: Kind) -> set[str]:
+    """Returns the values of `sort` that the heads of a table set: each in both directions."""
+    names = {column.sort.removeprefix("-") for column in COLUMNS[kind] if column.sort}
+    return names | {f"-{name}" for name in names}
+
+
+def link(query: Query, **changed: Any) -> str:
+    """Returns the address of the list with changed parameters: `"?q=spring&kind=email"`."""
+    values = {"q": query.text, "tag": query.tag, "kind": query.kind, "sort": query.sort, **changed}
+    return "?" + urlencode({name: value for name, value in values.items() if value})
+
+
+def _table(query: Query, listing: Overview, page: int, limit: int) -> dict[str, Any]:
+    """Returns the table of one kind. query: with this kind, and with the table's sort."""
+    assert query.kind is not None
+    kind: Kind = query.kind
+    return {
+        "kind": kind,
+        "title": TITLES[kind],
+        "heads": [_head(query, column) for column in COLUMNS[kind]],
         "rows": [
             {
                 "row": row,
@@ -46,15 +134,44 @@ async def show(api: Api, request: Request) -> Response:
             for row in listing.rows
         ],
         "total": listing.total,
-        "as_of": listing.as_of,
-        "query": query,
-        "sort": sort,
-        "sorts": SORTS,
-        "page": page,
-        "page_count": page_count,
-        "link": lambda **changed: "?" + urlencode({"q": query, "sort": sort, "page": page, **changed}),
+        "page_count": max(1, -(-listing.total // limit)),
+        "previous": link(query, page=page - 1) if page > 1 else "",
+        "next": link(query, page=page + 1) if listing.end < listing.total else "",
+        "all": link(query),
     }
-    return render.page(api, request, "list.html", context)
+
+
+def _head(query: Query, column: Column) -> dict[str, Any]:
+    """Returns the head of a column. Its link sorts by the column, or reverses the order."""
+    name = column.sort.removeprefix("-")
+    is_sorted = bool(name) and query.sort.removeprefix("-") == name
+    is_descending = query.sort.startswith("-")
+    reverse = name if is_descending else f"-{name}"
+    return {
+        "label": column.label,
+        "definition": column.definition,
+        "is_number": column.is_number,
+        "link": link(query, sort=reverse if is_sorted else column.sort) if name else "",
+        "sorted": ("descending" if is_descending else "ascending") if is_sorted else "",
+    }
+
+
+def _tabs(query: Query, totals: Mapping[Kind, int]) -> list[dict[str, Any]]:
+    """Returns the links to all campaigns, to mailings and to sites, or none if there is one kind only."""
+    if not all(totals.values()):
+        return []
+    every = {"label": "All", "link": link(query, kind=None, sort=None), "is_current": query.kind is None}
+    return [
+        every,
+        *(
+            {
+                "label": f"{TITLES[kind]} {totals[kind]:,}",
+                "link": link(query, kind=kind, sort=None),
+                "is_current": query.kind == kind,
+            }
+            for kind in KINDS
+        ),
+    ]
 
 
 async def _shared(api: Api, request: Request) -> Response:

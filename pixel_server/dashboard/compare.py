@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,8 +18,9 @@ from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign
 from pixel_server.counters.labels import OTHER
 from pixel_server.dashboard import figure_texts, formatting, range_picker, render, svg
-from pixel_server.figures import compare, open_rate, overview, ranges, stats
+from pixel_server.figures import compare, open_rate, opening_curve, overview, ranges, stats
 from pixel_server.figures.compare import CampaignStats
+from pixel_server.figures.opening_curve import Point
 from pixel_server.figures.overview import MAX_QUERY_CHARACTERS
 from pixel_server.problems import Problem
 
@@ -26,6 +28,8 @@ MAX_MATCHES = 20
 """Largest number of campaigns that a search offers."""
 MAX_CLIENTS = 6
 """Largest number of mail programs with a column. One more column has all other programs."""
+CURVE_HOURS = {1: "1 h", 6: "6 h", 24: "1 d", 48: "2 d", 168: "7 d", 720: "30 d"}
+"""Times since sending that the table of opening curves shows, and their labels."""
 _SCALE_TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Possible right ends of the scale of open rates."""
 
@@ -59,6 +63,7 @@ async def page(api: Api, request: Request) -> Response:
         "errors": errors,
         "picker": _picker(api, chosen, range_query),
         "submitted": submitted,
+        "curve_labels": list(CURVE_HOURS.values()),
         "mails": tables[0],
         "sites": tables[1],
     }
@@ -84,8 +89,9 @@ async def _chosen(api: Api, ids: Sequence[str]) -> tuple[list[Campaign], list[st
 
 
 async def _search(api: Api, query: str, chosen: Sequence[Campaign]) -> list[Campaign]:
-    """Returns campaigns that match the query and are not chosen yet."""
-    listing = await overview.read(api.store, api.settings, api.consent, query, "name", api.clock())
+    """Returns campaigns that match the query and are not chosen yet, the newest first."""
+    newest_first = overview.Query(query, "-sent_at")
+    listing = await overview.read(api.store, api.settings, api.consent, newest_first, api.clock())
     others = [row.campaign for row in listing.rows if row.campaign not in chosen]
     return others[:MAX_MATCHES]
 
@@ -124,10 +130,28 @@ async def _table(api: Api, chosen: Sequence[Campaign], range_query: dict[str, st
     for row, difference in zip(rows, compare.differences_to_first(campaign_figures, counts), strict=True):
         row["rate"] = svg.open_rate_bar(row["stats"]["open_rate"], top)
         row["to_first"] = _difference_texts(difference)
+        row["curve"] = _curve(await opening_curve.read(api.store, row["campaign"], api.settings, now))
     return {
         "rows": rows,
         "top": top,
         "clients": client_shares(campaign_figures),
+        "curves": [
+            {"name": row["campaign"].name, "points": row["curve"]["points"]} for row in rows if row["curve"]
+        ],
+    }
+
+
+def _curve(points: Sequence[Point] | None) -> dict[str, Any] | None:
+    """Returns {points, shares}: (hours since sending, share) of each point, and the share at each of
+    CURVE_HOURS.
+
+    Returns None if the curve or its shares are not known.
+    """
+    if not points or points[0]["share"] is None:
+        return None
+    return {
+        "points": [(point["hours"], round(point["share"] or 0, 4)) for point in points],
+        "shares": [opening_curve.share_at(points, hours) for hours in CURVE_HOURS],
     }
 
 
@@ -144,7 +168,9 @@ def _difference_texts(difference: open_rate.Difference | None) -> dict[str, Any]
         return None
     low, high = difference["interval"]
     return {
-        "points": formatting.points(difference["difference"], 0),
+        "points": formatting.points(abs(difference["difference"]), 0).removeprefix("+"),
+        "is_higher": difference["difference"] > 0,
+        "is_none": not round(1000 * difference["difference"]),
         "between": formatting.between(low, high),
         "significant": difference["significant"],
     }
@@ -153,29 +179,23 @@ def _difference_texts(difference: open_rate.Difference | None) -> dict[str, Any]
 def client_shares(campaign_figures: Sequence[CampaignStats]) -> dict[str, Any] | None:
     """Returns {programs, rows}: a row per campaign with each mail program's share of opens. Pure.
 
-    A row is None if its shares are not known. Returns None if no shares are known.
+    The program with most opens in all campaigns comes first. A row is None if its shares are not known.
+    Returns None if no shares are known.
     """
-    shares = [
-        _shares((figures["opens_person_by"] or {"client": []})["client"]) for _, figures in campaign_figures
+    opens = [
+        _opens((figures["opens_person_by"] or {"client": []})["client"]) for _, figures in campaign_figures
     ]
-    order = sorted(
-        {name for by_name in shares for name in by_name}, key=lambda name: (-_sum(shares, name), name)
-    )
+    totals: Counter[str] = sum(opens, Counter())
+    order = sorted(totals, key=lambda name: (-totals[name], name))
     programs = [name for name in order if name != OTHER][:MAX_CLIENTS]
     if not programs:
         return None
     rows = []
-    for by_name in shares:
-        row = [by_name.get(name, 0.0) for name in programs]
+    for by_name in opens:
+        row = [by_name[name] / by_name.total() for name in programs] if by_name else []
         rows.append([*row, abs(round(1 - sum(row), 6))] if by_name else None)
     return {"programs": [*programs, OTHER], "rows": rows}
 
 
-def _shares(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Returns the share of all opens by name. Returns an empty dict if there are no rows."""
-    whole = sum(row["opens"] for row in rows)
-    return {row["name"]: row["opens"] / whole for row in rows}
-
-
-def _sum(shares: Sequence[dict[str, float]], name: str) -> float:
-    return sum(by_name.get(name, 0.0) for by_name in shares)
+def _opens(rows: Sequence[dict[str, Any]]) -> Counter[str]:
+    return Counter({row["name"]: row["opens"] for row in rows})

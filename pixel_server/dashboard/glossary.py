@@ -25,6 +25,9 @@ DEFINITIONS = {
     ),
     "opens": "Requests for the image of a mail, by people and by machines.",
     "opens_anonymous": "Opens that are stored without anything that tells recipients apart.",
+    "sent_at": (
+        "Day of sending, in the campaign's time zone. If it is not set, the day of the campaign's creation."
+    ),
     "sent": "Number of mails sent: the number that you entered, or the number of recipients with links.",
     "delivered": "Mails sent, without the mails that bounced.",
     "hits": "All recorded requests for a pixel, by people and by machines.",

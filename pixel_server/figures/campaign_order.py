@@ -1,4 +1,4 @@
-"""All campaigns sorted by name or by a figure, and the search for campaigns that match a query.
+"""All campaigns sorted by name, time or a figure, and the search for campaigns that match a query.
 
 To sort by figures, the figures of all campaigns are read and kept in this process: one list, of about half a
 kilobyte a campaign. A list older than FRESH_SECONDS is still used while a new list is read. A list older than
@@ -10,23 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
-from collections.abc import Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import redis
 
 from pixel_server.campaigns import change_log, storage
 from pixel_server.campaigns.campaign import Campaign, Kind
+from pixel_server.campaigns.tags import has_tag, key
 from pixel_server.consent import Consent
 from pixel_server.figures import totals
 from pixel_server.store.key import Tag
 from pixel_server.store.protocols import AsyncRedis
 
-SORTS = ("name", "created", "last_hit", "rate", "uniques")
+SORTS = ("name", "created", "sent_at", "sent", "last_hit", "rate", "uniques", "views")
 """Fields of an entry to sort by. A `-` before the name reverses the order."""
 FRESH_SECONDS, MAX_AGE_SECONDS = 3.0, 60.0
 """Seconds after which an order is read again in the background, and after which it is no longer used."""
@@ -37,7 +41,8 @@ BATCH = 250
 class Entry(NamedTuple):
     """The fields by which a campaign is found and sorted. name: in lower case. Times are s since 1970.
 
-    rate: the estimated open rate, or without an estimate its lower bound. uniques: see `totals.UNIQUES`.
+    sent_at: time of sending, or of creation if the time of sending is not set. rate: the estimated open rate,
+    or without an estimate its lower bound. uniques: see `totals.UNIQUES`. views: None for mail.
     """
 
     id: str
@@ -47,6 +52,10 @@ class Entry(NamedTuple):
     last_hit: int | None
     rate: float | None
     uniques: int | None
+    sent_at: int
+    sent: int | None
+    views: int | None
+    tags: tuple[str, ...]
 
 
 class Order(NamedTuple):
@@ -148,18 +157,59 @@ def _entry(campaign: Campaign, sums: totals.Sums, consent: Consent) -> Entry:
     share = None if rate is None else rate["low"] if rate["estimate"] is None else rate["estimate"]
     uniques = figures[totals.UNIQUES[campaign.kind]]
     name = campaign.name.casefold()
-    return Entry(campaign.id, campaign.kind, name, campaign.created, sums.last_hit, share, uniques)
+    sent_at, sent = campaign.sent_at or campaign.created, totals.sent(campaign, sums)
+    times_and_figures = (campaign.created, sums.last_hit, share, uniques, sent_at, sent, figures.get("views"))
+    return Entry(campaign.id, campaign.kind, name, *times_and_figures, campaign.tags)
 
 
-def find(order: Order, query: str, sort: str) -> list[Entry]:
+def find(
+    order: Order, query: str, sort: str, kind: Kind | None = None, tag: str | None = None
+) -> list[Entry]:
     """Returns the campaigns whose id or name contains the query, sorted.
 
     sort: one of SORTS, perhaps with a `-` before it. Campaigns without a value come last. Of campaigns with
-    the same value, the newest comes first.
+    the same value, the newest comes first. kind, tag: of the campaigns to return, None for all.
     """
     text = query.strip().casefold()
     matches = [entry for entry in order.entries if text in entry.id or text in entry.name]
-    sort_value = attrgetter(sort.removeprefix("-"))
+    if kind is not None:
+        matches = [entry for entry in matches if entry.kind == kind]
+    if tag is not None:
+        matches = [entry for entry in matches if has_tag(entry.tags, tag)]
+    sort_value = _sort_value(sort.removeprefix("-"))
     with_value = [entry for entry in matches if sort_value(entry) is not None]
     without_value = [entry for entry in matches if sort_value(entry) is None]
     return [*sorted(with_value, key=sort_value, reverse=sort.startswith("-")), *without_value]
+
+
+def _sort_value(name: str) -> Callable[[Entry], Any]:
+    """Returns the function that returns an entry's value to sort by."""
+    if name == "name":
+        return lambda entry: natural_key(entry.name)
+    return attrgetter(name)
+
+
+def natural_key(name: str) -> list[str | int]:
+    """Returns the value that sorts names by the numbers in them: `mail 2` comes before `mail 10`.
+
+    Letters with a mark come behind the same letter without it: `a`, `ä`, `b`. Does not depend on a locale.
+    """
+    parts: list[str | int] = [*_split_at_numbers(unicodedata.normalize("NFKD", name))]
+    parts[1::2] = [int(number) for number in parts[1::2]]
+    return parts
+
+
+_split_at_numbers = re.compile("([0-9]+)").split
+
+
+def most_used_tags(order: Order, limit: int) -> list[tuple[str, int]]:
+    """Returns the tags with the number of their campaigns, the most used tags first."""
+    spellings: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for entry in order.entries:
+        for tag in entry.tags:
+            tag_key = key(tag)
+            spellings.setdefault(tag_key, tag)
+            counts[tag_key] += 1
+    most_used = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
+    return [(spellings[tag_key], count) for tag_key, count in most_used]

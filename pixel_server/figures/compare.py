@@ -7,6 +7,7 @@ from typing import Any
 
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.figures import open_rate
+from pixel_server.figures.opening_curve import Point
 
 CampaignStats = tuple[Campaign, dict[str, Any]]
 """A campaign, and what `stats.read` returned for it."""
@@ -14,8 +15,10 @@ Counts = Callable[[CampaignStats], tuple[int, int] | None]
 """Function that returns (successes, trials) of a campaign, or None if they are not known."""
 
 
-def side_by_side(campaigns: Sequence[CampaignStats]) -> list[dict[str, Any]]:
-    """Returns the items of the response to `GET /api/compare`."""
+def side_by_side(
+    campaigns: Sequence[CampaignStats], curves: Sequence[list[Point] | None]
+) -> list[dict[str, Any]]:
+    """Returns the items of the response to `GET /api/compare`. curves: see `opening_curve.read`."""
     return [
         {
             "campaign": campaign.id,
@@ -27,9 +30,10 @@ def side_by_side(campaigns: Sequence[CampaignStats]) -> list[dict[str, Any]]:
             "over": stats["over"],
             "closed_at": stats["closed_at"],
             "to_first": difference,
+            "opening_curve": curve,
         }
-        for (campaign, stats), difference in zip(
-            campaigns, differences_to_first(campaigns, openers), strict=True
+        for (campaign, stats), difference, curve in zip(
+            campaigns, differences_to_first(campaigns, openers), curves, strict=True
         )
     ]
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from pixel_server.campaigns import retention, storage
-from pixel_server.campaigns.campaign import Campaign, campaign_json
+from pixel_server.campaigns import tags as campaign_tags
+from pixel_server.campaigns.campaign import KINDS, Campaign, Kind, campaign_json
 from pixel_server.consent import Consent
 from pixel_server.counters import series
 from pixel_server.figures import campaign_order, hyperloglog, open_rate, sources, totals
@@ -29,6 +30,8 @@ DAYS = 14
 """Number of days whose counts are shown of each campaign."""
 DEFAULT_SORT = "-last_hit"
 MAX_QUERY_CHARACTERS = 200
+MAX_TAGS = 20
+"""Largest number of tags that an overview names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Row:
 
     over: whether the number of recipients who opened is greater than the number of delivered mails. days:
     opens (mail) or views (web) of the last DAYS local days, oldest first; None for a day that is not kept.
-    last_hit: seconds.
+    last_hit: seconds. views: of all time, None for mail.
     """
 
     campaign: Campaign
@@ -47,6 +50,7 @@ class Row:
     uniques: int | None
     days: list[int | None]
     last_hit: float | None
+    views: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,8 @@ class Overview:
     this page and all pages before it.
 
     as_of: time in s. The rows count every hit that reached the stream before this time. ordered_as_of: time
-    in s at which the figures that sort the campaigns were read.
+    in s at which the figures that sort the campaigns were read. tags: the most used tags of all campaigns,
+    with the number of their campaigns.
     """
 
     rows: list[Row]
@@ -63,42 +68,63 @@ class Overview:
     end: int
     as_of: float
     ordered_as_of: float
+    tags: list[tuple[str, int]]
 
 
-def errors_of(query: str, sort: str) -> list[dict[str, str]]:
-    """Returns the errors of the parameters `q` and `sort`."""
-    errors = []
-    if len(query) > MAX_QUERY_CHARACTERS:
+class Query(NamedTuple):
+    """Chooses campaigns. text: part of an id or a name, in upper or lower case. sort: see
+    `campaign_order.SORTS`. kind, tag: of the campaigns, None for all.
+    """
+
+    text: str = ""
+    sort: str = DEFAULT_SORT
+    kind: Kind | None = None
+    tag: str | None = None
+
+
+def errors_of(query: Query) -> list[dict[str, str]]:
+    """Returns the errors of the parameters `q`, `sort`, `kind` and `tag`."""
+    errors = campaign_tags.query_errors(query.tag)
+    if query.kind not in (*KINDS, None):
+        errors.append({"field": "kind", "message": f"must be one of: {', '.join(KINDS)}"})
+    if len(query.text) > MAX_QUERY_CHARACTERS:
         errors.append({"field": "q", "message": f"may have {MAX_QUERY_CHARACTERS} characters at most"})
-    if sort.removeprefix("-") not in campaign_order.SORTS:
+    if query.sort.removeprefix("-") not in campaign_order.SORTS:
         choices = ", ".join(campaign_order.SORTS)
         errors.append({"field": "sort", "message": f"must be one of: {choices}; perhaps with a - before it"})
     return errors
+
+
+async def count_by_kind(
+    store: AsyncRedis, settings: Settings, consent: Consent, query: Query, now: float
+) -> dict[Kind, int]:
+    """Returns the number of campaigns of each kind that match a query, whatever kind the query names."""
+    found = await sources.find(store, settings.shards)
+    order = await campaign_order.read(store, found.tags, consent, now)
+    matches = campaign_order.find(order, query.text, "created", None, query.tag)
+    return {kind: sum(entry.kind == kind for entry in matches) for kind in KINDS}
 
 
 async def read(
     store: AsyncRedis,
     settings: Settings,
     consent: Consent,
-    query: str,
-    sort: str,
+    query: Query,
     now: float,
     start: int = 0,
     limit: int = PAGE_SIZE,
 ) -> Overview:
     """Returns a page of the campaigns that match a query.
 
-    query: part of an id or a name, in upper or lower case. sort: see `campaign_order.SORTS`; "" sorts by the
-    newest hit. start: number of matching campaigns on the pages before this page. limit: largest number of
+    start: number of matching campaigns on the pages before this page. limit: largest number of
     campaigns on the page. Leaves out a campaign that is deleted meanwhile. Raises Problem 422 if an argument
     is bad.
     """
-    sort = sort or DEFAULT_SORT
-    if errors := errors_of(query, sort):
+    if errors := errors_of(query):
         raise bad_parameters(errors)
     found = await sources.find(store, settings.shards)
     order = await campaign_order.read(store, found.tags, consent, now)
-    matches = campaign_order.find(order, query, sort)
+    matches = campaign_order.find(order, *query)
     entries = matches[start : start + limit]
     pipe = store.pipeline(transaction=False)
     found.queue_as_of(pipe)
@@ -112,14 +138,16 @@ async def read(
     campaigns = [campaign for campaign in records if campaign is not None]
     days = await _read_days(store, settings, found.tags, campaigns, now)
     rows = [_row(campaign, sums[campaign.id], days[campaign.id], consent) for campaign in campaigns]
-    return Overview(rows, len(matches), start + limit, as_of / 1000, order.as_of)
+    tags = campaign_order.most_used_tags(order, MAX_TAGS)
+    return Overview(rows, len(matches), start + limit, as_of / 1000, order.as_of, tags)
 
 
 def _row(campaign: Campaign, sums: totals.Sums, days: list[int | None], consent: Consent) -> Row:
     are_people_told_apart = totals.tells_people_apart(campaign, consent)
     figures, rate, over = totals.figures_and_rate(campaign, sums, are_people_told_apart)
     uniques = figures[totals.UNIQUES[campaign.kind]]
-    return Row(campaign, totals.sent(campaign, sums), rate, over, uniques, days, sums.last_hit)
+    sent, views = totals.sent(campaign, sums), figures.get("views")
+    return Row(campaign, sent, rate, over, uniques, days, sums.last_hit, views)
 
 
 async def _read_days(
@@ -165,21 +193,21 @@ def to_json(overview: Overview) -> dict[str, Any]:
         "total": overview.total,
         "as_of": iso_ms(int(overview.as_of * 1000)),
         "ordered_as_of": iso_ms(int(overview.ordered_as_of * 1000)),
+        "tags": [{"tag": tag, "campaigns": count} for tag, count in overview.tags],
         "estimates": {"unique_visitors": hyperloglog.ESTIMATE},
     }
 
 
 def _row_json(row: Row) -> dict[str, Any]:
-    campaign = row.campaign
+    campaign, shown = row.campaign, campaign_json(row.campaign)
     return {
         "campaign": campaign.id,
-        "name": campaign.name,
-        "kind": campaign.kind,
-        "created": campaign_json(campaign)["created"],
+        **{name: shown[name] for name in ("name", "kind", "tags", "created", "sent_at")},
         "sent": row.sent,
         "open_rate": row.rate,
         "over": row.over,
         totals.UNIQUES[campaign.kind]: row.uniques,
+        **({"views": row.views} if campaign.kind == "web" else {}),
         "days": row.days,
         "last_hit": None if row.last_hit is None else iso_ms(int(row.last_hit * 1000)),
     }

@@ -37,7 +37,7 @@ UNIQUES = {"email": "unique_opens_person", "web": "unique_visitors"}
 """Name of the figure that counts different people, by kind of campaign. It leaves machines out."""
 OVERVIEW_FIELDS = (
     *("last_hit", "mailed", "unique_opens", "unique_opens_person", "opens_anonymous"),
-    *("recipients_hidden", "recipients_hidden_person"),
+    *("recipients_hidden", "recipients_hidden_person", "views"),
 )
 """Fields of `keys.total` that are read for many campaigns at once. The first is a time, the others are
 sums."""

@@ -36,6 +36,7 @@ def test_campaign_form_mail_fields_create_campaign(site, reader, send):
     filled = {"sent": "1200", "bounced": "4", "sent_at": "2026-09-21T09:30", "time_zone": "Europe/Berlin"}
     more = {"mode": "identified", "gpc": "drop", "min_cell": "7", "keep_names": "30"}
     more["base_url"] = "https://pixel.example.org/px/"
+    more["tags"] = " News,spring sale ,, news"
     answer = send("/new", **START, **filled, **more)
     assert (answer.status_code, answer.headers["location"]) == (303, "/campaigns/spring/pixel?done=made")
     found = shown(site, "spring")
@@ -45,7 +46,7 @@ def test_campaign_form_mail_fields_create_campaign(site, reader, send):
         **{"time_zone": "Europe/Berlin", "sent_at": "2026-09-21T07:30:00Z", "min_cell": 7},
         **{"base_url": "https://pixel.example.org/px", "mode": "identified", "gpc": "drop"},
         **{"keep": {"names": 30}, "identity": None, "origins": None, "paths": None},
-        **{"closed_at": None, "made_by": "api"},
+        **{"closed_at": None, "made_by": "api", "tags": ["News", "spring sale"]},
     }
     assert "The campaign was created." in reader.get(answer.headers["location"]).text
     assert "The campaign was created." not in reader.get("/campaigns/spring/pixel?done=<b>").text
@@ -316,5 +317,6 @@ def test_campaign_pages_hostile_input_is_harmless(reader, send, mail, text):
     for path in ("edit", "delete", "pixel"):
         assert_harmless(reader.get(f"/campaigns/mail/{path}"))
     fields = {"id": text, "time_zone": text, "origins": text, "base_url": text, "sent_at": text, "kind": text}
+    fields["tags"] = text
     assert_harmless(send("/new", name=text * 300, **fields))
     assert_harmless(send("/campaigns/mail/pixel", recipient=text * 300, part=text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 
@@ -45,11 +46,23 @@ def rows(answer):
     found = {}
     for row in re.findall(r"<tr><th scope=\"row\">.*?</tr>", answer.text, re.S):
         link = re.search(r"/campaigns/([a-z0-9-]+)", row)
-        cells = re.findall(r'data-label="([\w ]+(?:, difference to the first)?)[^"]*">(.*?)</td>', row, re.S)
+        cells = re.findall(r'data-label="([\w ]+)[^"]*">(.*?)</td>', row, re.S)
         if link and cells:
             plain = {name: " ".join(re.sub("<[^>]*>", " ", cell).split()) for name, cell in cells}
             found[link[1]] = plain
     return found
+
+
+def differences(answer):
+    """Returns the sentences on the differences to the first campaign."""
+    found = re.findall(r"<li>((?:The|Whether).*?)</li>", answer.text, re.DOTALL)
+    return [" ".join(re.sub("<[^>]*>", "", text).split()) for text in found]
+
+
+def curves(answer):
+    """Returns the points of the curves in a page, by name."""
+    found = [attrs["data-curves"] for _, attrs in Page(answer).found if "data-curves" in attrs]
+    return {each["name"]: each["points"] for each in json.loads(found[0])} if found else {}
 
 
 def test_compare_mails_show_figures_and_differences(story, site, reader):
@@ -62,16 +75,18 @@ def test_compare_mails_show_figures_and_differences(story, site, reader):
     assert found["mail"]["By a person"] == "20"
     assert found["mail"]["Delivered"] == "40 of 40 sent"
     assert found["mail"]["Open rate"] == "50.0%"
-    assert found["mail"]["By a person, difference to the first"] == "first campaign"
-    assert found["later"]["By a person, difference to the first"].startswith("\u221245.0 points (\u2212")
-    assert found["later"]["By a person, difference to the first"].endswith("unlikely to be chance")
+    later, same = differences(answer)
+    assert later.startswith(
+        "The difference between Later mail and Spring mail is larger than chance: the share opened by a "
+        "person of Later mail is 45.0 points lower (95% interval: \u2212"
+    )
     assert asked[1]["to_first"]["significant"] is True
-    assert found["same"]["By a person, difference to the first"].endswith("may be chance")
+    assert same.startswith("The difference between Same mail and Spring mail could be chance: ")
     assert asked[2]["to_first"]["significant"] is False
     assert found["mail"]["Time to open"] == formatting.span(
         site.get("/api/campaigns/mail/stats").json()["time_to_open"]["median"]
     )
-    assert "Web pages" not in answer.text
+    assert "<h2>Sites</h2>" not in answer.text
 
 
 def test_compare_open_rates_share_one_scale(story, reader):
@@ -81,15 +96,34 @@ def test_compare_open_rates_share_one_scale(story, reader):
     assert "0 to 50%" in answer.text
 
 
+def test_compare_curves_equal_the_api(story, site, reader, clock):
+    answer = reader.get("/compare?id=mail&id=later&id=same")
+    assert_harmless(answer)
+    mail, later, same = site.get("/api/compare?ids=mail,later,same").json()["items"]
+    assert curves(answer) == {
+        item["name"]: [[point["hours"], point["share"]] for point in item["opening_curve"]]
+        for item in (mail, later)
+    }
+    assert mail["opening_curve"][:2] == [
+        {"hours": 1.0, "unique_opens_person": 0, "share": 0.0},
+        {"hours": 2.0, "unique_opens_person": 20, "share": 0.5},
+    ]
+    assert mail["opening_curve"][-1]["hours"] == 5.0, "no point lies after now"
+    assert same["opening_curve"] is None
+    assert "The time of sending is not set." in answer.text
+    table = answer.text.partition("Opened by a person since sending")[2]
+    assert re.findall(r'<td class="n">(.*?)<', table)[:6] == ["0%", *["\u2013"] * 5], "5 hours are over"
+
+
 def test_compare_mail_programs_show_shares(story, reader):
     answer = reader.get("/compare?id=mail&id=same")
     matrix = answer.text.partition("Opens by mail program")[2]
     assert re.findall(r'<th scope="col" class="n"><bdi>(.*?)<', matrix) == [
-        "Outlook",
         "Thunderbird",
+        "Outlook",
         "(other)",
-    ]
-    assert re.findall(r'<td class="n">(.*?)<', matrix) == ["0%", "100%", "0%", "100%", "0%", "0%"]
+    ], "the program with most opens in all campaigns comes first"
+    assert re.findall(r'<td class="n">(.*?)<', matrix) == ["100%", "0%", "0%", "0%", "100%", "0%"]
 
 
 def test_compare_web_sites_show_figures_and_differences(story, reader):
@@ -98,8 +132,9 @@ def test_compare_web_sites_show_figures_and_differences(story, reader):
     found = rows(answer)
     assert (found["page"]["Views"], found["page"]["Visits"], found["page"]["Visitors"]) == ("3", "2", "2")
     assert (found["page"]["Bounce rate"], found["shop"]["Bounce rate"]) == ("50.0%", "100%")
-    assert found["shop"]["Bounce rate, difference to the first"].startswith("+50.0 points")
-    assert found["shop"]["Bounce rate, difference to the first"].endswith("may be chance")
+    [difference] = differences(answer)
+    assert difference.startswith("The difference between Our shop and Our site could be chance: ")
+    assert "the bounce rate of Our shop is 50.0 points higher" in difference
     assert "Mailings" not in answer.text
 
 
@@ -229,10 +264,9 @@ def test_compare_campaigns_without_hits_show_dashes(mail, page, reader):
     mail(id="other")
     page()
     page(id="shop")
-    found = rows(reader.get("/compare?id=mail&id=other&id=page&id=shop"))
-    assert found["other"]["By a person, difference to the first"] == "not known"
-    assert found["mail"]["Open rate"] == "\u2013"
-    assert found["shop"]["Bounce rate, difference to the first"] == "not known"
+    answer = reader.get("/compare?id=mail&id=other&id=page&id=shop")
+    assert rows(answer)["mail"]["Open rate"] == "\u2013"
+    assert [text.endswith(" differ is not known.") for text in differences(answer)] == [True, True]
 
 
 # Pure
@@ -240,6 +274,11 @@ def test_compare_campaigns_without_hits_show_dashes(mail, page, reader):
 
 def read(**opens):
     return None, {"opens_person_by": {"client": [{"name": n, "opens": k} for n, k in opens.items()]}}
+
+
+def test_client_shares_totals_order_the_programs():
+    found = compare.client_shares([read(rare=2), read(common=30, other=10)])
+    assert found["programs"] == ["common", "other", "rare", "(other)"]
 
 
 def test_client_shares_rare_programs_become_other():

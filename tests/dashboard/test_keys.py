@@ -132,21 +132,3 @@ def test_keys_page_hostile_names_are_harmless(reader, site, send, text):
     assert_harmless(reader.get("/keys"))
     assert_harmless(reader.get(f"/keys/{made}/revoke"))
     assert_harmless(send("/keys", name=text * 99, campaigns=text))
-
-
-def test_navigation_leaves_out_forbidden_pages(sign_in, made_key, mail):
-    mail()
-
-    def links(*scopes):
-        visitor = sign_in(made_key(*scopes)[1])
-        nav = re.search(r'<nav aria-label="Pages">(.*?)</nav>', visitor.get("/").text, re.S)
-        assert nav is not None
-        found = re.findall(r'href="([^"]*)"', nav[1])
-        for path in found:
-            assert visitor.get(path).status_code == 200, path
-        return found
-
-    every = links("read", "write", "people")
-    assert {"/", "/keys", "/withdrawals", "/kept"} <= set(every)
-    assert set(every) - set(links("read")) == {"/withdrawals"}
-    assert links("read:mail") == ["/"]

@@ -36,6 +36,7 @@ def test_settings_lists_the_pages_behind_it(reader):
 def test_settings_without_scope_people_lists_no_pages_on_people(made_key, sign_in):
     reader = sign_in(made_key("read")[1])
     found = [link["href"] for link in Page(reader.get("/settings")).all("a")]
+    assert {reader.get(path).status_code for path in found if path.startswith("/")} == {200}
     assert [path for path in found if path in SETTINGS] == ["/keys", "/kept"]
     assert [address for address, _ in links(reader.get("/keys"), "Settings")] == ["/keys", "/kept"]
 

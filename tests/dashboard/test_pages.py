@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import re
@@ -140,13 +141,82 @@ def test_campaign_page_all_time_chart_names_its_days(story, reader):
     assert "The last 30 days" not in ranged
 
 
-def test_campaign_list_shows_newest_hit_first(story, reader):
+def test_campaign_list_shows_a_table_of_each_kind(story, reader):
     answer = reader.get("/")
     page = assert_harmless(answer)
-    assert page.text.index("Our site") < page.text.index("Spring mail")  # the newest hit first
-    assert "40.0% to 50.0%" in page.text
-    assert "2 campaigns" in page.text
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", answer.text) == ["Mailings", "Sites"]
+    main = page.text.partition("Search")[2]
+    assert main.index("Spring mail") < main.index("Sites") < main.index("Our site")
+    cells = dict(re.findall(r'data-label="([^"]*)">(.*?)</td>', answer.text))
+    assert "20 Sep 2026" in cells["Sent on"]
+    assert (cells["Sent to"], cells["Opened"]) == ("10", "4")
+    assert "40.0% to 50.0%" in cells["Open rate"]
+    assert (cells["Visitors"], cells["Views"]) == ("2", "3")
     assert len(answer.content) < 100_000
+    mailings = reader.get("/?kind=email").text
+    assert ">Spring mail<" in mailings
+    assert ">Our site<" not in mailings
+
+
+def heads(answer):
+    """Returns the column heads that sort: the direction (or "") and the address of each, by label."""
+    found = re.findall(
+        r'<th scope="col"[^>]*?(?: aria-sort="(\w+)")?><a href="([^"]*)">(.*?)</a>', answer.text
+    )
+    return {label: (direction, html.unescape(address)) for direction, address, label in found}
+
+
+def test_campaign_list_column_heads_sort_and_reverse(site, reader):
+    for name, sent in (("mail 2", 5), ("mail 10", 9), ("Mail 1", None)):
+        made = {"id": name.lower().replace(" ", "-"), "name": name, "kind": "email", "sent": sent}
+        assert site.post("/api/campaigns", json=made).status_code == 201
+
+    def ids(answer):
+        return re.findall(r'<a href="/campaigns/([a-z0-9-]+)"', answer.text)
+
+    first = reader.get("/")
+    assert heads(first)["Sent on"][0] == "descending"
+    assert [label for label, (direction, _) in heads(first).items() if direction] == ["Sent on"]
+    by_name = reader.get("/" + heads(first)["Name"][1])
+    assert ids(by_name) == ["mail-1", "mail-2", "mail-10"]
+    assert heads(by_name)["Name"][0] == "ascending"
+    assert ids(reader.get("/" + heads(by_name)["Name"][1])) == ["mail-10", "mail-2", "mail-1"]
+    by_sent = reader.get("/" + heads(by_name)["Sent to"][1])
+    assert ids(by_sent) == ["mail-10", "mail-2", "mail-1"], "without a number last"
+    assert ids(reader.get("/" + heads(by_sent)["Sent to"][1])) == ["mail-2", "mail-10", "mail-1"]
+
+
+def test_campaign_list_tags_filter(mail, page, reader):
+    mail(name="Spring", tags=["News", "spring"])
+    mail(id="other", name="Autumn", tags=["news"])
+    page(name="Site")
+    answer = reader.get("/")
+    chips = re.findall(
+        r'<a class="chip" href="([^"]*)"><bdi>(.*?)</bdi> <span class="dim">(\d+)<', answer.text
+    )
+    assert {(name.lower(), number) for _, name, number in chips} == {("news", "2"), ("spring", "1")}
+    tagged = reader.get("/?tag=NEWS")
+    assert_harmless(tagged)
+    for name, is_shown in (("Spring", True), ("Autumn", True), ("Site", False)):
+        assert (f"<bdi>{name}</bdi>" in tagged.text) == is_shown
+    both = reader.get("/?tag=spring&q=aut").text
+    assert "has \u201c<bdi>aut</bdi>\u201d in its name or id and has the tag" in both
+    for query in ("tag=", "tag=%00", "tag=" + "x" * 41, "tag=a,b", "kind=push", "kind=web&page=9"):
+        assert_harmless(reader.get(f"/?{query}"))
+
+
+def test_campaign_list_two_full_tables_stay_small_and_lead_to_all(site, reader):
+    for n in range(30):
+        for kind in ("email", "web"):
+            made = {"id": f"{kind}-{n}", "name": "N" * 60, "kind": kind, "tags": ["t" * 40, "u" * 40]}
+            assert site.post("/api/campaigns", json=made).status_code == 201
+    answer = reader.get("/")
+    assert len(answer.content) < 100_000
+    addresses = re.findall(r'href="([^"]*)">All 30 (?:mailings|sites)<', answer.text)
+    assert len(addresses) == 2
+    for address in addresses:
+        full = reader.get("/" + html.unescape(address)).text
+        assert full.count('type="checkbox"') == 30
 
 
 @pytest.mark.parametrize(
@@ -377,7 +447,7 @@ def test_breakdowns_csv_equals_the_answer_of_the_api(story, site, reader, name):
 @pytest.mark.parametrize("evil", EVIL)
 def test_pages_hostile_names_are_harmless(site, mail, page, clock, viewed, reader, stats, evil):
     clock.at(f"{DAY}T08:00Z")
-    mail(name=evil, mode="identified")
+    mail(name=evil, mode="identified", tags=[evil[:40]])
     page(name=evil)
     query = {"v": "ada", "u": f"https://a.example/{evil}?utm_source={evil}", "r": f"https://{evil}.example/"}
     assert site.get("/p/page.gif", params=query).headers["x-pixel"] == "recorded"
@@ -392,6 +462,8 @@ def test_pages_hostile_names_are_harmless(site, mail, page, clock, viewed, reade
         found = assert_harmless(answer)
         assert evil in found.text
         assert "1337" not in found.text
+    tagged = assert_harmless(reader.get("/", params={"tag": evil[:40]}))
+    assert tagged.text.count(evil[:40]) > 2
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_overview_query_matches_ids_and_names(mail, read_overview):
     assert ids(read_overview(q="mmer")) == ["summer"]
     for query in ("*", ".", "%", "\\", "spring\nFr", "\x00", "\u202e", "\U0001f600" * 200):
         assert read_overview(q=query) | {"as_of": 0, "ordered_as_of": 0} == {
-            **{"items": [], "next": None, "total": 0, "as_of": 0, "ordered_as_of": 0},
+            **{"items": [], "next": None, "total": 0, "as_of": 0, "ordered_as_of": 0, "tags": []},
             "estimates": {"unique_visitors": {"method": "HyperLogLog", "standard_error": 0.0081}},
         }
 
@@ -155,6 +155,66 @@ def test_overview_sorts_are_in_order(mail, page, opened, viewed, read_overview, 
     for sort, wanted in asked.items():
         assert ids(read_overview(sort=sort))[: len(wanted)] == wanted, sort
     assert ids(read_overview()) == asked["-last_hit"]
+
+
+def test_overview_kind_and_tag_choose_campaigns(mail, page, read_overview):
+    mail(tags=["News", "spring"])
+    mail(id="other", tags=["news"])
+    page(tags=["spring"])
+    page(id="plain")
+    assert sorted(ids(read_overview(kind="email"))) == ["mail", "other"]
+    assert sorted(ids(read_overview(kind="web"))) == ["page", "plain"]
+    assert sorted(ids(read_overview(tag="NEWS"))) == ["mail", "other"]
+    found = read_overview(tag="spring", kind="web")
+    assert (ids(found), found["total"]) == (["page"], 1)
+    assert [(each["tag"].lower(), each["campaigns"]) for each in found["tags"]] == [
+        ("news", 2),
+        ("spring", 2),
+    ]
+    assert found["items"][0]["tags"] == ["spring"]
+    read_overview(422, kind="push")
+
+
+def test_overview_changed_tags_are_seen_at_once(mail, read_overview, site, keep_order):
+    mail()
+    assert ids(read_overview(tag="news")) == []
+    site.patch("/api/campaigns/mail", json={"tags": ["News"]})
+    assert ids(read_overview(tag="news")) == ["mail"]
+
+
+def test_overview_new_sorts_are_in_order(mail, page, viewed, read_overview, clock):
+    clock.at("2025-06-01T00:00Z")
+    mail(id="late", sent=3, sent_at="2025-06-09T08:00:00Z")
+    mail(id="early", sent=9, sent_at="2025-05-09T08:00:00Z")
+    mail(id="unset")
+    page(id="busy")
+    page(id="quiet")
+    for minute in range(3):
+        viewed(f"2025-06-10T09:0{minute}Z", campaign="busy")
+    viewed("2025-06-10T10:00Z", campaign="quiet")
+    assert ids(read_overview(sort="-sent_at", kind="email")) == ["late", "unset", "early"]
+    assert ids(read_overview(sort="-sent", kind="email")) == ["early", "late", "unset"]
+    found = read_overview(sort="-views", kind="web")
+    assert [(item["campaign"], item["views"]) for item in found["items"]] == [("busy", 3), ("quiet", 1)]
+    assert "views" not in read_overview(kind="email")["items"][0]
+
+
+def test_natural_key_sorts_by_numbers_and_ignores_locale():
+    names = ["Mail 10", "mail 2", "mail", "Mail 02b", "2 mails", "10 mails", "äpfel", "apfel", "zebra", ""]
+    found = sorted(names, key=lambda name: campaign_order.natural_key(name.casefold()))
+    assert found == [
+        "",
+        "2 mails",
+        "10 mails",
+        "apfel",
+        "äpfel",
+        "mail",
+        "mail 2",
+        "Mail 02b",
+        "Mail 10",
+        "zebra",
+    ]
+    campaign_order.natural_key("9" * 200 + "\u2460" * 200)
 
 
 def test_overview_pages_have_each_campaign_once(read_overview, settings):

@@ -47,6 +47,12 @@ def _send(button: str, **filled: str) -> Callable[[Page], None]:
     return act
 
 
+def _tick(page: Page) -> None:
+    """Ticks the first two campaigns of the list, so that the bar to compare them shows."""
+    for box in page.locator(".named input").all()[:2]:
+        box.check()
+
+
 EMPTY = (
     Shown("list-empty", "/"),
     Shown("keys-one", "/keys"),
@@ -57,6 +63,8 @@ EMPTY = (
 
 BUSY = (
     Shown("list", "/"),
+    Shown("list-tag", "/?tag=spring"),
+    Shown("list-mailings", "/?kind=email&sort=name", _tick),
     Shown("list-none-found", "/?q=nothing"),
     Shown("campaign-email", "/campaigns/demo-newsletter"),
     Shown("campaign-email-hours", "/campaigns/demo-newsletter?from={day}&until={day}&interval=hour"),
@@ -133,7 +141,7 @@ class Filled:
         call = self.stack.call
         self.stack.run("demo", "add")
         for campaign in (
-            {"id": "spring", "name": "Spring catalogue", "kind": "email"},
+            {"id": "spring", "name": "Spring catalogue", "kind": "email", "tags": ["catalogue", "spring"]},
             {"id": "members", "name": "Members' letter", "kind": "email", "mode": "identified", "sent": 3},
             {"id": "wiki", "name": "Wiki", "kind": "web", "origins": ["https://wiki.example.org"]},
         ):

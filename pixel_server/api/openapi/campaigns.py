@@ -7,6 +7,7 @@ from pixel_server.api.openapi.schema import body, page, record, ref
 from pixel_server.api.openapi.values import (
     NAME,
     ORIGINS,
+    TAGS,
     Schema,
     choice,
     instant,
@@ -75,6 +76,7 @@ def _schema_of(field: Field) -> Schema:
             "additionalProperties": False,
         },
         "origins": ORIGINS,
+        "tags": TAGS,
     }
     schema = {**by_type[field.type], "description": field.help}
     return or_null(schema, f"{field.help} Null: not set.") if field.is_nullable else schema

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pixel_server.api.openapi.operation import Operation, ok
 from pixel_server.api.openapi.schema import CURSOR, answer, array, mapping, ref
-from pixel_server.api.openapi.values import choice, count, flag, instant, instant_or_null, or_null, text
+from pixel_server.api.openapi.values import TAG, choice, count, flag, instant, instant_or_null, or_null, text
 from pixel_server.figures import campaign_order, overview
 
 OPERATIONS = {
@@ -15,9 +15,14 @@ OPERATIONS = {
             answer(
                 items=array(ref("InOverview")),
                 next=CURSOR,
-                total=count("Number of campaigns that match `q`."),
+                total=count("Number of campaigns that match `q`, `kind` and `tag`."),
                 as_of=instant("As in `Stats`."),
                 ordered_as_of=instant("Time at which the figures that decide the order were read."),
+                tags=array(
+                    answer(tag=TAG, campaigns=count("Number of all campaigns with this tag.")),
+                    maxItems=overview.MAX_TAGS,
+                    description="The most used tags of all campaigns, the most used first.",
+                ),
                 estimates=mapping(ref("Estimate"), "Figures that are estimates, and how good they are."),
             ),
         ),
@@ -29,16 +34,19 @@ OPERATIONS = {
 
 SCHEMAS = {
     "InOverview": answer(
-        ("unique_opens_person", "unique_visitors"),
+        ("unique_opens_person", "unique_visitors", "views"),
         campaign=ref("CampaignId"),
         name=text("Name of the campaign."),
         kind=choice(("email", "web"), "Kind of the campaign."),
+        tags=array(TAG, description="As in `Campaign`."),
         created=instant("Time of creation."),
+        sent_at=instant_or_null("As in `Campaign`."),
         sent=or_null(count(""), "As in `Stats`."),
         open_rate=or_null({"type": "object"}, "As in `Stats`."),
         over=flag("As in `Stats`."),
         unique_opens_person=or_null(count(""), "As in `Stats`, of all time. Only for email campaigns."),
         unique_visitors=or_null(count(""), "As in `Stats`, of all time. Only for web campaigns."),
+        views=or_null(count(""), "As in `Stats`, of all time. Only for web campaigns."),
         days=array(
             or_null(count(""), "Null if the day is not kept any more."),
             minItems=overview.DAYS,

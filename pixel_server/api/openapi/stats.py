@@ -26,6 +26,7 @@ from pixel_server.figures import (
     filtered,
     hyperloglog,
     mail_breakdowns,
+    opening_curve,
     ranges,
     stats,
     web_breakdowns,
@@ -239,6 +240,20 @@ _COMPARED_TO_FIRST = or_null(
     "Null for the first campaign itself, and for a campaign without a rate or with anonymous opens.",
 )
 
+_OPENING_CURVE = or_null(
+    array(
+        answer(
+            hours={"type": "number", "minimum": 0, "description": "Time since sending."},
+            unique_opens_person=count("Recipients whose first open by a person came before this time."),
+            share=or_null({"type": "number"}, "Share of the mails `delivered`; null if that is not known."),
+        )
+    ),
+    f"The recipients who had opened, by time since sending: each of the first {opening_curve.HOURS} hours, "
+    f"then the end of each day, for {opening_curve.DAYS} days. The last point may be now. Does not depend on "
+    "the range. Null for a web campaign, without `sent_at`, and in a mode that does not tell recipients "
+    "apart.",
+)
+
 SCHEMAS = {
     "OfClass": answer(
         hits=figure("Hits of this class."),
@@ -334,5 +349,6 @@ SCHEMAS = {
         over=flag("As in `Stats`."),
         closed_at=instant_or_null("As in `Stats`."),
         to_first=_COMPARED_TO_FIRST,
+        opening_curve=_OPENING_CURVE,
     ),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pixel_server.api import fields
-from pixel_server.campaigns import origins
+from pixel_server.campaigns import origins, tags
 from pixel_server.mail.links import MAX_RECIPIENT_CHARACTERS
 
 Schema = dict[str, Any]
@@ -61,6 +61,13 @@ RECIPIENT = text(
     maxLength=MAX_RECIPIENT_CHARACTERS,
     pattern=rf"^{_ONE_LINE}+$",
 )
+TAG = text(
+    "A tag, without commas and control characters.",
+    minLength=1,
+    maxLength=tags.MAX_TAG_CHARACTERS,
+    pattern=r"^[^\x00-\x1f\x7f-\x9f,]*[^\s\x00-\x1f\x7f-\x9f,][^\x00-\x1f\x7f-\x9f,]*$",
+)
+TAGS = {"type": "array", "items": TAG, "maxItems": tags.MAX_TAGS}
 ORIGINS = {
     "type": "array",
     "items": {"type": "string", "pattern": origins.PATTERN},
