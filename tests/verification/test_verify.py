@@ -93,7 +93,7 @@ def restore(client, good) -> None:
     pipe = client.pipeline(transaction=False)
     pipe.flushdb()
     for name, (value, ttl) in good.items():
-        pipe.restore(name, max(0, ttl), value)
+        pipe.restore(name, max(0, ttl), value, replace=True)  # the server may have enqueued a job
     pipe.execute()
 
 
@@ -187,6 +187,12 @@ def store_a_newer_list_of_networks(client) -> None:
     client.hset(keys.NETWORKS, mapping={"apple": b"\x02...", "apple version": "1f3a", b"\xff": "?"})
 
 
+def add_to_the_sample(client) -> None:
+    key = first(client, "px:{?}:sample:site:*")
+    record = next(iter(client.hvals(key)))
+    client.hset(key, mapping={b"extra%03d" % number: record for number in range(99)})
+
+
 def lose_the_mark(client) -> None:
     client.hset(keys.producers(0), "mark", "0" * 16)
 
@@ -210,6 +216,7 @@ FAULTS: dict[Callable[..., None], str] = {
     forget_a_visit: "differ in 1 visits",
     change_views: "its breakdown by browser says 999 and 1",
     store_a_newer_list_of_networks: "list of format 2, this version reads 1",
+    add_to_the_sample: "its sample says",
     lose_the_mark: "has the mark b'0000000000000000'",
 }
 """Faults, each with words of the line that reports it."""
