@@ -98,8 +98,7 @@ async def _join(
         for batch in rows.batches():
             keys = [secrets.recipient_key(row.recipient) for row in batch if not row.error]
             records = await figures.read_some(store, campaign.id, settings.shards, keys)
-            without_opens = [key for key, record in zip(keys, records, strict=True) if not record.opens]
-            withdrawn = await withdrawals.withdrawn_now(store, secrets, without_opens)
+            withdrawn = await withdrawals.withdrawn_now(store, secrets, keys)
             filling.write(batch, _values(keys, records, withdrawn, state))
     return filling.filled
 
@@ -113,9 +112,9 @@ def _values(
     """Returns the values of NEW_COLUMNS for each recipient, or None if the recipient is not in the state."""
     all_values: list[Values | None] = []
     for key, record in zip(keys, records, strict=True):
-        verdict = WITHDRAWN if key in withdrawn else verdict_of(record)
-        has_state = state is None or figures.has_state(state, record, is_listed=True)
-        if not has_state or (state == "unopened" and verdict == WITHDRAWN):
+        is_withdrawn = key in withdrawn
+        verdict = WITHDRAWN if is_withdrawn and not record.opens else verdict_of(record)
+        if state is not None and not figures.has_state(state, record, True, is_withdrawn):
             all_values.append(None)
         elif record.opens:
             times = (iso_ms(record.first * 1000), iso_ms(record.last * 1000))

@@ -1,26 +1,32 @@
-"""`/campaigns/{id}/recipients`: the recipients of a campaign by state, in pages and as a download."""
+"""`/campaigns/{id}/recipients`: the recipients of a campaign, sorted and searched, and as a download."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from pixel_server.api import fields, recipient_lists
 from pixel_server.api.context import Api
-from pixel_server.api.recipients import place_count, read_recipients
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import render
-from pixel_server.figures import recipients
+from pixel_server.figures import recipients, sorted_recipients
 from pixel_server.figures.recipients import Row
 from pixel_server.problems import Problem
 from pixel_server.tokens import Mode
 
 PAGE_ROWS = 100
-"""Smallest number of rows of a page, except the last page. A page ends where a hash in the store ends."""
+"""Largest number of rows of a sorted page, and of a search. A page that is not sorted has more rows, because
+it ends where a hash in the store ends."""
 FIRST_HASHES = 2
 """Number of Redis hashes to read first. Two hashes of a list of a million hold about 120 recipients."""
+SORTED_AT_ONCE = 100_000
+"""Largest number of recipients that are sorted and counted although nobody asked. It takes about 0.5 s."""
 STATES = {
+    "all": ("All", "Everyone on the list, and everyone with an open."),
     "opened": ("Opened", "Recipients with an open by a person or by a machine."),
     "person": (
         "Opened by a person",
@@ -31,45 +37,120 @@ STATES = {
         "Not opened",
         "Recipients on the list without an open. Recipients who withdrew are left out.",
     ),
+    "withdrawn": (
+        "Withdrew",
+        "Recipients who do not want to be recorded. Their later opens are not counted.",
+    ),
 }
 """Label and meaning, by state."""
 
 
 async def page(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    state = request.query_params.get("state") or "opened"
-    after = request.query_params.get("after", "0")
-    context: dict[str, Any] = {
+    context = _context(api, campaign, request.query_params.get("state") or "opened")
+    try:
+        context |= await _rows(api, request, campaign, context)
+    except Problem as problem:
+        if problem.status != 409:
+            raise
+        return render.page(api, request, "recipients.html", {**context, "refused": problem.detail}, 409)
+    return render.page(api, request, "recipients.html", context)
+
+
+def _context(api: Api, campaign: Campaign, state: str) -> dict[str, Any]:
+    """Returns the names that the template needs on every page."""
+    return {
         "campaign": campaign,
         "state": state,
         "states": STATES,
         "shows_names": api.consent.rule(campaign.mode, None).mode == Mode.IDENTIFIED,
         "rows": [],
-        "next": None,
-        "after": after,
+        "counts": {},
+        "number": 0,
+        "sort": "",
+        "is_descending": True,
+        "next_query": None,
+        "is_first": True,
+        "searched": None,
+        "found": 0,
         "refused": "",
+        "wrong": "",
+        "page_rows": PAGE_ROWS,
+        "max_sorted": sorted_recipients.MAX_RECIPIENTS,
     }
-    try:
-        parts = await read_recipients(api, campaign, state, after, request.state.who, FIRST_HASHES)
-    except Problem as problem:
-        if problem.status != 409:
-            raise
-        return render.page(api, request, "recipients.html", {**context, "refused": problem.detail}, 409)
-    next_place, rows = 0, context["rows"]
+
+
+async def _rows(api: Api, request: Request, campaign: Campaign, context: dict[str, Any]) -> dict[str, Any]:
+    """Returns the part of the template's context that depends on the rows of the page."""
+    parameters = {name: value for name, value in request.query_params.items() if value}
+    number = await sorted_recipients.count_recipients(api.store, campaign.id, api.settings.shards)
+    if "sort" not in parameters and number > SORTED_AT_ONCE:
+        return {"number": number, **await _unsorted_rows(api, request, campaign, context["state"])}
+    by_name = context["state"] == "unopened" and context["shows_names"]
+    parameters = {"sort": "recipient" if by_name else "last_open", **parameters}
+    query, found = await recipient_lists.list_sorted(api, campaign, parameters, PAGE_ROWS, request.state.who)
+    after = recipient_lists.cursor(query.sort, found.last)
+    order = "desc" if query.is_descending else "asc"
+    following = {"state": query.state, "sort": query.sort, "order": order, "after": after}
+    return {
+        "number": number,
+        "rows": found.rows,
+        "counts": found.counts,
+        "sort": query.sort,
+        "is_descending": query.is_descending,
+        "next_query": urlencode(following) if after else None,
+        "is_first": query.after is None,
+    }
+
+
+async def _unsorted_rows(api: Api, request: Request, campaign: Campaign, state: str) -> dict[str, Any]:
+    """Returns the rows of a page in the order of the store, and the query of the next page."""
+    after = request.query_params.get("after", "0")
+    parts = await recipient_lists.read_recipients(
+        api, campaign, state, after, request.state.who, FIRST_HASHES
+    )
+    next_place, rows = 0, []
     async for place_after, part in parts:
         rows += part
         next_place = place_after
         if len(rows) >= PAGE_ROWS:
             break
-    context["next"] = next_place if next_place < place_count(api) else None
-    return render.page(api, request, "recipients.html", context)
+    has_more = next_place < recipient_lists.place_count(api)
+    return {
+        "rows": rows,
+        "next_query": urlencode({"state": state, "after": next_place}) if has_more else None,
+        "is_first": after == "0",
+    }
+
+
+async def search(api: Api, request: Request) -> Response:
+    """Returns the page with the recipients that a text finds. No address of a page contains the text."""
+    campaign = await api.campaign(request.path_params["id"])
+    text = request.state.form.get("q", "").strip()
+    if not text:
+        return render.redirect(api, f"campaigns/{campaign.id}/recipients?state=all")
+    context = {**_context(api, campaign, "all"), "searched": text}
+    try:
+        found = await recipient_lists.search(
+            api, campaign, fields.recipient(text), PAGE_ROWS, request.state.who
+        )
+    except ValueError as error:
+        return render.page(api, request, "recipients.html", {**context, "wrong": str(error)}, 422)
+    except Problem as problem:
+        if problem.status != 409:
+            raise
+        return render.page(api, request, "recipients.html", {**context, "refused": problem.detail}, 409)
+    if found.rows and not context["shows_names"]:
+        return render.redirect(api, f"recipients/{found.rows[0]['key']}?campaign={campaign.id}")
+    more = {"rows": found.rows, "counts": found.counts, "found": found.found, "sort": "last_open"}
+    return render.page(api, request, "recipients.html", {**context, **more})
 
 
 async def download(api: Api, request: Request) -> Response:
     """Returns all recipients with a state, as CSV or NDJSON by the ending of the path."""
     campaign = await api.campaign(request.path_params["id"])
     state = request.query_params.get("state") or "opened"
-    unread = await read_recipients(api, campaign, state, "0", request.state.who)
+    unread = await recipient_lists.read_recipients(api, campaign, state, "0", request.state.who)
     # Reads the first rows before the response begins, so that a store failure gives an error page.
     parts = _chain(await anext(unread, (0, [])), unread)
     is_csv = request.url.path.endswith(".csv")

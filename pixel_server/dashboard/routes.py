@@ -43,6 +43,7 @@ PAGES = (
     Page("GET", "/campaigns/{id}/breakdowns.csv", "read", campaign.download_breakdowns),
     Page("GET", "/campaigns/{id}/figures.json", "read", campaign.figures_json),
     Page("GET", "/campaigns/{id}/recipients", "people", recipients.page),
+    Page("POST", "/campaigns/{id}/recipients", "people", recipients.search),
     Page("GET", "/campaigns/{id}/recipients.csv", "people", recipients.download),
     Page("GET", "/campaigns/{id}/recipients.ndjson", "people", recipients.download),
     Page("GET", "/campaigns/{id}/edit", "write", campaign_edit.edit),

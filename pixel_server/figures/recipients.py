@@ -23,14 +23,15 @@ from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.shards import shard_of
 from pixel_server.times import iso_ms
 
-STATES = ("opened", "person", "machine_only", "unopened")
+STATES = ("opened", "person", "machine_only", "unopened", "withdrawn", "all")
 """States of a recipient. opened: with any open. person: with an open by a person or a proxy. machine_only:
 every open was a prefetch's or a scanner's. unopened: on the list without an open; leaves out recipients who
-withdrew, because their opens are dropped."""
+withdrew, because their opens are dropped. withdrawn: withdrew, with or without an open before. all: every
+recipient on the list or with a record."""
 
 FIELDS = (
     *("key", "recipient", "name", "listed"),
-    *("opens", "opens_person", "first_open", "last_open", "last_open_person"),
+    *("opens", "opens_person", "first_open", "last_open", "last_open_person", "withdrawn"),
 )
 FIRST_PLACES, MAX_PLACES = 64, 1024
 """Number of places read in the first round trip (about 4,000 of a million recipients), and largest number
@@ -44,6 +45,9 @@ process by about 10 ms."""
 Row = dict[str, Any]
 Parts = AsyncIterator[tuple[int, list[Row]]]
 """Parts of a list: (place after the part, rows of the part)."""
+Hashes = list[Sequence[Mapping[bytes, bytes]]]
+"""The hashes of some places, one item a place: packed records, the list and, if requested, packed names. All
+are by recipient key."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -73,7 +77,38 @@ async def rows(
     state: one of STATES. shows_names: whether names may be shown. first_places: number of places read first.
     Raises NewerFormat if a newer version wrote a record.
     """
-    kinds = (keys.people, keys.listed, keys.names) if shows_names else (keys.people, keys.listed)
+    async for place_after, hashes in read_hashes(store, campaign, shards, shows_names, start, first_places):
+        found = [
+            (recipient, recipient_record.unpack(records.get(recipient)), recipient in listed, names)
+            for records, listed, *names in hashes
+            for recipient in sorted(records.keys() | listed.keys())
+        ]
+        if state not in ("unopened", "withdrawn"):  # the other states need no check of recipients left out
+            found = [item for item in found if has_state(state, item[1], item[2])]
+        withdrawn = await withdrawals.withdrawn_now(store, secrets, (recipient for recipient, *_ in found))
+        yield (
+            place_after,
+            [
+                row(recipient, record, is_listed, recipient in withdrawn, *names)
+                for recipient, record, is_listed, names in found
+                if has_state(state, record, is_listed, recipient in withdrawn)
+            ],
+        )
+
+
+async def read_hashes(
+    store: AsyncRedis,
+    campaign: str,
+    shards: int,
+    with_names: bool,
+    start: int = 0,
+    first_places: int = FIRST_PLACES,
+) -> AsyncIterator[tuple[int, Hashes]]:
+    """Yields (place after the part, hashes of the part), from a place on.
+
+    with_names: whether names are read. first_places: number of places read first.
+    """
+    kinds = (keys.people, keys.listed, keys.names) if with_names else (keys.people, keys.listed)
     end = place_count(shards)
     step = first_places
     while start < end:
@@ -88,18 +123,7 @@ async def rows(
                 pipe.hgetall(key(shard, campaign, bucket))
         hashes = await pipe.execute()
         step = next_step(step, sum(map(len, hashes)))
-        part: dict[bytes, Row] = {}
-        for records, listed, *names in zip(
-            *(hashes[i :: len(kinds)] for i in range(len(kinds))), strict=True
-        ):
-            for recipient in sorted(records.keys() | listed.keys()):
-                record = recipient_record.unpack(records.get(recipient))
-                if has_state(state, record, recipient in listed):
-                    part[recipient] = _row(recipient, record, recipient in listed, *names)
-        if state == "unopened":
-            for recipient in await withdrawals.withdrawn_now(store, secrets, part):
-                del part[recipient]
-        yield start, list(part.values())
+        yield start, list(zip(*(hashes[i :: len(kinds)] for i in range(len(kinds))), strict=True))
 
 
 async def read_some(
@@ -135,23 +159,36 @@ def next_step(step: int, rows_read: int, max_places: int = MAX_PLACES) -> int:
     return min(2 * step, max_places) if rows_read < TARGET_ROWS // 2 else step
 
 
-def has_state(state: str, record: RecipientRecord, is_listed: bool) -> bool:
-    """Returns whether a recipient is in one of STATES. Ignores withdrawals."""
-    if state == "unopened":
-        return is_listed and not record.opens
-    if state == "person":
-        return record.person > 0
-    if state == "machine_only":
-        return record.opens > 0 and record.prefetch + record.scanner == record.opens
-    return record.opens > 0
+def has_state(state: str, record: RecipientRecord, is_listed: bool, is_withdrawn: bool = False) -> bool:
+    """Returns whether a recipient is in one of STATES."""
+    return state in states_of(record, is_listed, is_withdrawn)
 
 
-def _row(
+def states_of(record: RecipientRecord, is_listed: bool, is_withdrawn: bool) -> tuple[str, ...]:
+    """Returns all STATES of a recipient: `("all", "opened", "person")`."""
+    states: tuple[str, ...] = ("all",)
+    if record.opens:
+        states = ("all", "opened")
+        if record.person:
+            states = ("all", "opened", "person")
+        elif record.prefetch + record.scanner == record.opens:
+            states = ("all", "opened", "machine_only")
+    elif is_listed and not is_withdrawn:
+        states = ("all", "unopened")
+    return (*states, "withdrawn") if is_withdrawn else states
+
+
+def row(
     recipient: bytes,
     record: RecipientRecord,
     is_listed: bool,
+    is_withdrawn: bool,
     names: Mapping[bytes, bytes] = MappingProxyType({}),
 ) -> Row:
+    """Returns the row of a recipient. names: packed names by recipient key.
+
+    Raises NewerFormat if a newer version wrote the name.
+    """
     packed = names.get(recipient)
     entry = lists.unpack(packed) if packed is not None else None
     return {
@@ -164,6 +201,7 @@ def _row(
         "first_open": iso_ms(record.first * 1000) if record.opens else None,
         "last_open": iso_ms(record.last * 1000) if record.opens else None,
         "last_open_person": iso_ms(record.last_person * 1000) if record.person else None,
+        "withdrawn": is_withdrawn,
     }
 
 

@@ -361,56 +361,6 @@ def test_campaign_json_equals_stats_of_the_api(story, site, reader):
     }
 
 
-def test_recipients_page_states_show_their_recipients(story, site, reader):
-    answer = reader.get("/campaigns/mail/recipients?state=person")
-    page = assert_harmless(answer)
-    assert len(page.all("code")) == 4
-    assert "Only a keyed hash of each recipient is stored" not in page.text
-    site.patch("/api/campaigns/mail", json={"mode": "pseudonymous"})
-    assert (
-        "Only a keyed hash of each recipient is stored" in Page(reader.get("/campaigns/mail/recipients")).text
-    )
-    assert "20 Sep 2026, 09:00 UTC" in page.text
-    alone = reader.get("/campaigns/mail/recipients?state=machine_only").text
-    assert len(re.findall(r"<code>[0-9a-f]{16}</code>", alone)) == 1
-    assert reader.get("/campaigns/mail/recipients?state=no").status_code == 422
-    assert reader.get("/campaigns/mail/recipients?after=-1").status_code == 422
-    missing = reader.get("/campaigns/mail/recipients?state=unopened")
-    assert missing.status_code == 409
-    assert "upload a list" in missing.text.lower()
-    assert reader.get("/campaigns/page/recipients").status_code == 409
-
-
-def test_recipients_page_many_recipients_are_paged(site, mail, clock, reader, secrets):
-    mail(mode="identified")
-    lines = "".join(json.dumps({"recipient": f"r{n}"}) + "\n" for n in range(450))
-    put = site.put(
-        "/api/campaigns/mail/recipients", content=lines, headers={"Content-Type": "application/x-ndjson"}
-    )
-    assert put.status_code == 200
-    found, link, pages = [], "/campaigns/mail/recipients?state=unopened", 0
-    while link:
-        answer = reader.get(link)
-        page, keys = Page(answer), re.findall(r"<code>([0-9a-f]{16})</code>", answer.text)
-        assert len(keys) <= 300
-        found += keys
-        link = next((attrs["href"] for attrs in page.all("a") if attrs.get("rel") == "next"), None)
-        pages += 1
-    assert sorted(found) == sorted(secrets.recipient_key(f"r{n}").hex() for n in range(450))
-    assert pages >= 2
-
-
-def test_recipients_download_has_all_recipients(story, site, reader):
-    table = reader.get("/campaigns/mail/recipients.csv?state=person")
-    assert table.headers["content-disposition"] == 'attachment; filename="mail-person.csv"'
-    assert table.text.count("\r\n") == 5
-    accept = {"Accept": "application/x-ndjson"}
-    lines = site.get("/api/campaigns/mail/recipients?state=person", headers=accept).text
-    assert reader.get("/campaigns/mail/recipients.ndjson?state=person").text == lines
-    noted = [line for line in site.get("/api/audit").json()["items"] if line["what"] == "recipients.read"]
-    assert len(noted) == 3
-
-
 @pytest.mark.parametrize("name", ["mail", "page"])
 def test_series_csv_equals_the_chart(story, site, reader, name):
     asked = {"from": "2026-09-19", "to": "2026-09-22"}

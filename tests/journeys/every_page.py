@@ -74,6 +74,8 @@ BUSY = (
     Shown("campaign-web-empty", "/campaigns/wiki"),
     Shown("recipients", "/campaigns/demo-newsletter/recipients"),
     Shown("recipients-named", "/campaigns/members/recipients?state=unopened"),
+    Shown("recipients-all", "/campaigns/demo-newsletter/recipients?state=all&sort=opens"),
+    Shown("recipients-found", "/campaigns/members/recipients", _send("Find", q="ada")),
     Shown("recipients-no-list", "/campaigns/spring/recipients?state=unopened"),
     Shown("new", "/new"),
     Shown("new-wrong", "/new", _send("Create campaign", name="W" * 201, id="No Id", sent="many")),

@@ -29,6 +29,7 @@ PATHS = [
     *("/campaigns/mail", "/campaigns/page", "/campaigns/mail/recipients", "/campaigns/mail/edit"),
     *("/campaigns/mail/shares", "/api/campaigns", "/api/campaigns/mail", "/api/campaigns/mail/stats"),
     *("/api/campaigns/page/stats?interval=hour", "/api/campaigns/mail/recipients", "/api/overview"),
+    *("/api/campaigns/mail/recipients?sort=name&state=all", "/api/campaigns/mail/recipients/counts"),
     *("/api/campaigns/mail/notes", "/api/campaigns/mail/shares", "/api/keys", "/api/withdrawals"),
     *("/api/audit", "/api/kept", "/api/campaigns/mail/breakdowns", "/api/campaigns/page/breakdowns"),
 ]

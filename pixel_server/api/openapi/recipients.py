@@ -16,6 +16,7 @@ from pixel_server.api.openapi.values import (
     text_or_null,
 )
 from pixel_server.api.openapi.withdrawals import PERIOD
+from pixel_server.figures import sorted_recipients
 
 
 def _page_or_lines(item: str) -> Schema:
@@ -38,8 +39,32 @@ OPERATIONS = {
         "`opened`: with any open. `person`: with an open by a person, or a proxy for a person. "
         "`machine_only`: every open was a prefetch's or a scanner's. `unopened`: on the list (by an upload, "
         "or by links made with `sent`) and without an open; recipients who withdrew are left out, because "
-        "their opens are dropped. 409: `unopened` without a list, or recipients are not kept. A page may be "
-        "shorter than `limit`.",
+        "their opens are dropped. `withdrawn`: withdrew. `all`: on the list, or with an open. 409: "
+        "`unopened` without a list, or recipients are not kept. A page may be shorter than `limit`. With "
+        "`sort`, a page costs one reading of all recipients of the campaign, some seconds of a processor for "
+        f"a million, and the answer is 409 for more than {sorted_recipients.MAX_RECIPIENTS:,}. A recipient "
+        "without a value comes last. `recipient` and `name` need the mode `identified`.",
+        problems=(409,),
+    ),
+    "count_recipients": Operation(
+        "How many recipients of a campaign are in each state",
+        ok("The counts.", ref("RecipientCounts")),
+        "Reads all recipients of the campaign, as a sorted page does. These counts can be smaller than the "
+        "totals in `stats`, which stay as they are when a recipient is erased.",
+        problems=(409,),
+    ),
+    "search_recipients": Operation(
+        "Find recipients of a campaign by a part of the address or name",
+        ok(
+            "The recipients, the newest open first.",
+            answer(
+                items=array(ref("Recipient")),
+                found=count("Recipients who were found. `items` has at most `limit` of them."),
+            ),
+        ),
+        "In mode `identified`: the recipients with `text` in the recipient or name, in any case; reads all "
+        "recipients, as a sorted page does. In mode `pseudonymous`: the recipient that is exactly `text`.",
+        body="RecipientSearch",
         problems=(409,),
     ),
     "upload_recipients": Operation(
@@ -104,7 +129,32 @@ _OPENS = {
 }
 
 SCHEMAS = {
-    "Recipient": answer(key=ref("RecipientKey"), **_LISTED, listed=_IS_LISTED, **_OPENS),
+    "Recipient": answer(
+        key=ref("RecipientKey"),
+        **_LISTED,
+        listed=_IS_LISTED,
+        **_OPENS,
+        withdrawn=flag("Whether the recipient withdrew."),
+    ),
+    "RecipientCounts": answer(
+        opened=count("Recipients with any open."),
+        person=count("Recipients with an open by a person."),
+        machine_only=count("Recipients whose opens were all by machines."),
+        unopened=or_null(count(""), "Recipients on the list without an open; null without a list."),
+        withdrawn=count("Recipients who withdrew."),
+        all=count("All recipients."),
+    ),
+    "RecipientSearch": body(
+        ("text",),
+        text=RECIPIENT,
+        limit={
+            "type": "integer",
+            "minimum": 1,
+            "maximum": fields.MAX_PAGE_SIZE,
+            "default": fields.PAGE_SIZE,
+            "description": "Largest number of items.",
+        },
+    ),
     "QuietRecipient": answer(
         key=ref("RecipientKey"),
         **_LISTED,
