@@ -229,10 +229,20 @@ def unpack_record(record: bytes | None, campaign: str) -> Campaign | None:
         return None
 
 
+_USES_FIELDS = ["record", "sealed", "linked", "uploaded"]
+
+
+def queue_uses(pipe: Pipeline, campaign: str) -> None:
+    """Queues the reading of a campaign's stored record and of the times of its uses.
+
+    The record is None if there is no such campaign.
+    """
+    pipe.hmget(keys.campaign(campaign), _USES_FIELDS)
+
+
 async def get_uses(store: AsyncRedis, campaign: str) -> tuple[Campaign, Uses]:
     """Returns a campaign, and the times of its uses. Raises UnknownCampaign or UnreadableCampaign."""
-    fields = ["record", "sealed", "linked", "uploaded"]
-    record, *times = await store.hmget(keys.campaign(campaign), fields)
+    record, *times = await store.hmget(keys.campaign(campaign), _USES_FIELDS)
     if record is None:
         raise UnknownCampaign(campaign)
     return decode(record, campaign), Uses(*(_parse_time(at, campaign) for at in times))

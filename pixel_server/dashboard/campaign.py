@@ -134,13 +134,6 @@ async def download_breakdowns(api: Api, request: Request) -> Response:
     return breakdowns_csv(campaign, answer)
 
 
-async def figures_json(api: Api, request: Request) -> Response:
-    """Returns the texts of all figures, for pages that poll because they receive no live events."""
-    campaign = await api.campaign(request.path_params["id"])
-    texts, as_of = await texts_and_as_of(api, campaign, request.query_params)
-    return reply({"figures": texts, "as_of": as_of})
-
-
 async def texts_and_as_of(
     api: Api, campaign: Campaign, params: Mapping[str, str]
 ) -> tuple[dict[str, str], str]:

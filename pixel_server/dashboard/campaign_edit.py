@@ -23,6 +23,9 @@ from pixel_server.tokens import MODES, Mode
 MAX_ID_NUMBER = 1000
 """Highest number at the end of an id that is created from a name: `spring-1000`."""
 
+MAIN_FIELDS = ("kind", "name", "sent")
+"""Fields of the form for a new campaign that are always visible. The others are behind “More”."""
+
 
 async def new(api: Api, request: Request) -> Response:
     return _form(api, request, {})
@@ -36,7 +39,7 @@ async def create(api: Api, request: Request) -> Response:
         campaign = await (campaign_calls.create if content.get("id") else _create_named)(api, content)
     except Problem as problem:
         return _form(api, request, fields, problem)
-    return forms.done(api, f"campaigns/{campaign.id}/pixel", "made")
+    return forms.done(api, f"campaigns/{campaign.id}", "made")
 
 
 async def _create_named(api: Api, content: dict[str, Any]) -> Campaign:
@@ -96,6 +99,16 @@ def _initial_fields(api: Api) -> dict[str, str]:
     }
 
 
+def _is_more_used(initial: Mapping[str, str], fields: Mapping[str, str], problem: Problem) -> bool:
+    """Returns whether a refused form has an error or a changed field behind “More”.
+
+    The id does not count as changed, because the page proposes an id.
+    """
+    errors = {error["field"] for error in problem.errors or []}
+    changed = {name for name, text in fields.items() if name in initial and text != initial[name]}
+    return bool((errors | changed - {"id"}) - set(MAIN_FIELDS))
+
+
 def _head_context(api: Api, campaign: Campaign) -> dict[str, Any]:
     return {"campaign": campaign, "keeps_recipients": campaign_page.keeps_recipients(api, campaign)}
 
@@ -135,4 +148,5 @@ def _form(
         "zones": sorted(time_zones()),
     }
     initial = campaign_form.texts(campaign) if campaign else _initial_fields(api)
+    context["is_more_open"] = problem is not None and _is_more_used(initial, fields, problem)
     return forms.page(api, request, "campaign_form.html", {**initial, **fields}, context, problem)

@@ -162,7 +162,7 @@ class Watch:
         state, key_exists = await self._read_state(key_ids)
         revoked = {key_id for key_id, exists in zip(key_ids, key_exists, strict=True) if not exists}
         for listener in list(self.listeners):
-            if state[0] is None:
+            if state[0][0] is None:
                 self._end(listener, DELETED)
             elif listener.key_id in revoked:
                 self._end(listener, REVOKED)
@@ -180,12 +180,13 @@ class Watch:
     async def _read_state(self, key_ids: list[str]) -> tuple[list[Any], list[int]]:
         """Returns values that change with every change of a figure, and whether each key exists.
 
-        The first value is the campaign's record, or None if the campaign was deleted.
+        The first value is the campaign's record and the times of its uses. The record is None if the campaign
+        was deleted.
         """
         campaign = self._campaign
         found = await sources.find(self._api.store, self._api.settings.shards)
         pipe = self._api.store.pipeline(transaction=False)
-        pipe.hget(keys.campaign(campaign), "record")
+        storage.queue_uses(pipe, campaign)
         pipe.hmget(keys.DROPPED, [keys.dropped_field(campaign, why) for why in ("gpc", "out", "origin")])
         for tag in found.tags:
             pipe.hgetall(keys.total(tag, campaign))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,29 +25,42 @@ PARTS = {
     "bottom": "The lower of two pixels. It shows whether the mail was displayed to its end.",
 }
 """Meaning of each place of a pixel in a mail."""
-_INITIAL_FIELDS = {"recipient": "", "part": "single", "test": ""}
+INITIAL_FIELDS = {"recipient": "", "part": "single", "test": ""}
+"""The fields of the form for a recipient's pixel."""
 
 
 async def page(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    return forms.page(api, request, "pixel.html", _INITIAL_FIELDS, _context(api, campaign))
+    return forms.page(api, request, "pixel.html", INITIAL_FIELDS, context(api, campaign))
 
 
 async def create(api: Api, request: Request) -> Response:
     """Shows the tag of one recipient, as the answer to the POST, so that no URL names a recipient."""
     campaign = await api.campaign(request.path_params["id"])
-    fields = {name: request.state.form.get(name, "") for name in _INITIAL_FIELDS}
-    row = {"recipient": fields["recipient"].strip(), "part": fields["part"], "test": fields["test"] == "yes"}
-    context = _context(api, campaign)
+    fields = fields_of(request.state.form)
     try:
-        [context["link"]] = await links.make(api, campaign, {"recipients": [row]})
+        link = await make_link(api, campaign, fields)
+    except Problem as problem:
+        return forms.page(api, request, "pixel.html", fields, context(api, campaign), problem)
+    shown = {**context(api, campaign), "link": link}
+    return forms.page(api, request, "pixel.html", {**fields, "recipient": ""}, shown)
+
+
+def fields_of(form: Mapping[str, str]) -> dict[str, str]:
+    """Returns the fields of a recipient's pixel. A form without parts makes the only pixel of the mail."""
+    return {name: form.get(name, initial) for name, initial in INITIAL_FIELDS.items()}
+
+
+async def make_link(api: Api, campaign: Campaign, fields: Mapping[str, str]) -> dict[str, Any]:
+    """Makes the link of one recipient, see `links.mint`. Raises Problem if the link cannot be made."""
+    row = {"recipient": fields["recipient"].strip(), "part": fields["part"], "test": fields["test"] == "yes"}
+    try:
+        [link] = await links.make(api, campaign, {"recipients": [row]})
     except Problem as problem:
         errors = [{"field": error["field"], "message": error["message"]} for error in problem.errors or []]
         detail = "no link was created" if errors else problem.detail
-        return forms.page(
-            api, request, "pixel.html", fields, context, Problem(problem.status, detail, errors)
-        )
-    return forms.page(api, request, "pixel.html", {**fields, "recipient": ""}, context)
+        raise Problem(problem.status, detail, errors) from None
+    return link
 
 
 _IMAGE_STYLE = ";".join(
@@ -81,13 +97,24 @@ def script(base_url: str, campaign: str) -> str:
     )
 
 
-def _context(api: Api, campaign: Campaign) -> dict[str, Any]:
+def is_local(base_url: str) -> bool:
+    """Returns whether only this machine can reach the address: `http://127.0.0.1:8000`."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def context(api: Api, campaign: Campaign) -> dict[str, Any]:
+    """Returns the context of pages that show the pixel of a campaign."""
     base_url = campaign.base_url or api.settings.base_url
     return {
         "campaign": campaign,
         "keeps_recipients": campaign_page.keeps_recipients(api, campaign),
         "is_off": api.consent.rule(campaign.mode, None).mode == Mode.OFF,
         "base_url": base_url,
+        "is_local": is_local(base_url or ""),
         "image": image(base_url or "", campaign.id),
         "script": script(base_url or "", campaign.id),
         "parts": PARTS,

@@ -21,6 +21,7 @@ from pixel_server.settings import Settings
 
 DONE_MESSAGES = {
     "made": "The campaign was created.",
+    "counted": "The pixel works: the first request was counted.",
     "saved": "Saved.",
     "deleted": "The campaign and all its data were deleted.",
     "revoked": "The API key was revoked.",

@@ -26,6 +26,7 @@ from pixel_server.dashboard import (
     render,
     routing,
     settings_page,
+    setup,
     share_links,
     sign_in,
 )
@@ -37,11 +38,12 @@ PAGES = (
     Page("GET", "/new", "write", campaign_edit.new),
     Page("POST", "/new", "write", campaign_edit.create),
     Page("GET", "/compare", "read", compare.page),
-    Page("GET", "/campaigns/{id}", "read", campaign.page, allows_shared_key=True),
+    Page("GET", "/campaigns/{id}", "read", setup.page, allows_shared_key=True),
+    Page("POST", "/campaigns/{id}", "write", setup.submit),
     Page("GET", "/campaigns/{id}/stats.json", "read", campaign.stats_json, allows_shared_key=True),
     Page("GET", "/campaigns/{id}/series.csv", "read", campaign.series),
     Page("GET", "/campaigns/{id}/breakdowns.csv", "read", campaign.download_breakdowns),
-    Page("GET", "/campaigns/{id}/figures.json", "read", campaign.figures_json),
+    Page("GET", "/campaigns/{id}/figures.json", "read", setup.figures_json),
     Page("GET", "/campaigns/{id}/recipients", "people", recipients.page),
     Page("POST", "/campaigns/{id}/recipients", "people", recipients.search),
     Page("GET", "/campaigns/{id}/recipients.csv", "people", recipients.download),
@@ -80,7 +82,7 @@ PAGES = (
 
 def routes(api: Api) -> list[Route]:
     """Returns the routes of all pages."""
-    live = Page("GET", "/campaigns/{id}/live", "read", Live(campaign.texts_and_as_of).answer)
+    live = Page("GET", "/campaigns/{id}/live", "read", Live(setup.texts_and_as_of).answer)
     return routing.routes(api, (*PAGES, live, *sign_in.PAGES))
 
 

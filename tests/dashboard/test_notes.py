@@ -19,10 +19,11 @@ def csrf(reader):
 
 
 @pytest.fixture
-def send(mail, clock):
+def send(mail, opened, stats):
     """Returns a function that sends the form of a note. Berlin is two hours ahead of UTC."""
-    clock.at("2026-09-20T15:00Z")
     mail(time_zone="Europe/Berlin")
+    opened("2026-09-20T15:00Z")
+    stats("mail")
 
     def send(reader, status=303, **fields):
         form = {"csrf": csrf(reader), "text": "Mail sent", "at": "2026-09-20", "time": "", "asked": ""}

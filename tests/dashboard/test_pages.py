@@ -449,7 +449,7 @@ def test_router_error_browser_gets_page_and_program_gets_problem(reader, visitor
     assert reader.get("/api/nothing").headers["content-type"] == "application/problem+json"
     plain = reader.get("/nothing", headers={"Accept": "*/*"})
     assert plain.headers["content-type"] == "application/problem+json"
-    wrong = reader.post("/campaigns/mail")
+    wrong = reader.post("/campaigns/mail/series.csv")
     assert wrong.status_code == 405
     assert "GET" in wrong.headers["allow"]
 

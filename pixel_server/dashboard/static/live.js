@@ -1,9 +1,10 @@
 // Updates the figures of <main data-live="URL of events" data-figures="URL of the figures as JSON">.
+// If the page becomes another page (another data-page), such as after the first counted request, it loads that page.
 // If no events arrive, it polls every 2 s. A hidden tab has no connection and does not poll.
 (function () {
   "use strict";
 
-  const POLL_MS = 2000, CHART_INTERVAL_MS = 10000, ANNOUNCE_INTERVAL_MS = 30000;
+  const POLL_MS = 2000, CHART_INTERVAL_MS = 10000, CHECKLIST_INTERVAL_MS = 1000, ANNOUNCE_INTERVAL_MS = 30000;
   const FIRST_EVENT_TIMEOUT_MS = 5000; // the server sends the first event at once
   const EVENT_TIMEOUT_MS = 25000; // the server sends an event at least every 15 s
   const RETRY_MS = 30000; // until the next attempt to receive events, after a failed attempt
@@ -13,6 +14,7 @@
     lost: "The server does not answer. These figures are not up to date.",
     revoked: "You are signed out. Load this page again.",
     deleted: "This campaign was deleted.",
+    ready: "The first request was counted. Save what you typed, or load this page again.",
   };
 
   const main = document.querySelector("main[data-live]");
@@ -64,7 +66,7 @@
     reloadCharts();
   }
 
-  // Reloads the charts at once, but not more often than every 10 s.
+  // Reloads the charts at once, but not more often than every 10 s. A checklist is light: every second.
   function reloadCharts() {
     if (reloadTimer) return;
     reloadTimer = setTimeout(() => {
@@ -72,7 +74,7 @@
       chartsReloadedAt = now();
       document.querySelectorAll("figure.chart").forEach((chart) => chart.dispatchEvent(new Event("reload")));
       redrawSections();
-    }, Math.max(0, chartsReloadedAt + CHART_INTERVAL_MS - now()));
+    }, Math.max(0, chartsReloadedAt + (main.dataset.page ? CHECKLIST_INTERVAL_MS : CHART_INTERVAL_MS) - now()));
   }
 
   // Replaces bars and lists with those of a newly loaded page, except under the pointer or the focus.
@@ -81,12 +83,21 @@
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
     if (!answer.ok || hasEnded) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (page.querySelector("main").dataset.page !== main.dataset.page) {
+      if (hasUnsavedText()) end("ready");
+      else location.replace(`${location.pathname}?done=counted`);
+      return;
+    }
     for (const old of main.querySelectorAll("[data-redraw]")) {
       const fresh = page.querySelector(`[data-redraw="${old.dataset.redraw}"]`);
       const isInUse = old.matches(":hover, :focus-within");
       if (fresh && !isInUse && fresh.outerHTML !== old.outerHTML) old.replaceWith(document.adoptNode(fresh));
     }
   });
+
+  function hasUnsavedText() {
+    return Array.from(main.querySelectorAll("input")).some((input) => input.value !== input.defaultValue);
+  }
 
   function end(why) {
     hasEnded = true;
