@@ -15,10 +15,6 @@ DEFINITIONS = {
     "unique_opens_person": (
         "Recipients with an open by a person, directly or through an image proxy (Gmail, Yahoo)."
     ),
-    "unique": (
-        "For a mailing: recipients with an open by a person, directly or through an image proxy. For a web "
-        "site: different visitors; without a cookie, the visitors of each day, added up."
-    ),
     "unique_opens": (
         "Recipients with an open by a person or by a machine. In a range: recipients whose first open is in "
         "the range."
@@ -82,13 +78,13 @@ DEFINITIONS = {
     ),
     "against": (
         "Difference between the share opened by a person and the share of the first campaign, with its 95% "
-        "interval, among recipients whose mail program does not hide opens. Unlikely to be chance: fewer "
+        "interval, among recipients whose mail program does not hide opens. Larger than chance: fewer "
         "than one in 20 pairs of equal mailings would differ this much. All recipients are taken as "
         "different people."
     ),
     "against_bounces": (
         "Difference between the bounce rate and the bounce rate of the first campaign, with its 95% "
-        "interval. Unlikely to be chance: fewer than one in 20 pairs of equal web sites would differ this "
+        "interval. Larger than chance: fewer than one in 20 pairs of equal web sites would differ this "
         "much, if each visit were by a different person. Some people visit several times, so this is a "
         "rough guide."
     ),

@@ -16,6 +16,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -34,6 +35,8 @@ SORTS = ("name", "created", "sent_at", "sent", "last_hit", "rate", "uniques", "v
 """Fields of an entry to sort by. A `-` before the name reverses the order."""
 FRESH_SECONDS, MAX_AGE_SECONDS = 3.0, 60.0
 """Seconds after which an order is read again in the background, and after which it is no longer used."""
+MAX_CACHED_NAMES = 8192
+"""Number of names whose sort value is kept, because to make 5,000 takes 17 ms. Each has half a kilobyte."""
 BATCH = 250
 """Number of campaigns read by one command, and handled in one turn of the event loop: 5 ms of Python."""
 
@@ -189,14 +192,15 @@ def _sort_value(name: str) -> Callable[[Entry], Any]:
     return attrgetter(name)
 
 
-def natural_key(name: str) -> list[str | int]:
+@lru_cache(MAX_CACHED_NAMES)
+def natural_key(name: str) -> tuple[str | int, ...]:
     """Returns the value that sorts names by the numbers in them: `mail 2` comes before `mail 10`.
 
     Letters with a mark come behind the same letter without it: `a`, `ä`, `b`. Does not depend on a locale.
     """
     parts: list[str | int] = [*_split_at_numbers(unicodedata.normalize("NFKD", name))]
     parts[1::2] = [int(number) for number in parts[1::2]]
-    return parts
+    return tuple(parts)
 
 
 _split_at_numbers = re.compile("([0-9]+)").split

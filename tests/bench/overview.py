@@ -35,7 +35,7 @@ DAYS = 14
 HITS_PER_CAMPAIGN = 20
 PART_HITS = 20_000
 """Number of hits that are written before they are counted."""
-SORTS = ("-last_hit", "name", "-rate", "-uniques")
+SORTS = ("-last_hit", "name", "-sent_at", "-rate", "-uniques")
 
 
 def fill(bench: Bench, side: Side, number: int) -> int:

@@ -23,7 +23,7 @@ from tests.bench.sides import API_KEY, Bench, Side, server
 
 PAGES = {
     "list": "/",
-    "list by rate, page 3": "/?sort=-rate&page=3",
+    "list by rate, page 3": "/?kind=email&sort=-rate&page=3",
     "list, searched": "/?q=99",
     "campaign of mail": "/campaigns/campaign-00001",
     "campaign of pages": "/campaigns/campaign-00000",

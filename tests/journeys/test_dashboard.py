@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -171,6 +172,35 @@ def test_dashboard_revoked_key_ends_the_session(busy: Stack, browser: Browser):
         page.get_by_role("link", name="Spring catalogue").click()
         assert page.get_by_role("link", name="Recipients").count() == 0
         busy.run("key", "revoke", name[1])
-        page.get_by_role("button", name="Search").click()
+        page.get_by_role("button", name="Show").click()
         assert "/sign-in" in page.url
     assert busy.get("/campaigns/spring", **{"User-Agent": READER})[0] == 200  # the sign-in page, by way of it
+
+
+def test_dashboard_ticked_campaigns_are_compared(busy: Stack, browser: Browser):
+    an_hour_ago = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    for name in ("first", "second"):
+        busy.run("campaign", "create", name, "--sent", "4", "--sent-at", an_hour_ago, "--tag", "compared")
+    listed = busy.run("campaign", "list", "--tag", "Compared").stdout
+    assert [line.split()[0] for line in listed.splitlines()] == ["first", "second"]
+    with looking(browser, busy, 360, "dark") as page:
+        sign_in(page, busy)
+        page.get_by_role("link", name="compared").first.click()
+        for name in ("first", "second"):
+            page.get_by_role("checkbox", name=f"Compare {name}").check()
+        bar = page.locator(".comparing")
+        selected = "(bar) => getComputedStyle(bar.querySelector('.picked'), '::before').content"
+        assert bar.evaluate(selected) == 'counter(picked) " selected"'
+        assert bar.evaluate("(bar) => getComputedStyle(bar).position") == "sticky"
+        assert_fits(page)
+        bar.get_by_role("button", name="Compare").click()
+        chart = page.get_by_role("img", name="Curves of")
+        chart.locator(".u-over").hover()
+        chart.get_by_text("after sending").wait_for()
+        assert sorted(chart.locator(".said bdi").all_inner_texts()) == ["first", "second"]
+        assert_fits(page)
+    with looking(browser, busy, 1280, "light", script=False) as page:
+        page.goto(busy.run("sign-in").stdout.strip())
+        page.goto(f"{busy.address}/compare?id=first&id=second")
+        assert page.get_by_role("region", name="Opened by a person since sending").is_visible()
+        assert page.locator(".swatch:visible").count() == 0, "no chart, so no colours of its curves"
