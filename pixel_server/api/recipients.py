@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -34,17 +35,45 @@ log = Log(__name__)
 
 async def upload_recipients(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    with_names = keeps_names(api, campaign)
-    who = request.state.who
+    keeps_names(api, campaign)
     mailed_at = _mailed_at(campaign, request.query_params.get("sent", "true"), api.clock())
+    refuse_codings(request)
+    is_csv = uploads.is_csv_type(request.headers.get("content-type", ""))
+    try:
+        upload = await store_list(
+            api, campaign, request.stream(), request.state.who, is_csv=is_csv, mailed_at=mailed_at
+        )
+    except ClientDisconnect:
+        return Response(status_code=400)  # the client is gone and reads no answer
+    if upload.bad and not upload.has_usable_lines:
+        left_out = upload.bad - len(upload.errors)
+        more = {"errors_left_out": left_out} if left_out else None
+        raise Problem(422, "no line can be used; nothing was taken", upload.errors, more=more)
+    return reply({**upload.counts, "errors": upload.errors, "warnings": upload.warnings})
+
+
+async def store_list(
+    api: Api,
+    campaign: Campaign,
+    chunks: AsyncIterator[bytes],
+    who: str,
+    *,
+    is_csv: bool | None,
+    mailed_at: float | None,
+) -> Upload:
+    """Stores a list of recipients, and writes that to the audit log. Returns what was read.
+
+    chunks: the bytes of the list. is_csv: False for NDJSON, None to detect the format. mailed_at: time (s) of
+    sending, or None if the mails do not count as sent. Raises Problem 409 if the campaign takes no list, 422
+    if it cannot be read, and ClientDisconnect if it is cut off.
+    """
+    with_names = keeps_names(api, campaign)
     store_rows = uploads.list_writer(
         api.store, api.secrets, api.settings, campaign.id, with_names, api.clock(), who, mailed_at=mailed_at
     )
-    refuse_codings(request)
-    is_csv = uploads.is_csv_type(request.headers.get("content-type", ""))
     upload = Upload(store_rows, is_csv=is_csv, keeps_names=with_names)
     try:
-        await upload.read(request.stream())
+        await upload.read(chunks)
     except ClientDisconnect:
         log.warning(
             "upload-cut-off",
@@ -52,16 +81,12 @@ async def upload_recipients(api: Api, request: Request) -> Response:
             campaign=campaign.id,
             lines=upload.lines,
         )
-        return Response(status_code=400)  # the client is gone and reads no answer
+        raise
     except lists.ListClosed as error:
         raise Problem(409, f"{error}; {upload.progress}") from None
     finally:
         await uploads.log_end(api.store, upload, campaign.id, who)
-    if upload.bad and not upload.has_usable_lines:
-        left_out = upload.bad - len(upload.errors)
-        more = {"errors_left_out": left_out} if left_out else None
-        raise Problem(422, "no line can be used; nothing was taken", upload.errors, more=more)
-    return reply({**upload.counts, "errors": upload.errors, "warnings": upload.warnings})
+    return upload
 
 
 def _mailed_at(campaign: Campaign, sent: str, now: float) -> float | None:

@@ -29,6 +29,7 @@ from pixel_server.dashboard import (
     setup,
     share_links,
     sign_in,
+    upload,
 )
 from pixel_server.dashboard.live import Live
 from pixel_server.dashboard.routing import Page
@@ -46,6 +47,8 @@ PAGES = (
     Page("GET", "/campaigns/{id}/figures.json", "read", setup.figures_json),
     Page("GET", "/campaigns/{id}/recipients", "people", recipients.page),
     Page("POST", "/campaigns/{id}/recipients", "people", recipients.search),
+    Page("GET", "/campaigns/{id}/recipients/upload", "people", upload.page),
+    Page("POST", "/campaigns/{id}/recipients/upload", "people", upload.upload, has_file=True),
     Page("GET", "/campaigns/{id}/recipients.csv", "people", recipients.download),
     Page("GET", "/campaigns/{id}/recipients.ndjson", "people", recipients.download),
     Page("GET", "/campaigns/{id}/edit", "write", campaign_edit.edit),

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pixel_server.api import request_form, request_stream
+from pixel_server.api import request_file, request_form, request_stream
 from pixel_server.api.context import Api
 from pixel_server.api.errors import EXPECTED_ERRORS, problem_of
 from pixel_server.api.routing import Handler, refuse_other_store, routes_by_path
@@ -35,7 +35,8 @@ class Page(NamedTuple):
     allows_shared_key: whether a shared key (a key with only `read:CAMPAIGN`) may see the page. If the path
     has a campaign, it must be the key's own. With such a key, `request.state.has_shared_key` is true, and the
     handler shows only shared figures. max_bytes: largest size of the page's form. The handler finds the
-    session in `request.state.session`, and the fields of a POST in `request.state.form`.
+    session in `request.state.session`, and the fields of a POST in `request.state.form`. has_file: whether
+    the form has a file. The handler reads it from `request.state.file`, a `request_file.FileForm`.
     """
 
     method: str
@@ -44,6 +45,7 @@ class Page(NamedTuple):
     handler: Handler
     allows_shared_key: bool = False
     max_bytes: int = 64 << 10
+    has_file: bool = False
 
 
 class _SignedOut(Exception):
@@ -107,7 +109,7 @@ async def _admit(api: Api, request: Request, page: Page, scope: str) -> None:
         ):
             raise Problem(403, _lacking_scope(session, scope))
     if page.method == "POST":
-        request.state.form = await _read_form(api, request, page.max_bytes, session.csrf)
+        await _read_form(api, request, page, session.csrf)
 
 
 def session_by_proxy(api: Api, request: Request) -> Session | None:
@@ -143,12 +145,16 @@ def _lacking_scope(session: Session, scope: str) -> str:
     return f"the API key that you signed in with does not have the scope “{scope}”"
 
 
-async def _read_form(api: Api, request: Request, max_bytes: int, csrf: str) -> dict[str, str]:
-    """Returns the fields of a form that a page of this session sent."""
+async def _read_form(api: Api, request: Request, page: Page, csrf: str) -> None:
+    """Sets `request.state.form` to the fields of a form that a page of this session sent."""
     if request_form.is_cross_site(request, api.settings.base_url):
         raise Problem(403, "this form was sent by another web site; nothing was changed")
     try:
-        fields = await request_form.read_form(request, max_bytes)
+        if page.has_file:
+            request.state.file = request_file.FileForm(request)
+            fields = await request.state.file.read_fields()
+        else:
+            fields = await request_form.read_form(request, page.max_bytes)
     except request_stream.BodyError as error:
         raise Problem(error.status, f"this form {error}; nothing was changed") from None
     if not hmac.compare_digest(fields.get("csrf", "").encode("utf-8", "replace"), csrf.encode()):
@@ -156,7 +162,7 @@ async def _read_form(api: Api, request: Request, max_bytes: int, csrf: str) -> d
             403,
             "this form belongs to an earlier session; go back, load the page again and send the form again",
         )
-    return fields
+    request.state.form = fields
 
 
 def sign_in_first(api: Api, request: Request) -> Response:

@@ -53,6 +53,16 @@ def _tick(page: Page) -> None:
         box.check()
 
 
+def _upload(page: Page) -> None:
+    """Uploads a list with a bad line and a recipient who withdrew, with the page's script."""
+    rows = f"recipient,name\nada@example.org,Ada\njoe@example.org,Joe\n{'x' * 300},\nDee@example.org,Dee\n"
+    page.locator("#list").set_input_files(
+        {"name": "list.csv", "mimeType": "text/csv", "buffer": rows.encode()}
+    )
+    page.get_by_role("button", name="Upload", exact=True).click()
+    page.get_by_text("2 recipients are on the list").wait_for()
+
+
 EMPTY = (
     Shown("list-empty", "/"),
     Shown("keys-one", "/keys"),
@@ -80,6 +90,8 @@ BUSY = (
     Shown("recipients-named", "/campaigns/members/recipients?state=unopened"),
     Shown("recipients-all", "/campaigns/demo-newsletter/recipients?state=all&sort=opens"),
     Shown("recipients-found", "/campaigns/members/recipients", _send("Find", q="ada")),
+    Shown("upload", "/campaigns/members/recipients/upload"),
+    Shown("upload-done", "/campaigns/members/recipients/upload", _upload),
     Shown("recipients-no-list", "/campaigns/spring/recipients?state=unopened"),
     Shown("new", "/new"),
     Shown("new-wrong", "/new", _send("Create campaign", name="W" * 201, id="No Id", sent="many")),
