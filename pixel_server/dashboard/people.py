@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
@@ -13,7 +14,9 @@ from pixel_server.api import audit, recipients
 from pixel_server.api import fields as api_fields
 from pixel_server.api import withdrawals as withdrawal_calls
 from pixel_server.api.context import Api
-from pixel_server.dashboard import forms, render
+from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import UnreadableCampaign
+from pixel_server.dashboard import forms, recipient_timeline, render
 from pixel_server.problems import Problem
 from pixel_server.recipients import withdrawals
 from pixel_server.store import audit_log
@@ -21,6 +24,8 @@ from pixel_server.tokens import decode_unreserved
 
 PAGE_ROWS = 100
 """Largest number of withdrawals on a page."""
+MAX_CAMPAIGNS = 20
+"""Number of campaigns of a recipient that are shown at once. The others can be unfolded."""
 MAX_FORM_BYTES = 1 << 20
 """Largest number of bytes of a form with a list of recipients."""
 _token_in_url = re.compile(r"/o/([\w-]+)\.gif|[?&]t=([\w-]+)", re.ASCII).search
@@ -91,7 +96,33 @@ async def open_recipient(api: Api, request: Request) -> Response:
 
 
 async def show_recipient(api: Api, request: Request) -> Response:
-    return render.page(api, request, "recipient.html", await _recipient_context(api, request))
+    context = await _recipient_context(api, request)
+    events = recipient_timeline.events(context)
+    campaigns = recipient_timeline.newest_first(context["campaigns"])
+    shown = {event.campaign for event in events[: recipient_timeline.MAX_EVENTS] if event.campaign}
+    shown.update(row["campaign"] for row in campaigns[:MAX_CAMPAIGNS])
+    # The address names the campaign of the list from which the visitor came.
+    came_from = request.query_params.get("campaign", "")
+    more = {
+        "events": events[: recipient_timeline.MAX_EVENTS],
+        "number_of_events": len(events),
+        "campaigns": campaigns,
+        "max_campaigns": MAX_CAMPAIGNS,
+        "campaign_names": await _campaign_names(api, shown),
+        "came_from": came_from if came_from in {row["campaign"] for row in campaigns} else "",
+        "identities": sorted({row["recipient"] for row in campaigns if row["recipient"]}),
+        "person_names": sorted({row["name"] for row in campaigns if row["name"]}),
+    }
+    return render.page(api, request, "recipient.html", {**context, **more})
+
+
+async def _campaign_names(api: Api, campaign_ids: Iterable[str]) -> dict[str, str]:
+    """Returns the names of those campaigns that still exist and can be read, by id."""
+    names = {}
+    for campaign_id in campaign_ids:
+        with suppress(storage.UnknownCampaign, UnreadableCampaign):
+            names[campaign_id] = (await storage.get(api.store, campaign_id)).name
+    return names
 
 
 async def ask_erase(api: Api, request: Request) -> Response:

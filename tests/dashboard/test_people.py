@@ -152,6 +152,37 @@ def test_recipient_page_invalid_key_answers_404(reader):
     assert "Nothing is stored" in answer.text
 
 
+def test_recipient_page_timeline_has_opens_of_all_campaigns(site, reader, mail, ada, opened, stats, clock):
+    mail(id="second", name="Second & last")
+    for time, campaign in (("10:00", "second"), ("11:00", "mail"), ("12:00", "mail")):
+        opened(f"{DAY}T{time}Z", "ada@example.org", campaign=campaign)
+    stats("mail")
+    clock.at(f"{DAY}T13:00Z")
+    site.post("/api/withdrawals", json={"recipients": ["ada@example.org"]})
+    page = assert_harmless(reader.get(f"/recipients/{ada}?campaign=mail"))
+    timeline = page.text[page.text.index("Timeline") : page.text.index("By campaign")]
+    lines = [" ".join(line.split()) for line in timeline.splitlines() if "UTC" in line or "2026" in line]
+    found = [line.partition("2026")[2].removeprefix(", ") for line in lines]
+    found = [line for line in found if "Mail sent" not in line]
+    assert found == [
+        "13:00 UTC Withdrew: not recorded from here on",
+        "12:00 UTC Last open of 3, by a person · mail",
+        "10:00 UTC Opened, by a person · Second & last",
+        "09:00 UTC First open, by a person · mail",
+    ]
+    assert "Mail sent · mail" in timeline
+    assert "withdrew on 20 Sep 2026, 13:00 UTC" in page.text
+
+
+def test_recipient_page_leads_back_to_the_list_it_came_from(reader, ada):
+    links = [attrs["href"] for attrs in Page(reader.get(f"/recipients/{ada}?campaign=mail")).all("a")]
+    assert links.count("/campaigns/mail/recipients") == 2
+    for other in ("none", "../keys", "<b>"):
+        page = assert_harmless(reader.get(f"/recipients/{ada}", params={"campaign": other}))
+        assert other not in page.text
+        assert "/recipients" in [attrs["href"] for attrs in page.all("a")]
+
+
 @pytest.mark.parametrize("text", EVIL)
 def test_people_pages_hostile_input_is_harmless(site, reader, send, mail, text):
     mail(mode="identified")

@@ -119,6 +119,7 @@ BUSY = (
     Shown("withdrawals", "/withdrawals"),
     Shown("recipient-find", "/recipients"),
     Shown("recipient", "/recipients/{recipient}"),
+    Shown("recipient-of-a-list", "/recipients/{recipient}?campaign=demo-newsletter"),
     Shown("recipient-erase", "/recipients/{recipient}/erase"),
     Shown("kept", "/kept"),
     Shown("audit", "/audit"),
