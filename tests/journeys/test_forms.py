@@ -223,3 +223,22 @@ def test_forms_second_press_sends_nothing(stack_of_forms: Stack, browser: Browse
     names = [key["name"] for key in stack_of_forms.call("GET", "/api/keys")[1]["items"]]
     assert (names.count("Pressed twice"), names.count("After going back")) == (1, 1)
     page.context.close()
+
+
+def test_checklist_first_request_while_typing_keeps_the_text(stack_of_forms: Stack, browser: Browser):
+    stack = stack_of_forms
+    made = {"id": "typing", "name": "Typing", "kind": "email"}
+    assert stack.call("POST", "/api/campaigns", made)[0] == 201
+    links = stack.call("POST", "/api/campaigns/typing/links", {"recipients": ["ada"]})[1]["links"]
+    page = browser.new_page()
+    sign_in(page, stack)
+    page.goto(f"{stack.address}/campaigns/typing")
+    page.locator("main[data-state='live']").wait_for()
+    page.get_by_label("Sent", exact=True).fill("4")
+    assert stack.get(links[0]["url"]) == (200, "recorded")
+    page.locator(".fresh").get_by_text("Save what you typed").wait_for()
+    page.get_by_role("button", name="Save").click()
+    assert says(page) == "Saved."
+    assert page.locator("[data-figure='totals.opens']").first.inner_text() == "1"
+    assert stack.call("GET", "/api/campaigns/typing")[1]["sent"] == 4
+    page.context.close()
