@@ -1,4 +1,5 @@
-"""The upload of a list of a million recipients with names, while pixels are requested.
+"""The upload of a list of a million recipients with names, then the list sorted, searched and counted, while
+pixels are requested.
 
 python -m tests.bench.upload [--rows 1000000]
 
@@ -56,6 +57,16 @@ class PixelRequests(threading.Thread):
         self.join()
 
 
+def timed(connection: http.client.HTTPConnection, method: str, path: str, body: str | None = None) -> float:
+    """Returns the seconds until a call of the API is answered."""
+    started = time.monotonic()
+    connection.request(method, path, body, {**AUTHORIZATION, "Content-Type": "application/json"})
+    answer = connection.getresponse()
+    content = json.loads(answer.read())
+    assert (answer.status, bool(content["items"])) == (200, True), content
+    return time.monotonic() - started
+
+
 def measure(bench: Bench, rows: int = 1_000_000) -> list[Figure]:
     with server(bench) as side:
         connection = http.client.HTTPConnection("127.0.0.1", side.port, timeout=600)
@@ -72,13 +83,22 @@ def measure(bench: Bench, rows: int = 1_000_000) -> list[Figure]:
         connection.request("PUT", path, chunks(rows), headers, encode_chunked=True)
         answer = connection.getresponse()
         took, counts = time.monotonic() - started, json.loads(answer.read())
-        pixels.end()
         assert (answer.status, counts.get("new")) == (200, rows), counts
+        after_upload = resident_mb(side.process.pid)
+        search = json.dumps({"text": f"person {rows - 1}"})
+        seconds = {
+            "sorted by last open": timed(connection, "GET", f"{path}?state=all&sort=last_open"),
+            "sorted by name": timed(connection, "GET", f"{path}?state=all&sort=name"),
+            "searched": timed(connection, "POST", f"{path}/search", search),
+        }
+        pixels.end()
         latencies_ms = [seconds * 1000 for seconds in pixels.latencies]
         return [
             Figure("rows", rows / took, "a second"),
             Figure("memory of the web process before", before, "MB"),
-            Figure("memory after", resident_mb(side.process.pid), "MB", most=before + 16),
+            Figure("memory after", after_upload, "MB", most=before + 16),
+            *(Figure(name, took, "s") for name, took in seconds.items()),
+            Figure("memory after these", resident_mb(side.process.pid), "MB", most=before + 16),
             Figure("pixels meanwhile: p50", percentile(latencies_ms, 0.5), "ms"),
             Figure("pixels meanwhile: p99", percentile(latencies_ms, 0.99), "ms", most=300.0),
             Figure("pixels meanwhile: not recorded", pixels.refused, most=0.0),
