@@ -187,7 +187,9 @@ class Settings:
         "PIXEL_TOKEN_DAYS", 400, "Days after which a link is no longer counted.", _number(1, 36_500)
     )
     operator: str | None = _setting(
-        "PIXEL_OPERATOR", None, "Name or address of whoever runs this server. The privacy page shows it."
+        "PIXEL_OPERATOR",
+        None,
+        "Name or address of whoever runs this server, shown on privacy, shared and sign-in pages.",
     )
     default_mode: str = _setting(
         "PIXEL_DEFAULT_MODE",

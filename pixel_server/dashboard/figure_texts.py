@@ -32,7 +32,7 @@ def texts_of(campaign_stats: Mapping[str, Any]) -> dict[str, str]:
     for name in _DURATIONS:
         for part in _QUARTILES:
             texts.setdefault(f"{name}.{part}", formatting.UNKNOWN)
-    return {**texts, "as_of": formatting.exact(campaign_stats["as_of"])}
+    return {**texts, "as_of": formatting.instant(campaign_stats["as_of"], campaign_stats["time_zone"])}
 
 
 async def changes(

@@ -1,4 +1,13 @@
-"""Formats numbers, shares, times and differences for pages. Pure. An unknown value becomes a dash."""
+"""Formats numbers, shares, times and differences for pages. Pure. An unknown value becomes a dash.
+
+The rule: a page shows no digit that the figure does not know, and writes each kind of value in one way.
+
+- Counts are exact and have all their digits: `1,204`.
+- Shares have one decimal, because they are compared: `13.0%`. Only the leading number of a mailing is in
+  whole percent.
+- Durations are known within 5%, so they have two digits or so: `36 min`, `2 h 10 min`.
+- Times are to the minute, in the zone of the campaign: `17 Nov 2026, 08:30 CET`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +18,13 @@ from pixel_server.times import DAY
 
 UNKNOWN = "\N{EN DASH}"
 _MINUTE, _HOUR = 60, 3600
+_UNITS = (
+    ("min", _MINUTE, "s", 1, 5, _HOUR),
+    ("h", _HOUR, "min", _MINUTE, 5 * _MINUTE, DAY),
+    ("d", DAY, "h", _HOUR, _HOUR, 10 * DAY),
+)
+"""Unit, its seconds, the next smaller unit, its seconds, seconds to which both are rounded, seconds of the
+limit from which the next unit is used."""
 
 
 def number(value: float | None) -> str:
@@ -24,20 +40,23 @@ def share(value: float | None) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """Returns a duration in its two largest units: `"2 min 5 s"`."""
+    """Returns a duration: `"36 min"`.
+
+    Below 10 of a unit, the next smaller unit follows, rounded to 5 s, 5 min or 1 h: `"2 min 10 s"`.
+    """
     if seconds is None:
         return UNKNOWN
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < _MINUTE:
-        return f"{whole} s"
-    for unit, size, smaller_unit, smaller_size in (("min", _MINUTE, "s", 1), ("h", _HOUR, "min", _MINUTE)):
-        if whole < (_HOUR if unit == "min" else DAY):
-            rest = whole % size // smaller_size
-            return f"{whole // size} {unit}" + (f" {rest} {smaller_unit}" if rest else "")
-    hours = whole % DAY // _HOUR
-    return f"{whole // DAY} d" + (f" {hours} h" if hours else "")
+    if round(seconds) < _MINUTE:
+        return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s" if seconds else "0 s"
+    for unit, size, smaller_unit, smaller_size, step, limit in _UNITS:
+        rounded = _round_to(seconds, step)
+        if rounded < 10 * size:
+            rest = rounded % size // smaller_size
+            return f"{rounded // size} {unit}" + (f" {rest} {smaller_unit}" if rest else "")
+        rounded = _round_to(seconds, size)
+        if rounded < limit:
+            return f"{rounded // size} {unit}"
+    return f"{_round_to(seconds, DAY) // DAY:,} d"
 
 
 def instant(at: str | float | None, zone: str = "UTC") -> str:
@@ -51,14 +70,7 @@ def instant(at: str | float | None, zone: str = "UTC") -> str:
     return f"{local.day} {local:%b %Y, %H:%M} {'UTC' if name[:1] in ('+', '-') else ''}{name}"
 
 
-def exact(at: str | float) -> str:
-    """Returns an instant with seconds: `26 Nov 2026, 10:54:07 UTC`."""
-    utc = _parse(at)
-    assert utc is not None
-    return f"{utc.day} {utc:%b %Y, %H:%M:%S} UTC"
-
-
-def day(at: str | float, zone: str) -> str:
+def day(at: str | float, zone: str = "UTC") -> str:
     """Returns the date of an instant in a time zone: `26 Nov 2026`."""
     utc = _parse(at)
     assert utc is not None
@@ -99,6 +111,10 @@ def points(now: float | None, before: float | None) -> str:
 def between(low: float, high: float) -> str:
     """Returns an interval of a difference in percentage points, without the unit: `"+0.3 to +2.7"`."""
     return f"{_signed(100 * low, '')} to {_signed(100 * high, '')}"
+
+
+def _round_to(seconds: float, step: int) -> int:
+    return round(seconds / step) * step
 
 
 def _signed(value: float, unit: str) -> str:

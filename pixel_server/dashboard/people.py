@@ -1,4 +1,4 @@
-"""`/withdrawals`, `/recipients` and `/audit`: the pages that need the scope `people`."""
+"""`/withdrawals` and `/recipients`: the pages about single people, which need the scope `people`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixel_server.api import audit, recipients
 from pixel_server.api import fields as api_fields
+from pixel_server.api import recipients
 from pixel_server.api import withdrawals as withdrawal_calls
 from pixel_server.api.context import Api
 from pixel_server.campaigns import storage
@@ -19,7 +19,6 @@ from pixel_server.campaigns.campaign import UnreadableCampaign
 from pixel_server.dashboard import forms, recipient_timeline, render
 from pixel_server.problems import Problem
 from pixel_server.recipients import withdrawals
-from pixel_server.store import audit_log
 from pixel_server.tokens import decode_unreserved
 
 PAGE_ROWS = 100
@@ -141,19 +140,3 @@ async def _recipient_context(api: Api, request: Request) -> dict[str, Any]:
     recipient = recipients.parse_key(request.path_params["key"])
     periods = await withdrawals.get_periods(api.store, api.secrets, recipient)
     return {**stored, "is_withdrawn": withdrawals.is_withdrawn(periods)}
-
-
-async def list_audit(api: Api, request: Request) -> Response:
-    return await _audit(api, request, "audit")
-
-
-async def list_actions(api: Api, request: Request) -> Response:
-    return await _audit(api, request, "recipients")
-
-
-async def _audit(api: Api, request: Request, log_name: audit_log.Log) -> Response:
-    after = request.query_params.get("after")
-    items, next_cursor = await audit.audit_page(api, request.query_params, log_name)
-    counts = await audit_log.recipient_counts(api.store) if log_name == "recipients" else {}
-    context = {"items": items, "next": next_cursor, "after": after, "counts": counts, "log": log_name}
-    return render.page(api, request, "audit.html", context)

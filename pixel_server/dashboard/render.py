@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from pixel_server import operator_name
 from pixel_server.api.context import Api
 from pixel_server.dashboard import formatting, static_files
 from pixel_server.dashboard.glossary import DEFINITIONS
@@ -44,7 +45,7 @@ _environment = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
-_FILTERS = ("number", "share", "span", "instant", "exact", "day", "iso", "ago")
+_FILTERS = ("number", "share", "span", "instant", "day", "iso", "ago")
 _environment.filters.update({name: getattr(formatting, name) for name in _FILTERS})
 _environment.filters["display_name"] = display_name
 _environment.globals["definitions"] = DEFINITIONS
@@ -87,7 +88,7 @@ def page(
     """Returns a page. more: additional headers.
 
     Every template also gets session (None if signed out), sign_out_url (None if not set), url(path),
-    static(name), now (seconds) and done (the success message, or "").
+    static(name), now (seconds), operator and done (the success message, or "").
     """
     text = _environment.get_template(template).render(
         session=getattr(request.state, "session", None),
@@ -96,6 +97,7 @@ def page(
         static=lambda name: url(api.settings, static_files.address(name)),
         now=api.clock(),
         done=_done_message(request),
+        operator=operator_name.parse(api.settings.operator),
         **(context or {}),
     )
     # A name may contain lone surrogates, which UTF-8 cannot encode: they become question marks.

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from pixel_server.api import errors
 from pixel_server.api.context import Api
 from pixel_server.dashboard import (
+    audit,
     campaign,
     campaign_edit,
     campaign_list,
@@ -71,8 +72,8 @@ PAGES = (
     Page("GET", "/recipients/{key}/erase", "people", people.ask_erase),
     Page("POST", "/recipients/{key}/erase", "people", people.erase),
     Page("GET", "/kept", "read", inventory.show),
-    Page("GET", "/audit", "people", people.list_audit),
-    Page("GET", "/audit/recipients", "people", people.list_actions),
+    Page("GET", "/audit", "people", audit.list_audit),
+    Page("GET", "/audit/recipients", "people", audit.list_actions),
     Page("POST", "/campaigns/{id}/notes", "write", notes.add),
     Page("POST", "/campaigns/{id}/notes/{note}/remove", "write", notes.remove),
     Page("GET", "/campaigns/{id}/shares", "read", share_links.page),

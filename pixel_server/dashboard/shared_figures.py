@@ -15,7 +15,7 @@ from starlette.responses import Response
 from pixel_server.api.context import Api
 from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import Campaign
-from pixel_server.dashboard import render, svg
+from pixel_server.dashboard import formatting, render, svg
 from pixel_server.dashboard.glossary import DIMENSION_TITLES
 from pixel_server.figures import campaign_sums, disclosure, shared_stats, web_breakdowns
 from pixel_server.figures.shared_stats import Shared
@@ -24,6 +24,8 @@ from pixel_server.times import DAY
 
 MAX_DAYS_OF_LINK = 1100
 """Days of the longest range that a share link can request."""
+MAX_FIGURES = 4
+"""Figures that are shown above the chart, beside the open rate."""
 _RANGE_PARAMS = ("from", "to", "interval", "tz")
 LABELS = {
     "opens": "Opens",
@@ -91,6 +93,8 @@ async def show(
         "campaign": campaign,
         "stats": stats,
         "labels": {name: LABELS[name] for name in figure_names},
+        "figures": _figures(campaign, stats),
+        "rate": _rate_bar(stats.get("open_rate")),
         "path": path,
         "highest": highest,
         "days": [item for item in span if item[main_figure] is not None],
@@ -100,6 +104,33 @@ async def show(
         "clients_days": campaign_sums.MAX_BREAKDOWN_DAYS,
     }
     return render.page(api, request, template, context, **options)
+
+
+def _figures(campaign: Campaign, stats: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Returns (label, name of its definition or "", text) of at most MAX_FIGURES figures.
+
+    If few figures are shared, others that follow from them are added, so that a page is not two numbers.
+    """
+    totals = stats["totals"]
+    shown = []
+    for name, value in totals.items():
+        if value is not None:
+            is_by_day = name == "unique_visitors" and campaign.identity == "cookieless"
+            label, definition = ("Visitor-days", "visitor-days") if is_by_day else (LABELS[name], name)
+            shown.append((label, definition, formatting.number(value)))
+    if stats.get("sent") is not None:
+        shown.append(("Sent", "sent", formatting.number(stats["sent"])))
+    if totals.get("views") is not None and totals.get("visits"):
+        shown.append(("Views per visit", "", f"{totals['views'] / totals['visits']:.1f}"))
+    main_figure = next(iter(totals))
+    busiest = max(stats["series"], key=lambda item: item[main_figure] or 0, default=None)
+    if busiest and busiest[main_figure]:
+        shown.append(("Busiest day", "", formatting.day(busiest["start"], stats["time_zone"])))
+    return shown[:MAX_FIGURES]
+
+
+def _rate_bar(rate: Mapping[str, Any] | None) -> dict[str, float] | None:
+    return svg.open_rate_bar({**rate, "estimate": None}) if rate else None
 
 
 def _range(span: Sequence[Mapping[str, Any]]) -> str:

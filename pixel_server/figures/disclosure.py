@@ -28,9 +28,12 @@ from pixel_server.counters.labels import OTHER
 from pixel_server.figures import ranges
 from pixel_server.figures.ranges import Range
 from pixel_server.problems import Problem
+from pixel_server.times import iso
 
 PUBLISH_DELAY_SECONDS = 3600
 """Seconds from the end of a day until it is published. By then the hits of web processes are stored."""
+_AS_OF_SECONDS = 60
+"""Seconds to which `as_of` is rounded down, so that it does not tell when single hits were counted."""
 DEFAULT_DAYS = 365
 """Number of days of totals if the query has no range."""
 DIMENSIONS = {
@@ -97,6 +100,8 @@ def figures(answer: Mapping[str, Any], campaign: Campaign, time_range: Range, un
         "to": ranges.show(time_range.end, time_range.zone),
         "interval": time_range.interval,
         "time_zone": time_range.zone.key,
+        "as_of": iso(int(until) // _AS_OF_SECONDS * _AS_OF_SECONDS),
+        **({"sent_at": campaign.sent_at and iso(campaign.sent_at)} if campaign.kind == "email" else {}),
         "min_cell": campaign.min_cell,
         "totals": totals,
         "series": series,

@@ -51,7 +51,7 @@ def render(view: BrowserView, language: str) -> bytes:
         *controller(shared.controller_heading, view.operator, texts.site),
         *retention_times(view.keep, shared),
     ]
-    return document(language, title, parts)
+    return document(language, title, view.operator, parts)
 
 
 def _cookie_failure(view: BrowserView, texts: BrowserTexts) -> Iterator[str]:

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from html import escape
 from typing import NamedTuple
 
+from pixel_server import operator_name
 from pixel_server.privacy.document import button, controller, document, retention_times
 from pixel_server.privacy.texts import DEFAULT_LANGUAGE, TEXTS, RecordedOfRecipient, StateTexts, Texts
 from pixel_server.tokens import Mode
@@ -67,7 +68,7 @@ def render(view: View, language: str) -> bytes:
         *_controller(view, texts),
         *retention_times(keep, texts.shared),
     ]
-    return document(language, view.state.text(texts.recipient.titles), parts)
+    return document(language, view.state.text(texts.recipient.titles), view.operator, parts)
 
 
 def _form(view: View, texts: Texts) -> Iterator[str]:
@@ -123,7 +124,7 @@ def _recorded_items(mode: Mode, texts: RecordedOfRecipient) -> Iterator[str]:
 
 def _controller(view: View, texts: Texts) -> Iterator[str]:
     is_foreign = view.state == State.FOREIGN
-    if is_foreign and not (view.operator or "").strip():
+    if is_foreign and not operator_name.parse(view.operator).text:
         return
     heading = texts.recipient.operator_heading if is_foreign else texts.shared.controller_heading
     yield from controller(heading, view.operator, texts.recipient.sender)

@@ -82,17 +82,39 @@ def test_public_share_figures_equal_those_of_a_shared_key(story, site, visitor, 
     assert figures[label] == "3"
     assert asked["totals"]["opens" if name == "mail" else "views"] == 3
     assert f"fewer than 3 {unit}" in page.text
-    assert DAY in page.text
-    assert "2026-09-21" not in page.text, "a day of one"
+    assert "20 Sep 2026" in page.text
+    assert "21 Sep 2026" not in page.text.replace("Opens before 21 Sep 2026", ""), "a day of one"
     assert "dan" not in answer.text
     [chart] = page.all("figure")
     assert chart["data-chart"] == f"{path}/stats.json?from={DAY}&to=2026-09-21"
     drawn = visitor.get(chart["data-chart"]).json()
     assert [item["start"][:10] for item in drawn["series"]] == [DAY], "no day beyond those that are shown"
-    assert "20 Sep 2026, UTC" in page.text
+    assert "Figures of 20 Sep 2026. Updated " in page.text
+    assert "22 Sep 2026, 12:00 UTC" in page.text
     assert "20 Sep 2026 to" not in page.text
     assert drawn["totals"] == asked["totals"]
     assert len(answer.content) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("mail", ["Opens", "Unique opens", "Sent", "Busiest day"]),
+        ("page", ["Views", "Visits", "Visitor-days", "Views per visit"]),
+    ],
+)
+def test_public_share_shows_four_figures(story, visitor, share, name, labels):
+    page = visitor.get(share(name)).text
+    found = re.findall(r"<div><dt>(?:<span[^>]*>)?([^<]+)", page)
+    assert found == labels
+    assert (">Open rate<" in page) == (name == "mail")
+
+
+def test_public_share_says_when_it_was_sent(story, site, visitor, share):
+    site.patch("/api/campaigns/mail", json={"sent_at": f"{DAY}T06:30:00Z"})
+    page = assert_harmless(visitor.get(share("mail")))
+    assert "Sent 20 Sep 2026, 06:30 UTC to 10." in re.sub(r"\s+", " ", page.text)
+    assert "Figures shared by" not in page.text, "no operator is set"
 
 
 def test_public_share_breakdowns_group_small_values(story, visitor, share):

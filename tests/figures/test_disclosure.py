@@ -101,8 +101,9 @@ def test_disclosure_answer_has_shared_fields_only(page, mail, viewed, opened, cl
     viewed("2026-03-01T12:00Z")
     opened("2026-03-01T12:00Z")
     clock.at("2026-03-02T12:00Z")
-    frame = {"campaign", "from", "to", "interval", "time_zone", "min_cell", "totals", "series", "estimates"}
-    rate = {"sent", "delivered", "open_rate", "covered"}
+    frame = {"campaign", "from", "to", "interval", "time_zone", "as_of"}
+    frame |= {"min_cell", "totals", "series", "estimates"}
+    rate = {"sent_at", "sent", "delivered", "open_rate", "covered"}
     for campaign, more, figures in (
         ("page", set(), {"views", "visits", "unique_visitors"}),
         ("mail", {"opens_person_by", *rate}, {"opens", "unique_opens"}),

@@ -1,4 +1,7 @@
-"""axe-core checks every page: light and dark, desktop and phone. It must find nothing."""
+"""axe-core checks every page: light and dark, desktop and phone. It must find nothing.
+
+The same visit measures each page on a phone, because starting and filling a server takes long.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,22 @@ from tests.journeys.every_page import BROKEN, BUSY, EMPTY, Filled, Lookers, Show
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+PHONE = {"width": 390, "height": 844}
+NARROW = 360
+"""Width in px of the narrowest phone, on which no page may scroll sideways."""
+MAX_SCREENS = 10
+"""Largest height of a page on a phone, in screens."""
+FIRST_FIGURE_PX = 300
+"""Height within which the first figure begins on a phone."""
+LEADING = (
+    *("campaign-email", "campaign-email-hours", "campaign-web", "campaign-of-a-reader"),
+    *("share-email", "share-web", "shared-email"),
+)
+"""Pages that lead with a figure."""
+FIRST_FIGURE = "document.querySelector('.big, .figures dd').getBoundingClientRect().top + scrollY"
+HEIGHT = "document.documentElement.scrollHeight"
+OVERHANG = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 COLOURS = ["color-contrast", "link-in-text-block"]
 PLACES = ["scrollable-region-focusable", "target-size", "meta-viewport", "aria-hidden-focus"]
@@ -35,12 +54,25 @@ def found(page: Page, rules: list[str] | None) -> Iterator[str]:
             yield f"{each['impact']} {each['id']}: {node['html'][:200]} {node['failureSummary']}"
 
 
+def wrong_on_a_phone(page: Page, name: str) -> Iterator[str]:
+    """Yields what is too long, too wide or too low on a page, before its details are opened."""
+    page.set_viewport_size(PHONE)
+    if name in LEADING and (top := page.evaluate(FIRST_FIGURE)) > FIRST_FIGURE_PX:
+        yield f"the first figure begins at {top} px"
+    if (height := page.evaluate(HEIGHT)) > MAX_SCREENS * PHONE["height"]:
+        yield f"{height} px high"
+    page.set_viewport_size({**PHONE, "width": NARROW})
+    if overhang := page.evaluate(OVERHANG):
+        yield f"{overhang} px too wide"
+
+
 def look(lookers: Lookers, filled: Filled, pages: Iterable[Shown]) -> list[str]:
     """Returns the findings on these pages, with all details open."""
     wrong = []
     for shown in pages:
         page = lookers.of(shown.who)
         filled.show(page, shown)
+        wrong += [f"{shown.name} on a phone: {one}" for one in wrong_on_a_phone(page, shown.name)]
         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
         for width, scheme, rules in LOOKS:
             page.set_viewport_size({"width": width, "height": 800})
@@ -49,7 +81,7 @@ def look(lookers: Lookers, filled: Filled, pages: Iterable[Shown]) -> list[str]:
     return wrong
 
 
-def test_pages_have_no_accessibility_violations(browser: Browser):
+def test_pages_are_accessible_and_fit_a_phone(browser: Browser):
     with started() as filled:
         lookers = Lookers(browser, filled)
         wrong = look(lookers, filled, EMPTY)
@@ -59,6 +91,21 @@ def test_pages_have_no_accessibility_violations(browser: Browser):
             wrong += look(lookers, filled, BROKEN)
         lookers.close()
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("html", "finding"),
+    [
+        ("<p class='big'>34%</p><p style='width: 500px'>Wide</p>", "px too wide"),
+        ("<p class='big'>34%</p><p style='height: 9000px'>Long</p>", "px high"),
+        ("<p style='height: 300px'>Low</p><p class='big'>34%</p>", "the first figure begins at"),
+    ],
+)
+def test_phone_check_finds_faults(browser: Browser, html: str, finding: str):
+    page = browser.new_page()
+    page.set_content(f"<!doctype html><meta name='viewport' content='width=device-width'>{html}")
+    [wrong] = wrong_on_a_phone(page, "campaign-email")
+    assert finding in wrong
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pixel_server
 from pixel_server.privacy.document import STYLE, csp
 from pixel_server.privacy.recipient_page import State, View, render
 from pixel_server.privacy.texts import TEXTS
@@ -162,14 +165,14 @@ def test_recipient_page_without_operator_names_the_sender(operator):
 def test_recipient_page_foreign_link_names_the_operator():
     shown = page("de", operator="ACME & Co", state=State.FOREIGN)
     assert shown.texts["h2"] == ["Wer diesen Server betreibt"]
-    assert shown.texts["bdi"] == ["ACME & Co"]
+    assert shown.texts["bdi"] == ["ACME & Co", "ACME & Co"]
 
 
 @pytest.mark.parametrize("url", ["https://example.org/a?b=1&c=2", "HTTP://example.org", "http://[::1]:8000/"])
 def test_recipient_page_operator_url_is_a_link(url):
     shown = page(operator=url)
     assert shown.all("a") == [{"href": url, "rel": "noopener noreferrer"}]
-    assert shown.texts["bdi"] == [url]
+    assert shown.texts["bdi"] == [url, url]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +197,7 @@ def test_recipient_page_operator_url_is_a_link(url):
 def test_recipient_page_other_operator_is_text(operator):
     shown = page(operator=operator)
     assert shown.all("a") == []
-    assert shown.texts["bdi"] == [operator]
+    assert shown.texts["bdi"] == [operator, operator]
 
 
 @pytest.mark.parametrize("state", State)
@@ -217,6 +220,22 @@ def test_recipient_page_any_values_give_a_complete_page(token, action, operator)
 
 def test_recipient_page_unknown_language_is_english():
     assert render(VIEW, "tlh") == render(VIEW, "en")
+
+
+@pytest.mark.parametrize("lang", TEXTS)
+@pytest.mark.parametrize("state", State)
+def test_recipient_page_names_the_operator_at_the_top(state, lang):
+    body = render(VIEW._replace(state=state, operator="ACME & Co"), lang).decode()
+    assert "<header><bdi>ACME &amp; Co</bdi></header>" in body
+    assert body.index("<header>") < body.index("<h1>")
+    assert "<header>" not in render(VIEW._replace(state=state), lang).decode()
+
+
+def test_style_has_the_colours_of_the_dashboard():
+    dashboard = (Path(pixel_server.__file__).parent / "dashboard/static/app.css").read_text()
+    for light_or_dark in re.findall(r":root\{(.*?)\}", STYLE, re.S):
+        for name, colour in re.findall(r"(--\w+):(#\w+)", light_or_dark):
+            assert f"{name}: {colour};" in dashboard, name
 
 
 def test_csp_allows_the_style_and_nothing_else():

@@ -39,12 +39,14 @@ SCHEMAS = {
         id=ref("CampaignId"), name=text("Name of the campaign."), kind=KIND, time_zone=ref("TimeZone")
     ),
     "SharedStats": answer(
-        ("opens_person_by", "sent", "delivered", "open_rate", "covered"),
+        ("opens_person_by", "sent_at", "sent", "delivered", "open_rate", "covered"),
         campaign=ref("CampaignId"),
         **{"from": instant("First instant of the range.")},
         to=instant("First instant after the range."),
         interval={"const": "day"},
         time_zone=ref("TimeZone"),
+        as_of=instant("Every hit before this time is counted. In whole minutes."),
+        sent_at=or_null(instant("Only for mails: time of sending."), "Null if not known."),
         min_cell=count("Smallest number of visits (for mail: opens) with which a day is shown."),
         totals={
             "anyOf": [answer(**_EMAIL), answer(("visits",), **_WEB)],
