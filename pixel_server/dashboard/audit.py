@@ -16,6 +16,8 @@ from pixel_server.campaigns import storage
 from pixel_server.dashboard import render
 from pixel_server.store import audit_log
 
+PAGE_ROWS = 50
+"""Entries on a page."""
 _key_of = re.compile(r"key ([0-9a-f]+)", re.ASCII).fullmatch
 """Finds the id of the API key in `who`: `key 0b71d440072a`."""
 
@@ -29,7 +31,8 @@ async def list_actions(api: Api, request: Request) -> Response:
 
 
 async def _page(api: Api, request: Request, log_name: audit_log.Log) -> Response:
-    entries, next_cursor = await audit.audit_page(api, request.query_params, log_name)
+    query = {"limit": str(PAGE_ROWS), **request.query_params}
+    entries, next_cursor = await audit.audit_page(api, query, log_name)
     # A session without `read` must not learn the names of keys and campaigns.
     may_read = "read" in request.state.session.scopes
     keys = {key.id: key.name for key in await api_keys.list_keys(api.store)} if may_read else {}

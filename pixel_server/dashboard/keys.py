@@ -12,7 +12,7 @@ from pixel_server.api import keys
 from pixel_server.api.context import Api
 from pixel_server.auth import api_keys
 from pixel_server.auth.api_keys import ApiKey
-from pixel_server.dashboard import forms
+from pixel_server.dashboard import forms, long_list
 from pixel_server.problems import Problem
 from pixel_server.scopes import CAMPAIGN_SCOPE, METRICS_SCOPE
 
@@ -64,7 +64,13 @@ async def _page(
     problem: Problem | None = None,
     created: Mapping[str, Any] | None = None,
 ) -> Response:
-    context = {"keys": await api_keys.list_keys(api.store), "means": SCOPE_MEANINGS, "created": created}
+    records = (await api_keys.list_keys(api.store))[::-1]
+    context = {
+        "keys": long_list.shown_rows(records, request.query_params),
+        "total": len(records),
+        "means": SCOPE_MEANINGS,
+        "created": created,
+    }
     empty = {"name": "", "campaigns": ""}
     return forms.page(api, request, "keys.html", {**empty, **fields}, context, problem)
 

@@ -21,7 +21,7 @@ from pixel_server.problems import Problem
 from pixel_server.recipients import withdrawals
 from pixel_server.tokens import decode_unreserved
 
-PAGE_ROWS = 100
+PAGE_ROWS = 50
 """Largest number of withdrawals on a page."""
 MAX_CAMPAIGNS = 20
 """Number of campaigns of a recipient that are shown at once. The others can be unfolded."""

@@ -15,7 +15,7 @@ from pixel_server.auth import share_links
 from pixel_server.auth.share_links import Share
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import campaign as campaign_page
-from pixel_server.dashboard import forms
+from pixel_server.dashboard import forms, long_list
 from pixel_server.problems import Problem
 
 _EMPTY_FIELDS = {"name": "", "expires_at": "", "frames": ""}
@@ -23,7 +23,7 @@ _EMPTY_FIELDS = {"name": "", "expires_at": "", "frames": ""}
 
 async def page(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    return forms.page(api, request, "shares.html", _EMPTY_FIELDS, await _context(api, campaign))
+    return forms.page(api, request, "shares.html", _EMPTY_FIELDS, await _context(api, campaign, request))
 
 
 async def create(api: Api, request: Request) -> Response:
@@ -36,9 +36,11 @@ async def create(api: Api, request: Request) -> Response:
     try:
         share, url = await shares.make(api, campaign, content, request.state.who)
     except Problem as problem:
-        return forms.page(api, request, "shares.html", fields, await _context(api, campaign), problem)
+        return forms.page(
+            api, request, "shares.html", fields, await _context(api, campaign, request), problem
+        )
     context = {
-        **await _context(api, campaign),
+        **await _context(api, campaign, request),
         "created": share,
         "created_url": url,
         "frame": iframe(campaign, share, url),
@@ -65,13 +67,17 @@ def iframe(campaign: Campaign, share: Share, url: str) -> str:
     )
 
 
-async def _context(api: Api, campaign: Campaign) -> dict[str, Any]:
+async def _context(api: Api, campaign: Campaign, request: Request) -> dict[str, Any]:
     now = api.clock()
     links = await share_links.list_shares(api.store, campaign.id)
     return {
         "campaign": campaign,
         "keeps_recipients": campaign_page.keeps_recipients(api, campaign),
-        "shares": [(share, share_links.has_expired(share, now)) for share in reversed(links)],
+        "shares": [
+            (share, share_links.has_expired(share, now))
+            for share in long_list.shown_rows(links[::-1], request.query_params)
+        ],
+        "total": len(links),
         "has_base_url": shares.link_base(api, campaign) is not None,
         "created": None,
         "created_url": "",

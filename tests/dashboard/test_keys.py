@@ -7,6 +7,7 @@ import re
 import pytest
 
 from pixel_server.auth import api_keys
+from pixel_server.dashboard import long_list
 from tests.conftest import API_KEY
 from tests.dashboard.conftest import form_of
 from tests.dashboard.test_campaign_forms import wrong
@@ -132,3 +133,16 @@ def test_keys_page_hostile_names_are_harmless(reader, site, send, text):
     assert_harmless(reader.get("/keys"))
     assert_harmless(reader.get(f"/keys/{made}/revoke"))
     assert_harmless(send("/keys", name=text * 99, campaigns=text))
+
+
+def test_keys_page_many_keys_are_cut_until_all_are_asked_for(site, reader):
+    for n in range(long_list.MAX_ROWS + 2):
+        assert site.post("/api/keys", json={"name": f"key {n}", "scopes": ["read"]}).status_code == 201
+    total = len(site.get("/api/keys").json()["items"])
+    first = reader.get("/keys").text
+    assert first.count("Revoke</a>") == long_list.MAX_ROWS
+    assert f"The newest 40 of {total}" in first
+    assert 'href="/keys?all=1"' in first
+    every = reader.get("/keys?all=1").text
+    assert every.count("Revoke</a>") == total
+    assert "Show all" not in every
