@@ -86,7 +86,7 @@ async def texts_and_as_of(
 
 
 def _last_link(uses: Uses) -> str:
-    return formatting.exact(uses.last_link) if uses.last_link else formatting.UNKNOWN
+    return formatting.instant(uses.last_link) if uses.last_link else formatting.UNKNOWN
 
 
 def _is_waiting(campaign: Campaign, uses: Uses) -> bool:
