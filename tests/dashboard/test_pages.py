@@ -192,7 +192,7 @@ def test_campaign_list_tags_filter(mail, page, reader):
     page(name="Site")
     answer = reader.get("/")
     chips = re.findall(
-        r'<a class="chip" href="([^"]*)"><bdi>(.*?)</bdi> <span class="dim">(\d+)<', answer.text
+        r'<a class="tag" href="([^"]*)"><bdi>(.*?)</bdi> <span class="dim">(\d+)<', answer.text
     )
     assert {(name.lower(), number) for _, name, number in chips} == {("news", "2"), ("spring", "1")}
     tagged = reader.get("/?tag=NEWS")
