@@ -129,7 +129,7 @@ def test_forms_campaign_key_and_recipient_from_create_to_delete(
         page.get_by_label("Or a link from the person\u2019s mail").fill(url)
         page.get_by_role("button", name="Find").click()
         arrives(page, "By campaign")
-        assert page.get_by_role("link", name=name).count() == 1
+        assert page.get_by_role("region", name="By campaign").get_by_role("link", name=name).count() == 1
         page.get_by_role("link", name="Erase this recipient").click()
         page.get_by_role("button", name="Erase permanently").click()
         assert says(page) == "Erased in all campaigns, and no longer recorded."
