@@ -108,6 +108,7 @@ class FileForm:
             elif not self._has_file and name not in self._values:
                 self._name = name
                 self._values[name] = b""
+                self._check_size()
         self._header = self._header_value = b""
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
@@ -115,8 +116,13 @@ class FileForm:
             self._file += data[start:end]
         elif self._name is not None:
             self._values[self._name] += data[start:end]
-            if sum(map(len, self._values.values())) > MAX_FIELD_BYTES or len(self._values) > MAX_FIELDS:
-                raise BodyError(413, "has fields that are too long")
+            self._check_size()
+
+    def _check_size(self) -> None:
+        if len(self._values) > MAX_FIELDS or sum(map(len, self._values.values())) > MAX_FIELD_BYTES:
+            raise BodyError(
+                413, f"has more than {MAX_FIELDS} fields, or more than {MAX_FIELD_BYTES} bytes in them"
+            )
 
     def _end_part(self) -> None:
         self._is_in_file = False

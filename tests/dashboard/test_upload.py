@@ -113,6 +113,11 @@ def test_upload_page_other_bodies_are_refused(site, mail, reader):
         (b"csrf=x", {"Content-Type": "application/x-www-form-urlencoded"}, 415),
         (b"no boundary", kind, 400),
         (b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n' + b"y" * 99_999, kind, 413),
+        (
+            b"".join(b'--x\r\nContent-Disposition: form-data; name="%d"\r\n\r\n\r\n' % n for n in range(300)),
+            kind,
+            413,
+        ),
         (b"", kind, 403),
     ):
         assert reader.post(PATH, content=content, headers=headers).status_code == status, content[:20]
