@@ -15,6 +15,7 @@ from pixel_server.api.openapi.schema import ref
 from pixel_server.api.openapi.values import Schema, choice, text
 from pixel_server.api.paging import BY_NUMBER, cut_by_number
 from pixel_server.api.routing import Call, Parameter, reply
+from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.figures import (
     breakdowns,
@@ -23,6 +24,7 @@ from pixel_server.figures import (
     filtered,
     opening_curve,
     ranges,
+    sending_ranges,
     shared_stats,
     stats,
     visit_filters,
@@ -45,7 +47,7 @@ async def show_stats(api: Api, request: Request) -> Response:
         late_since = await asyncio.to_thread(api.late_since)
         figures = await shared_stats.read(api.store, campaign, query, api.settings, late_since, now)
     else:
-        time_range = ranges.parse(query, campaign.time_zone, now)
+        time_range = sending_ranges.parse(query, campaign, bucket_days(api, campaign), now)
         late_since = await asyncio.to_thread(api.late_since)
         figures = await read_stats(api, campaign, time_range, visit_filters.parse(query, campaign), now)
         figures["late_since"] = None if late_since is None else iso_ms(late_since)
@@ -61,6 +63,11 @@ async def read_stats(
     if filters:
         return await filtered.read_stats(api.store, campaign, time_range, filters, api.settings, now)
     return await stats.read(api.store, campaign, time_range, api.settings, now)
+
+
+def bucket_days(api: Api, campaign: Campaign) -> int:
+    """Returns the number of days for which the campaign's 15-minute series is kept."""
+    return retention.campaign_days(api.settings, campaign).buckets
 
 
 def series_csv(campaign: Campaign, figures: Mapping[str, Any]) -> Response:
@@ -163,6 +170,13 @@ _STATS_QUERY = (
     *_FROM_AND_TO,
     Parameter("interval", choice(ranges.INTERVALS, "Interval of `series`.", default="day")),
     Parameter("tz", {**ref("TimeZone"), "description": "Default: the campaign's time zone."}),
+    Parameter(
+        sending_ranges.PARAMETER,
+        choice(
+            sending_ranges.CHOICES,
+            "Range from the campaign's `sent_at`, instead of `from`, `to` and `interval`.",
+        ),
+    ),
     *_FILTERS,
 )
 _BREAKDOWNS_QUERY = (

@@ -48,7 +48,7 @@ async def page(api: Api, request: Request) -> Response:
     params = request.query_params
     try:
         range_query = range_picker.query(params)
-        ranges.parse(range_query, campaign.time_zone, api.clock())
+        range_picker.parse(api, campaign, range_query, api.clock())
     except Problem as problem:  # shows all time, with the error beside the form
         range_errors = range_picker.error_messages(problem)
         response = await show(api, request, campaign, {}, range_errors=range_errors, submitted=params)
@@ -75,10 +75,11 @@ async def show(
     if campaign.kind == "web":
         return await site.show(api, request, campaign, range_query, note, problem)
     now = api.clock()
-    period = ranges.parse(range_query, campaign.time_zone, now)
+    range_query = range_picker.with_default(dict(range_query), campaign, now)
+    period = range_picker.parse(api, campaign, range_query, now)
     late_since = await asyncio.to_thread(api.late_since)
     campaign_stats = await page_figures.read(api, campaign, period, now)
-    picker = range_picker.context(range_query, campaign.zone, period, now)
+    picker = mailing.picker(api, campaign, range_query, period, now)
     context: dict[str, Any] = {
         "campaign": campaign,
         "submitted": submitted or {},
@@ -139,13 +140,13 @@ async def texts_and_as_of(
 ) -> tuple[dict[str, str], str]:
     """Returns the texts of all figures in the range of a page's query, and `as_of` in ISO 8601."""
     now = api.clock()
-    period = ranges.parse(range_picker.query(params), campaign.time_zone, now)
+    period = range_picker.parse(api, campaign, range_picker.query(params), now)
     campaign_stats = await page_figures.read(api, campaign, period, now)
     return figure_texts.texts_of(campaign_stats), campaign_stats["as_of"]
 
 
 async def _read_stats(api: Api, campaign: Campaign, params: Mapping[str, str]) -> dict[str, Any]:
-    period = ranges.parse(range_picker.query(params), campaign.time_zone, api.clock())
+    period = range_picker.parse(api, campaign, range_picker.query(params), api.clock())
     return await read_stats(api, campaign, period, _filters(campaign, params), api.clock())
 
 

@@ -8,25 +8,37 @@ from datetime import datetime
 from typing import Any
 
 from pixel_server.dashboard import svg
+from pixel_server.figures import ranges
 
 MAX_TABLE_ROWS = 750
 """Largest number of rows of the table below a chart. Rows without hits are left out first, then old rows."""
 
 
+_TITLES = {"day": "by day", "hour": "by hour", "15m": "by 15 minutes", ranges.HOUR_THEN_DAY: "per hour"}
+
+
 def context(campaign_stats: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Returns what the template of the chart needs.
+    """Returns what the template of the chart needs. Intervals that begin after now are left out.
 
     columns: name and label of each column of the table. The chart without JavaScript shows the first column.
     """
-    series = _with_notes(campaign_stats["series"], campaign_stats["notes"])
-    unit = columns[0][0]
-    path, highest = svg.bars([item[unit] for item in series], 800, 160)
+    now = datetime.fromisoformat(campaign_stats["as_of"])
+    until_now = [item for item in campaign_stats["series"] if datetime.fromisoformat(item["start"]) <= now]
+    series = _with_notes(until_now, campaign_stats["notes"])
+    unit, label = columns[0]
+    interval = campaign_stats["interval"]
+    drawn, hours = [item[unit] for item in series], None
+    if interval == ranges.HOUR_THEN_DAY:
+        hours = [1 if i < ranges.HOURS_END // ranges.HOUR else 24 for i in range(len(series))]
+        drawn = [value and value / n for value, n in zip(drawn, hours, strict=True)]
+    path, highest = svg.bars(drawn, 800, 160, hours)
     rows = series
     if len(rows) > MAX_TABLE_ROWS:
         rows = [item for item in rows if item["hits"] or item["notes"]][-MAX_TABLE_ROWS:]
     return {
         "columns": columns,
         "unit": unit,
+        "title": f"{label} {_TITLES[interval]}",
         "path": path,
         "highest": highest,
         "rows": rows,

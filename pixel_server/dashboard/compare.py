@@ -114,6 +114,7 @@ async def _table(api: Api, chosen: Sequence[Campaign], range_query: dict[str, st
             continue
         period = ranges.parse(range_query, campaign.time_zone, now)
         campaign_stats = await stats.read(api.store, campaign, period, api.settings, now)
+        campaign_stats = figure_texts.without_misleading(campaign_stats, campaign, period)
         campaign_figures.append((campaign, campaign_stats))
         rows.append(
             {

@@ -13,7 +13,7 @@ from typing import Any
 from pixel_server.api.context import Api
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import formatting
-from pixel_server.figures import ranges, stats
+from pixel_server.figures import ranges, sending_ranges, stats
 from pixel_server.figures.ranges import Range
 
 LONGEST_DAY_SECONDS = 25 * 3600
@@ -35,14 +35,31 @@ def texts_of(campaign_stats: Mapping[str, Any]) -> dict[str, str]:
     return {**texts, "as_of": formatting.instant(campaign_stats["as_of"], campaign_stats["time_zone"])}
 
 
+def without_misleading(
+    campaign_stats: Mapping[str, Any], campaign: Campaign, period: Range
+) -> dict[str, Any]:
+    """Returns the stats without the figures of a mailing that mislead in this period.
+
+    - A limited period has no time to open: late openers are not in it, or only late openers are.
+    - A limited period that begins after sending has no open rate, because earlier openers are not in it.
+    """
+    if campaign.kind == "web" or period.is_all_time:
+        return dict(campaign_stats)
+    shown = {**campaign_stats, "time_to_open": None}
+    return shown if sending_ranges.includes_sending(campaign, period) else {**shown, "open_rate": None}
+
+
 async def changes(
     api: Api, campaign: Campaign, period: Range, campaign_stats: Mapping[str, Any], now: float
 ) -> dict[str, str]:
     """Returns the change of each figure since the previous period of the same length, by path.
 
     Returns {} if the period is all time or a day that is not over, or if the previous period has no hits.
-    The time to open has no change, because it grows with the age of a mail.
+    Also returns {} for a mailing: its opens become fewer each day after sending, so every period would show a
+    fall.
     """
+    if campaign.kind == "email":
+        return {}
     if period.is_all_time or (period.end > now and period.end - period.start <= LONGEST_DAY_SECONDS):
         return {}
     before = await stats.read(api.store, campaign, _previous(period), api.settings, now)
@@ -52,7 +69,6 @@ async def changes(
     texts = {
         path: (formatting.points if path in _SHARES else formatting.change)(value, values_before.get(path))
         for path, value in _values(campaign_stats)
-        if not path.startswith("time_to_open")
     }
     return {path: change for path, change in texts.items() if change}
 

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.api.context import Api
-from pixel_server.dashboard import live_feed
+from pixel_server.dashboard import live_feed, range_picker
 from pixel_server.dashboard.live_feed import Event, Listener, Query, ReadTexts, Watch
 from pixel_server.problems import Problem
 
@@ -38,7 +38,7 @@ STOP_POLL_SECONDS = 0.5
 """Seconds between two checks whether the server stops."""
 STOP_GRACE_SECONDS = 2.0
 """Largest number of seconds for which a stopping server still sends the last events."""
-_RANGE_PARAMS = ("from", "to", "until", "interval", "tz")
+_RANGE_PARAMS = ("until", *range_picker.PARAMS)
 
 
 class _Subscription(NamedTuple):

@@ -6,19 +6,22 @@ from typing import Any
 
 from pixel_server.api.context import Api
 from pixel_server.campaigns.campaign import Campaign
+from pixel_server.dashboard import figure_texts
 from pixel_server.figures import ranges, stats
 from pixel_server.figures.ranges import Range
 
 
 async def read(api: Api, campaign: Campaign, period: Range, now: float) -> dict[str, Any]:
-    """Returns the stats of a range.
+    """Returns the stats of a range, without the figures of a mailing that mislead in it.
 
     If a range of whole days is shown by hours, its totals are read from the days: the number of visitors and
     the breakdowns of opens are stored for days only.
     """
     by_interval = await stats.read(api.store, campaign, period, api.settings, now)
+    by_interval = figure_texts.without_misleading(by_interval, campaign, period)
     whole_days = ranges.by_days(period)
     if period.is_all_time or whole_days in (None, period) or period.zone.key != campaign.time_zone:
         return by_interval
     by_day = await stats.read(api.store, campaign, whole_days, api.settings, now)
+    by_day = figure_texts.without_misleading(by_day, campaign, whole_days)
     return {**by_day, **{name: by_interval[name] for name in ("interval", "series", "notes")}}

@@ -8,12 +8,20 @@ from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from pixel_server.figures import ranges
+from pixel_server.api.context import Api
+from pixel_server.api.stats import bucket_days
+from pixel_server.campaigns.campaign import Campaign
+from pixel_server.figures import ranges, sending_ranges
 from pixel_server.figures.ranges import Range
 from pixel_server.problems import Problem
+from pixel_server.times import DAY
 
 PRESETS = (1, 7, 30, 90, 365)
 """Days of each preset range. The chart of one day is by hours."""
+PARAMS = ("from", "to", "interval", "tz", sending_ranges.PARAMETER)
+"""Parameters of a range in the API's form."""
+SINCE_SENDING = {"24h": "24 hours", "3d": "3 days", "7d": "7 days"}
+"""Labels of the limited ranges since sending."""
 
 
 def query(params: Mapping[str, str]) -> dict[str, str]:
@@ -21,7 +29,7 @@ def query(params: Mapping[str, str]) -> dict[str, str]:
 
     Raises Problem 422 if `until` is not a date.
     """
-    api_query = {name: params[name] for name in ("from", "to", "interval", "tz") if params.get(name)}
+    api_query = {name: params[name] for name in PARAMS if params.get(name)}
     if params.get("until") and "to" not in api_query:
         try:
             api_query["to"] = (date.fromisoformat(params["until"]) + timedelta(days=1)).isoformat()
@@ -29,6 +37,19 @@ def query(params: Mapping[str, str]) -> dict[str, str]:
             errors = [{"field": "until", "message": "must be a date, for example 2026-11-24"}]
             raise Problem(422, "some parameters cannot be used", errors) from None
     return api_query
+
+
+def parse(api: Api, campaign: Campaign, range_query: Mapping[str, str], now: float) -> Range:
+    """Returns the range of a query. Raises Problem 422 if a parameter is invalid."""
+    return sending_ranges.parse(range_query, campaign, bucket_days(api, campaign), now)
+
+
+def with_default(range_query: dict[str, str], campaign: Campaign, now: float) -> dict[str, str]:
+    """Returns the query, with all time since sending if it has no range and the mailing was sent."""
+    has_range = any(name in range_query for name in ("from", "to", "interval", sending_ranges.PARAMETER))
+    if has_range or not sending_ranges.is_sent(campaign, now):
+        return range_query
+    return {**range_query, sending_ranges.PARAMETER: sending_ranges.ALL}
 
 
 def days(time_zone: str, range_query: Mapping[str, str], now: float) -> Range:
@@ -43,6 +64,7 @@ _FIELD_LABELS = {
     "until": "The last day",
     "interval": "The interval",
     "tz": "The time zone",
+    sending_ranges.PARAMETER: "The time since sending",
 }
 
 
@@ -76,6 +98,8 @@ def context(
         presets.append(("Today" if days == 1 else f"{days} days", link, is_current))
     return {
         "presets": [("All time", urlencode(more), period.is_all_time), *presets],
+        "label": "All time" if period.is_all_time else "",
+        "chart_days": f"The last {ranges.DEFAULT_DAYS} days" if period.is_all_time else "",
         "from": "" if period.is_all_time else first,
         "until": "" if period.is_all_time else last,
         "interval": period.interval,
@@ -85,4 +109,36 @@ def context(
         "zone": period.zone.key,
         "today": today.isoformat(),
         "query": urlencode(range_query),
+    }
+
+
+def since_sending(
+    api: Api, campaign: Campaign, range_query: Mapping[str, str], period: Range, now: float
+) -> dict[str, Any]:
+    """Returns the picker of a mailing that was sent. Its presets are ranges since sending.
+
+    The limited ranges are offered while the series of the first hours is kept.
+    """
+    chosen = range_query.get(sending_ranges.PARAMETER, "")
+    start = sending_ranges.first_instant(campaign) or 0
+    has_hours = sending_ranges.has_hours(campaign, bucket_days(api, campaign), now)
+    presets = [
+        (label, urlencode({sending_ranges.PARAMETER: choice}), choice == chosen)
+        for choice, label in SINCE_SENDING.items()
+        if has_hours or choice == chosen
+    ]
+    picker = context(range_query, campaign.zone, period, now)
+    is_limited = chosen in SINCE_SENDING and not period.is_all_time
+    dates = {"from": "", "until": "", "interval": "day"} if chosen else {}
+    is_cut = now >= start + sending_ranges.MAX_SERIES_DAYS * DAY
+    chart_days = {}
+    if chosen:
+        chart_days = {"chart_days": f"The first {sending_ranges.MAX_SERIES_DAYS} days" if is_cut else ""}
+    label = f"The first {SINCE_SENDING[chosen]} after sending" if is_limited else picker["label"]
+    return {
+        **picker,
+        **dates,
+        "presets": [*presets, ("All time", "", chosen == sending_ranges.ALL)],
+        "label": label,
+        **chart_days,
     }

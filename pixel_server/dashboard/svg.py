@@ -48,30 +48,37 @@ def spark(days: Sequence[int | None]) -> str:
     return "".join(path)
 
 
-def bars(values: Sequence[int | None], width: int, height: int) -> tuple[str, int]:
-    """Returns the path of a bar chart, and the highest value."""
+def bars(
+    values: Sequence[float | None], width: int, height: int, weights: Sequence[float] | None = None
+) -> tuple[str, float]:
+    """Returns the path of a bar chart, and the highest value.
+
+    weights: the bars' widths relative to each other. By default all bars have the same width.
+    """
     highest = max((value or 0 for value in values), default=0)
-    step = width / max(1, len(values))
-    bar = step * 0.8 if step > 2 else step
-    path = [
-        f"M{i * step:.1f} {height}v-{max(1, height * value / highest):.1f}h{bar:.1f}V{height}z"
-        for i, value in enumerate(values)
-        if value
-    ]
+    weights = weights or [1] * len(values)
+    unit, path, left = width / max(1, sum(weights)), [], 0.0
+    for value, weight in zip(values, weights, strict=True):
+        step = weight * unit
+        if value:
+            bar, bar_height = step * 0.8 if step > 2 else step, max(1, height * value / highest)
+            path.append(f"M{left:.1f} {height}v-{bar_height:.1f}h{bar:.1f}V{height}z")
+        left += step
     return "".join(path), highest
 
 
 def open_rate_bar(rate: Mapping[str, Any] | None, top: float = 1) -> dict[str, float] | None:
-    """Returns the bar of an open rate in percent: low, width (at least 1), and estimate (-1 if not known).
+    """Returns the bar of an open rate in percent: low, width, and estimate (-1 if not known).
 
-    top: the rate at the right end of the scale. Returns None if there is no rate.
+    width: from low to high; 0 if they agree, else at least 1. top: the rate at the right end of the scale.
+    Returns None if there is no rate.
     """
     if rate is None:
         return None
     low, high, estimate = rate["low"] / top, rate["high"] / top, rate["estimate"]
     return {
-        "low": round(min(100 * low, 99), 2),
-        "width": round(max(1, 100 * (high - low)), 2),
+        "low": round(100 * low if low == high else min(100 * low, 99), 2),
+        "width": round(max(1, 100 * (high - low)), 2) if high > low else 0,
         "estimate": -1 if estimate is None else round(100 * estimate / top, 2),
     }
 

@@ -61,7 +61,8 @@ def parse(query: Mapping[str, str], campaign: Campaign, oldest: str, now: float)
     oldest: the first day kept, such as `"20261124"`. Raises Problem 403 for another interval or zone, and 422
     as `ranges.parse` does.
     """
-    if query.get("interval", "day") != "day" or query.get("tz", campaign.time_zone) != campaign.time_zone:
+    is_by_day = query.get("interval", "day") == "day" and "since_sending" not in query
+    if not is_by_day or query.get("tz", campaign.time_zone) != campaign.time_zone:
         raise Problem(403, f"a shared key reads whole days in {campaign.time_zone} only")
     today = datetime.fromtimestamp(now, campaign.zone).date()
     ends = {name: query[name] for name in ("from", "to") if name in query}

@@ -13,8 +13,14 @@ from pixel_server.problems import bad_parameter, bad_parameters
 from pixel_server.settings import time_zones
 from pixel_server.times import DAY, parse_time
 
-Interval = Literal["15m", "hour", "day"]
+Interval = Literal["15m", "hour", "day", "hour_then_day"]
+HOUR_THEN_DAY: Interval = "hour_then_day"
+"""Interval of ranges since sending (`sending_ranges`): an hour for 48 hours, then 24 hours."""
 INTERVALS: tuple[Interval, ...] = ("15m", "hour", "day")
+"""Intervals that a query can choose."""
+HOUR = 3600
+HOURS_END = 48 * HOUR
+"""Seconds from the beginning of a range by HOUR_THEN_DAY to its first interval of 24 hours."""
 DEFAULT_DAYS = 30
 """Number of days of a range whose query has no beginning."""
 MAX_DAYS = 3660
@@ -45,6 +51,12 @@ class Range:
         """Returns the start of each interval, in seconds."""
         if self.interval == "15m":
             return list(range(self.start, self.end, BUCKET_SECONDS))
+        if self.interval == HOUR_THEN_DAY:
+            days_start = self.start + HOURS_END
+            return [
+                *range(self.start, min(self.end, days_start), HOUR),
+                *range(days_start, self.end, DAY),
+            ]
         if self.interval == "hour":
             return [at for at in range(self.start, self.end, BUCKET_SECONDS) if _is_hour(at, self.zone)]
         day = _date(self.start, self.zone)

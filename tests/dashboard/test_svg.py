@@ -38,11 +38,12 @@ def test_spark_draws_each_day_above_zero():
     ("low", "high", "estimate", "drawn"),
     [
         (0.13, 0.72, 0.25, {"low": 13, "width": 59, "estimate": 25}),
-        (0, 0, 0, {"low": 0, "width": 1, "estimate": 0}),
-        (1, 1, None, {"low": 99, "width": 1, "estimate": -1}),
+        (0, 0, 0, {"low": 0, "width": 0, "estimate": 0}),
+        (0.999, 1, None, {"low": 99, "width": 1, "estimate": -1}),
+        (1, 1, None, {"low": 100, "width": 0, "estimate": -1}),
     ],
 )
-def test_open_rate_bar_is_at_least_one_percent_wide(low, high, estimate, drawn):
+def test_open_rate_bar_is_empty_or_at_least_one_percent_wide(low, high, estimate, drawn):
     rate = {"low": low, "high": high, "estimate": estimate}
     assert svg.open_rate_bar(rate) == pytest.approx(drawn)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -35,6 +37,23 @@ COLOURS = """() => {
   }
   return found;
 }"""
+PLACES = """(colour, axis) => {
+  const canvas = document.querySelector("canvas"), { width, height } = canvas;
+  const box = canvas.getBoundingClientRect();
+  const over = document.querySelector(".u-over").getBoundingClientRect();
+  const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  copy.drawImage(canvas, 0, 0);
+  const { data } = copy.getImageData(0, 0, width, height);
+  const found = new Set(), rgb = [1, 3, 5].map((n) => parseInt(colour.slice(n, n + 2), 16));
+  for (let i = 0; i < data.length; i += 4) {
+    if (data[i + 3] < 255 || rgb.some((part, n) => data[i + n] !== part)) continue;
+    const x = i / 4 % width - (over.left - box.left), y = Math.floor(i / 4 / width);
+    if (x >= 0) found.add(axis === "x" ? Math.round(x) : y);
+  }
+  return [...found];
+}"""
+COLUMNS = f"colour => ({PLACES})(colour, 'x')"
+ROWS = f"colour => ({PLACES})(colour, 'y')"
 HIDE = """hidden => {
   Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
   document.dispatchEvent(new Event("visibilitychange"));
@@ -109,6 +128,11 @@ def readout(page: Page) -> str:
     return " ".join(page.locator(".readout").inner_text().split())
 
 
+def point(page: Page) -> str:
+    """Returns the text beside the cursor."""
+    return " ".join(page.locator(".point").inner_text().split())
+
+
 def point_at(page: Page, share: float, **options: Any) -> None:
     """Moves the pointer to a share of the chart's width."""
     box = page.locator(".u-over").bounding_box()
@@ -140,10 +164,15 @@ def test_chart_draws_and_reads_out_both_series(open_page: Callable[..., Page], s
     assert "Opens: 3,919 in total, at most 900 on Wed 28 Oct 2026" in label
     assert readout(page) == "Opens 3,919 Unique opens 2,434"
     point_at(page, 0.01)
-    assert readout(page) == "Opens 900 Unique opens 562 Wed 28 Oct 2026"
+    assert point(page) == "Wed 28 Oct 2026 Opens 900 Unique opens 562"
     point_at(page, 0.99)  # a day that is not over
-    assert readout(page) == "Opens 49 Unique opens 30 Thu 26 Nov 2026, so far"
+    assert point(page) == "Thu 26 Nov 2026, so far Opens 49 Unique opens 30"
+    box, over = page.locator(".point").bounding_box(), page.locator(".u-over").bounding_box()
+    assert box is not None
+    assert over is not None
+    assert box["x"] + box["width"] <= over["x"] + over["width"], "beside the point, in the chart"
     page.mouse.move(0, 0)
+    assert page.locator(".point").is_hidden()
     assert readout(page) == "Opens 3,919 Unique opens 2,434"
     assert page.evaluate("shifted") == []
 
@@ -227,9 +256,9 @@ def test_chart_unknown_values_are_gaps(open_page: Callable[..., Page], site: Sit
     assert found[SECOND] < whole[SECOND] / 2
     assert found[FILL] < whole[FILL]
     point_at(page, 10 / 29)
-    assert readout(page) == "Opens \u2013 Unique opens \u2013 Sat 7 Nov 2026"
+    assert point(page) == "Sat 7 Nov 2026 Opens \u2013 Unique opens \u2013"
     point_at(page, 15 / 29)
-    assert readout(page) == "Opens 3 Unique opens \u2013 Thu 12 Nov 2026"
+    assert point(page) == "Thu 12 Nov 2026 Opens 3 Unique opens \u2013"
 
 
 def test_chart_follows_the_colour_scheme(open_page: Callable[..., Page]):
@@ -276,9 +305,66 @@ def test_chart_each_interval_has_fitting_labels(open_page: Callable[..., Page], 
         site.stats = stats(days, interval=interval)
         reload(page)
         until(lambda shows=shows: f", {shows}, Europe" in (chart.get_attribute("aria-label") or ""))
-        point_at(page, 0.5)
-        assert ("00:00" in readout(page)) == (interval != "day")
+        point_at(page, 0.3)
+        assert ("00:00" in point(page)) == (interval != "day")
         assert SECOND in colours(page)
+
+
+def test_chart_ends_now_with_a_dashed_line(open_page: Callable[..., Page], site: Site):
+    """A day by hours at 11:54 in Berlin: twelve of 24 hours have begun, and hour 11 is running."""
+    site.stats = stats(1, interval="hour")
+    midnight = datetime(2026, 11, 26, tzinfo=ZoneInfo("Europe/Berlin"))
+    site.stats["series"] = [
+        {"start": (midnight + timedelta(hours=n)).isoformat(), "opens": 40, "unique_opens": 20}
+        for n in range(24)
+    ]
+    page = drawn(open_page())
+    assert readout(page) == "Opens 480 Unique opens 240", "twelve hours"
+    point_at(page, 11 / 23)
+    assert point(page) == "Thu 26 Nov 2026, 11:00, so far Opens 40 Unique opens 20"
+    point_at(page, 16 / 23)
+    assert point(page) == "Thu 26 Nov 2026, 16:00, not yet Opens \u2013 Unique opens \u2013"
+    page.mouse.move(0, 0)
+    columns = page.evaluate(COLUMNS, SECOND)
+    width = page.locator(".u-over").evaluate("node => node.clientWidth")
+    assert max(columns) == pytest.approx(11 / 23 * width, abs=3), "no line after now"
+    hour = width / 23
+    last = [at for at in columns if at > 10 * hour + 2]
+    assert 0.3 * hour < len(last) < 0.75 * hour, "dashed in the running hour"
+    assert len([at for at in columns if 1 <= at < 10 * hour]) == pytest.approx(10 * hour, abs=4), (
+        "a whole line"
+    )
+
+
+def test_chart_since_sending_draws_days_per_hour(open_page: Callable[..., Page], site: Site):
+    """Sent 70 hours ago: 48 hours with ten opens each, then a day so far with as many opens an hour."""
+    sent = datetime(2026, 11, 23, 12, 45, tzinfo=UTC)
+    starts = [sent + timedelta(hours=n) for n in range(49)]
+    site.stats = stats(
+        interval="hour_then_day",
+        series=[{"start": at.isoformat(), "opens": 10, "unique_opens": 5} for at in starts[:48]]
+        + [{"start": starts[48].isoformat(), "opens": 240, "unique_opens": 120}],
+        notes=[{"id": "a", "at": "2026-11-25T20:00:00Z", "text": "Reminder"}],
+    )
+    page = drawn(open_page())
+    assert readout(page) == "Opens 720 Unique opens 360"
+    point_at(page, 0.5 / 72)
+    assert point(page) == "Mon 23 Nov 2026, 13:45 to 14:45 Opens 10 Unique opens 5"
+    point_at(page, 0.9)
+    assert point(page) == (
+        "Wed 25 Nov 2026, 13:45 to Thu 26 Nov 2026, 13:45, so far Opens 240 Unique opens 120 Reminder"
+    )
+    page.mouse.move(0, 0)
+    columns, width = page.evaluate(COLUMNS, SECOND), page.locator(".u-over").evaluate("e => e.clientWidth")
+    assert max(columns) == pytest.approx(70.16 / 72 * width, abs=8), "up to now"
+    heights = page.evaluate(ROWS, SECOND)
+    assert len(heights) <= 4, f"one level, as each hour had as many opens: {heights}"
+    drag(page, 0.1, 0.3)
+    page.mouse.move(0, 0)
+    assert "Whole range" in readout(page)
+    page.get_by_role("button", name="Whole range").click()
+    assert readout(page) == "Opens 720 Unique opens 360"
+    assert page.get_by_role("button", name="Whole range").is_hidden()
 
 
 def test_chart_unknown_time_zone_uses_utc(open_page: Callable[..., Page], site: Site):

@@ -28,6 +28,7 @@ from pixel_server.figures import (
     mail_breakdowns,
     opening_curve,
     ranges,
+    sending_ranges,
     stats,
     web_breakdowns,
 )
@@ -56,6 +57,12 @@ OPERATIONS = {
         f"Without `from`: the {ranges.DEFAULT_DAYS} days up to `to`. Without `to`: up to the end of the "
         f"running interval. At most {ranges.MAX_DAYS} days if the interval is `day` and the zone is the "
         f"campaign's; otherwise at most {ranges.MAX_FINE_DAYS} days, read from the 15-minute series. "
+        "With `since_sending`: the first 24 hours, 3 days or 7 days of a mailing, or all time; a range that "
+        "is not over yet is all time. `series` then begins with the 15 minutes of `sent_at`, and its "
+        "`interval` is `hour_then_day`: each of the first 48 hours, then each further 24 hours, at most "
+        f"{sending_ranges.MAX_SERIES_DAYS} days. If the 15-minute series of the first hours is no longer "
+        "kept, `all` has a series by `day`. 409: with `from`, `to` or `interval`, or if `sent_at` is not set "
+        "or lies in the future. "
         f"{MAY_SHARE}, by `day` in the campaign's zone only (403 otherwise). The answer is then "
         "`SharedStats`: the days that have ended and have at least `min_cell` visits (for mail: opens), and "
         f"the sums of these days; without `from` and `to`, of the last {disclosure.DEFAULT_DAYS} days kept. "
@@ -128,7 +135,7 @@ _STATS: dict[str, Any] = {
     "campaign": ref("CampaignId"),
     "from": instant_or_null("First instant of the range; null: all time."),
     "to": instant_or_null("First instant after the range; null: all time."),
-    "interval": choice(ranges.INTERVALS, "Interval of `series`."),
+    "interval": choice((*ranges.INTERVALS, ranges.HOUR_THEN_DAY), "Interval of `series`."),
     "time_zone": ref("TimeZone"),
     "as_of": instant("Every hit that reached the stream before this instant is counted."),
     "late_since": instant_or_null(

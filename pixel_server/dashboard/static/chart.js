@@ -8,13 +8,15 @@
     views: [["views", "Views"], ["visits", "Visits"]],
   };
   const STEP = { "15m": 900, hour: 3600, day: 86400 };
-  const DAY = 86400, MONTH = 30 * DAY, YEAR = 365 * DAY;
+  const HOUR_THEN_DAY = "hour_then_day"; // an interval of an hour for 48 hours, then of a day; drawn per hour
+  const HOUR = 3600, DAY = 86400, MONTH = 30 * DAY, YEAR = 365 * DAY;
   // uPlot recognizes months and years by exactly these numbers.
   const STEPS = [
     900, 1800, 3600, 7200, 10800, 21600, 43200, DAY, 2 * DAY, 3 * DAY, 5 * DAY, 7 * DAY, 10 * DAY, 15 * DAY,
     MONTH, 2 * MONTH, 3 * MONTH, 6 * MONTH, YEAR, 2 * YEAR, 5 * YEAR, 10 * YEAR,
   ];
   const MAX_NOTES = 4; // notes shown at one mark
+  const POINT_GAP = 12; // px between the cursor and the values beside it
   const UNKNOWN = "\u2013";
   const FAILED = "The chart could not be loaded. The numbers are in the table below.";
   const fullNumber = new Intl.NumberFormat("en-US");
@@ -57,28 +59,45 @@
         const p = parts(at), date = `${p.weekday} ${p.day} ${p.month} ${p.year}`;
         return step < DAY ? `${date}, ${p.hour}:${p.minute}` : date;
       },
+      span(from, to) {
+        const days = [from, to].map((at) => this.exact(at, DAY));
+        return `${this.exact(from, 0)} to ${days[0] === days[1] ? this.time(to) : this.exact(to, 0)}`;
+      },
     };
   }
 
-  // Converts stats to columns for uPlot. Series without any known value are left out.
+  // Converts stats to columns for uPlot. Series without any known value are left out. Intervals after now have
+  // no value. The data of each series is drawn in two parts: the intervals that are over, then the running one.
   function toColumns(stats, unit) {
     const starts = stats.series.map((item) => Date.parse(item.start) / 1000);
+    const isPerHour = stats.interval === HOUR_THEN_DAY;
+    const step = isPerHour ? HOUR : STEP[stats.interval] || DAY;
+    const lastStep = isPerHour && starts.at(-1) - starts[0] >= 2 * DAY ? DAY : step;
+    const ends = starts.map((start, i) => starts[i + 1] ?? start + lastStep);
+    const upTo = Date.parse(stats.as_of) / 1000 || Infinity;
     const series = (SERIES[unit] || SERIES.views)
-      .map(([name, label]) => ({ label, values: stats.series.map((item) => item[name] ?? null) }))
+      .map(([name, label]) => ({
+        label, values: stats.series.map((item, i) => (starts[i] > upTo ? null : item[name] ?? null)),
+      }))
       .filter((each) => hasValue(each.values));
-    const step = STEP[stats.interval] || DAY;
-    const end = (starts.at(-1) || 0) + step;
+    const running = starts.findLastIndex((start, i) => start <= upTo && ends[i] > upTo);
+    const drawn = series.map(({ values }) =>
+      values.map((value, i) => (isPerHour && value != null ? value * HOUR / (ends[i] - starts[i]) : value)));
+    const over = drawn.map((values) => values.map((value, i) => (i === running ? null : value)));
+    // A line to the running interval begins at the one before. A step has no such line.
+    const isRunning = (i) => i === running || (!isPerHour && running > 0 && i === running - 1);
+    const now = drawn.map((values) => values.map((value, i) => (isRunning(i) ? value : null)));
+    const end = ends.at(-1) || 0;
     const notes = (stats.notes || [])
-      .map((note) => ({ text: String(note.text), when: Date.parse(note.at) / 1000 }))
+      .map((note) => ({ id: String(note.id), text: String(note.text), when: Date.parse(note.at) / 1000 }))
       .filter((note) => note.when >= starts[0] && note.when < end)
       .sort((a, b) => a.when - b.when)
-      // A mark is drawn at the start of the note's interval.
-      .map((note) => ({ ...note, at: starts.findLast((start) => start <= note.when) }));
+      .map((note) => ({ ...note, interval: starts.findLastIndex((start) => start <= note.when) }));
     return {
-      starts, series, step, notes,
+      starts, ends, series, step, notes, isPerHour, upTo,
+      lastX: isPerHour ? end : starts.at(-1), // the right end of the axis
       calendar: calendar(stats.time_zone),
-      upTo: Date.parse(stats.as_of) / 1000,
-      data: [starts, ...series.map((each) => each.values)],
+      data: [starts, ...over, ...now],
     };
   }
 
@@ -112,6 +131,23 @@
       if (value != null && values[i - 1] == null && values[i + 1] == null) indexes.push(i);
     });
     return indexes;
+  }
+
+  // Draws each interval as a level line over its whole width, up to now.
+  function steps({ starts, ends, upTo }) {
+    return (u, index, first, last) => {
+      const stroke = new Path2D(), fill = new Path2D(), values = u.data[index];
+      const x = (at) => u.valToPos(at, "x", true), y = (value) => u.valToPos(value, "y", true);
+      for (let i = first; i <= last; i += 1) {
+        if (values[i] == null) continue;
+        const left = x(starts[i]), right = x(Math.min(ends[i], upTo)), top = y(values[i]);
+        if (values[i - 1] == null) stroke.moveTo(left, top);
+        else stroke.lineTo(left, top);
+        stroke.lineTo(right, top);
+        fill.rect(left, top, right - left, y(0) - top);
+      }
+      return { stroke, fill };
+    };
   }
 
   // Returns the top of the vertical axis: a round number not below the highest value.
@@ -156,7 +192,7 @@
     show(shown) {
       const labels = (each) => each.series.map(({ label }) => label).join();
       const canUpdate = this.u && labels(shown) === labels(this.shown) && shown.step === this.shown.step &&
-        shown.calendar.zone === this.shown.calendar.zone;
+        shown.isPerHour === this.shown.isPerHour && shown.calendar.zone === this.shown.calendar.zone;
       this.shown = shown;
       if (!shown.series.length) {
         this.clear();
@@ -188,7 +224,9 @@
       this.drawLegend();
       this.noteLayer = element("div", "marks");
       this.u = new uPlot(this.options(), this.shown.data, this.plot);
-      this.u.over.append(this.noteLayer);
+      this.point = element("div", "point");
+      this.point.hidden = true;
+      this.u.over.append(this.noteLayer, this.point);
       const canvas = this.u.root.querySelector("canvas");
       canvas.setAttribute("role", "img");
       this.drawNotes(this.u);
@@ -200,14 +238,16 @@
       this.wholeRange = element("button", "", this.readout, "Whole range");
       this.wholeRange.type = "button";
       this.wholeRange.hidden = true;
-      this.wholeRange.addEventListener("click", safe(() => this.zoom(this.shown.starts[0], this.shown.starts.at(-1))));
+      this.wholeRange.addEventListener("click", safe(() => this.zoom(this.shown.starts[0], this.shown.lastX)));
       this.when = element("span", "when", this.readout);
       this.readout.insertBefore(this.when, this.wholeRange);
     }
 
     options() {
       const font = `12px ${getComputedStyle(this.figure).fontFamily}`;
-      const { step } = this.shown;
+      const { step, isPerHour } = this.shown, count = this.shown.series.length;
+      const paths = isPerHour ? (...place) => steps(this.shown)(...place) : undefined;
+      const parts = [false, true].flatMap((isRunning) => this.shown.series.map((_, i) => ({ i, isRunning })));
       const stroke = () => this.colour("--chart-text");
       const grid = { stroke: () => this.colour("--chart-grid"), width: 1 };
       const line = { points: { show: true, filter: isolatedPoints, size: 5, width: 0 }, spanGaps: false };
@@ -217,13 +257,20 @@
         legend: { show: false },
         tzDate: (at) => uPlot.tzDate(new Date(at * 1000), this.shown.calendar.zone),
         scales: {
-          x: { range: (u, from, to) => (u.data[0].length > 1 ? [from, to] : [from - step, from + step]) },
+          x: {
+            range: (u, from, to) => {
+              const end = to === this.shown.starts.at(-1) ? this.shown.lastX : to;
+              return end > from ? [from, end] : [from - step, from + step];
+            },
+          },
           y: { range: (u, lowest, highest) => [0, axisTop(highest)] },
         },
-        series: [{}, ...this.shown.series.map(({ label }, i) => {
+        series: [{}, ...parts.map(({ i, isRunning }) => {
           const colour = () => this.colour(i ? "--chart-2" : "--chart-1");
-          const fill = i ? undefined : () => this.colour("--chart-fill");
-          return { label, ...line, stroke: colour, fill, width: i ? 2 : 1.5, points: { ...line.points, fill: colour } };
+          const fill = i || isRunning ? undefined : () => this.colour("--chart-fill");
+          const dash = isRunning ? [4, 4] : undefined;
+          const points = isPerHour ? { show: false } : { ...line.points, fill: colour };
+          return { ...line, paths, dash, stroke: colour, fill, width: i ? 2 : 1.5, points };
         })],
         axes: [
           {
@@ -240,8 +287,12 @@
         ],
         cursor: {
           y: false,
-          move: (u, left, top) => [left < 0 ? left : u.valToPos(u.data[0][u.posToIdx(left)], "x"), top],
-          points: { size: 7, width: 2, fill: (u, i) => this.colour(i > 1 ? "--chart-2" : "--chart-1") },
+          move: (u, left, top) =>
+            [left < 0 || isPerHour ? left : u.valToPos(u.data[0][u.posToIdx(left)], "x"), top],
+          points: {
+            show: !isPerHour, size: 7, width: 2,
+            fill: (u, i) => this.colour((i - 1) % count ? "--chart-2" : "--chart-1"),
+          },
           drag: { x: true, y: false, setScale: false, dist: 5 },
         },
         hooks: {
@@ -276,44 +327,71 @@
 
     // Zooms to whole intervals, at least three.
     zoom(from, to) {
-      const { starts } = this.shown, last = starts.length - 1;
+      const { starts, ends, isPerHour } = this.shown, last = starts.length - 1;
       let first = starts.findIndex((at) => at >= from), end = starts.findLastIndex((at) => at <= to);
       if (first < 0) first = last;
       while (end - first < 2 && (first > 0 || end < last)) {
         if (first > 0) first -= 1;
         if (end < last) end += 1;
       }
-      this.u.setScale("x", { min: starts[first], max: starts[end] });
+      this.u.setScale("x", { min: starts[first], max: isPerHour ? ends[end] : starts[end] });
     }
 
     onScale(u) {
-      const { starts } = this.shown, { min, max } = u.scales.x;
-      this.zoomed = min > starts[0] || max < starts.at(-1);
+      const { starts, lastX } = this.shown, { min, max } = u.scales.x;
+      this.zoomed = min > starts[0] || max < lastX;
       if (this.zoomed === !this.wholeRange.hidden) return this.showValues();
       if (!this.zoomed && document.activeElement === this.wholeRange) this.figure.querySelector("summary")?.focus();
       this.wholeRange.hidden = !this.zoomed;
       this.showValues();
     }
 
-    // Shows the values below the cursor, or without a cursor the sums of the visible range.
+    // Shows the sums of the visible range in the legend, and the values at the cursor beside the cursor.
     showValues() {
-      const { starts, series, calendar, step, upTo } = this.shown, u = this.u;
+      const { starts, calendar } = this.shown, u = this.u;
       if (!u) return;
-      const i = u.cursor.idx;
-      const inside = i != null && u.cursor.left >= 0 && starts[i] != null;
       const { min, max } = u.scales.x;
-      const values = inside ? series.map(({ values }) => values[i]) : sums(this.shown, min, max);
-      this.values.forEach((value, at) => { value.textContent = number(values[at]); });
-      if (inside) {
-        const suffix = starts[i] + step > upTo ? ", so far" : "";
-        this.when.textContent = calendar.exact(starts[i], step) + suffix;
-      } else if (!this.zoomed) {
-        this.when.textContent = ""; // the caption shows the range
-      } else {
-        const visible = starts.filter((at) => at >= min && at <= max);
-        const days = [visible[0], visible.at(-1)].map((at) => calendar.date(at ?? min));
-        this.when.textContent = days[0] === days[1] ? days[0] : `${days[0]} to ${days[1]}`;
-      }
+      sums(this.shown, min, max).forEach((sum, i) => { this.values[i].textContent = number(sum); });
+      const visible = starts.filter((at) => at >= min && at <= max);
+      const days = [visible[0], visible.at(-1)].map((at) => calendar.date(at ?? min));
+      // Without zoom, the caption shows the range.
+      this.when.textContent = !this.zoomed ? "" : days[0] === days[1] ? days[0] : `${days[0]} to ${days[1]}`;
+      this.showPoint(u);
+    }
+
+    // Returns the index of the interval at the cursor, or null.
+    intervalAt(u) {
+      const { starts, ends, isPerHour } = this.shown;
+      if (!(u.cursor.left >= 0)) return null;
+      if (!isPerHour) return starts[u.cursor.idx] == null ? null : u.cursor.idx;
+      const at = u.posToVal(u.cursor.left, "x"), i = starts.findLastIndex((start) => start <= at);
+      return ends[i] > at ? i : null;
+    }
+
+    // Returns the date and the values of an interval as lines of text.
+    lines(i) {
+      const { starts, ends, series, calendar, step, isPerHour, upTo } = this.shown;
+      const when = isPerHour ? calendar.span(starts[i], ends[i]) : calendar.exact(starts[i], step);
+      const suffix = starts[i] > upTo ? ", not yet" : ends[i] > upTo ? ", so far" : "";
+      return [when + suffix, ...series.map(({ label, values }) => `${label} ${number(values[i])}`)];
+    }
+
+    showPoint(u) {
+      const i = this.intervalAt(u), { left } = u.cursor;
+      this.point.hidden = i == null;
+      if (i == null) return;
+      const [when, ...values] = this.lines(i);
+      this.point.replaceChildren();
+      element("b", "", this.point, when);
+      values.forEach((text) => element("span", "", this.point, text));
+      const notes = this.shown.notes.filter((note) => note.interval === i);
+      notes.slice(0, MAX_NOTES).forEach((note) => element("bdi", "", this.point, note.text));
+      if (notes.length > MAX_NOTES) element("span", "", this.point, `and ${notes.length - MAX_NOTES} more notes`);
+      const highest = Math.max(0, ...u.data.slice(1).map((drawn) => drawn[i] ?? 0));
+      const top = Math.min(u.valToPos(highest, "y"), u.over.clientHeight - this.point.offsetHeight);
+      const isLate = left > u.over.clientWidth / 2;
+      const x = isLate ? `calc(${Math.round(left) - POINT_GAP}px - 100%)` : `${Math.round(left) + POINT_GAP}px`;
+      this.point.style.translate = `${x} ${Math.max(0, Math.round(top))}px`; // unlike left and top, moves no layout
     }
 
     // Draws a mark for each note. Notes too close to each other share a mark.
@@ -321,7 +399,8 @@
       if (!this.noteLayer) return;
       const width = u.over.clientWidth, marks = [];
       for (const note of this.shown.notes) {
-        const left = u.valToPos(note.at, "x");
+        const at = this.shown.isPerHour ? note.when : this.shown.starts[note.interval];
+        const left = u.valToPos(at, "x");
         if (left < -1 || left > width + 1) continue;
         if (marks.length && left - marks.at(-1).left < 12) marks.at(-1).notes.push(note);
         else marks.push({ left, notes: [note] });

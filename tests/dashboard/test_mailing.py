@@ -1,0 +1,144 @@
+"""The page of a mailing: when it was sent, the range since sending, and the number that leads."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pixel_server.dashboard import mailing
+from tests.dashboard.test_pages import Page, assert_harmless
+
+PAGE = "/campaigns/mail"
+
+
+@pytest.fixture
+def sent(site, mail, opened, stats, clock):
+    """Counts a mail of 40 to which three recipients opened, one of them two days after sending."""
+    clock.at("2026-09-20T08:30Z")
+    mail(sent=40, sent_at="2026-09-20T08:30:00Z", name="Spring mail")
+    for at, who in (("20T08:40Z", "ada"), ("20T09:40Z", "bob"), ("22T10:00Z", "cyd")):
+        opened(f"2026-09-{at}", who)
+    clock.at("2026-09-24T12:00Z")
+    stats("mail")
+
+
+def current(page):
+    """Returns the address of the current range, None if it is not a preset."""
+    return next((a["href"] for a in page.all("a") if a.get("aria-current") == "true"), None)
+
+
+def words(page):
+    return " ".join(page.text.split())
+
+
+def test_mailing_page_begins_with_sending(sent, reader):
+    answer = reader.get(PAGE)
+    page = assert_harmless(answer)
+    assert "Sent 20 Sep 2026, 08:30 UTC to 40 · mail" in words(page)
+    assert "7.5% known exactly" in words(page)
+    assert "50% opened within" in page.text
+    assert current(page) == PAGE
+    data = next(attrs["data-chart"] for _, attrs in page.found if "data-chart" in attrs)
+    series = reader.get(data).json()["series"]
+    assert series[0]["start"] == "2026-09-20T08:30:00+00:00"
+    assert [item["opens"] for item in series] == [1, 1, *[0] * 46, 1, 0, 0]
+    assert "Opens per hour" in page.text
+
+
+def test_mailing_page_first_day_has_rate_and_no_time_to_open(sent, reader):
+    page = assert_harmless(reader.get(f"{PAGE}?since_sending=24h"))
+    assert current(page) == f"{PAGE}?since_sending=24h"
+    assert "5.0% known exactly" in words(page)
+    assert "The first 24 hours after sending. Includes" in words(page)
+    assert "opened within" not in page.text
+    assert "are counted by day" in page.text
+    assert reader.get(f"{PAGE}/figures.json?since_sending=24h").json()["figures"]["open_rate.low"] == "5.0%"
+
+
+def test_mailing_page_range_after_sending_has_no_rate(sent, reader):
+    answer = reader.get(f"{PAGE}?from=2026-09-22&until=2026-09-22")
+    page = assert_harmless(answer)
+    assert current(page) is None
+    assert "open" in next(each for each in page.all("details") if each.get("class") == "custom")
+    assert "There is no rate for a range that begins after sending" in words(page)
+    assert "opened within" not in page.text
+    assert 'class="change"' not in answer.text
+    assert "5.0% known exactly" in words(Page(reader.get(f"{PAGE}?from=2026-09-20&until=2026-09-20")))
+
+
+@pytest.mark.parametrize(
+    ("sent_at", "mails", "says"),
+    [
+        (None, 40, "Sent to 40, not known when (enter it in Settings) · mail"),
+        (None, None, "Not known when it was sent and to how many (enter it in Settings) · mail"),
+        ("2027-01-01T08:00:00Z", None, "To be sent 1 Jan 2027, 08:00 UTC · mail"),
+    ],
+)
+def test_mailing_page_without_sending_has_calendar_ranges(sent, site, reader, sent_at, mails, says):
+    site.patch("/api" + PAGE, json={"sent_at": sent_at, "sent": mails})
+    page = assert_harmless(reader.get(PAGE))
+    assert says in words(page)
+    assert "30 days" in words(page)
+    assert reader.get(f"{PAGE}?since_sending=24h").status_code == 409
+    limited = words(Page(reader.get(f"{PAGE}?from=2026-09-20&until=2026-09-20")))
+    assert "known exactly" not in limited
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "estimate", "shown"),
+    [
+        (0.275, 0.545, 0.344, "≈ 34%"),
+        (0.344, 0.545, 0.344, "≈ 34.4%"),
+        (0.01, 0.2, 0.034, "≈ 3.4%"),
+        (0.275, 0.545, None, ""),
+        (0.275, 0.275, 0.275, "27.5%"),
+        (0, 0, None, "0%"),
+    ],
+)
+def test_lead_is_one_figure_within_the_certain_range(low, high, estimate, shown):
+    assert mailing.lead({"low": low, "high": high, "estimate": estimate}) == shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"sent": None}, "is not known"),
+        ({"sent": 2}, "More recipients opened than mails were delivered"),
+        ({"bounced": 40}, "More recipients opened"),
+        ({"mode": "count"}, "not told apart"),
+    ],
+)
+def test_mailing_page_without_rate_says_why(sent, site, reader, fields, says):
+    assert site.patch("/api" + PAGE, json=fields).status_code == 200
+    answer = reader.get(PAGE)
+    assert re.search(r'<p class="big">\u2013</p><p class="certainty">[^<]*' + says, answer.text)
+
+
+def test_mailing_page_nothing_delivered_has_no_rate(mail, reader):
+    mail(sent=3, bounced=3)
+    assert "No mail was delivered, so there is no rate." in reader.get(PAGE).text
+
+
+@pytest.mark.parametrize(
+    ("shown", "says"),
+    [
+        ({"from": "2026-09-20T00:00:00Z"}, "for all time only"),
+        ({"totals": {"opens_anonymous": 3}}, "belong to no known recipient"),
+        ({"hidden": {"recipients": 11, "person": 0}}, "too few recipients"),
+        ({}, "recipients with hidden opens read more"),
+        ({"open_rate": {"low": 0.1, "high": 0.5, "estimate": 0.2}}, ""),
+        ({"open_rate": {"low": 0.1, "high": 0.1, "estimate": None}}, ""),
+    ],
+)
+def test_why_no_estimate_names_the_reason(shown, says):
+    stats = {
+        "from": None,
+        "delivered": 40,
+        "totals": {"opens_anonymous": 0},
+        "hidden": {"recipients": 10, "person": 0},
+        "open_rate": {"low": 0.1, "high": 0.5, "estimate": None},
+    }
+    reason = mailing.why_no_estimate({**stats, **shown})
+    assert says in reason
+    assert bool(says) == bool(reason)
