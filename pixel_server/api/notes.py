@@ -1,4 +1,4 @@
-"""Calls of the API on notes: list, add, remove."""
+"""Calls of the API on notes: list, add, change, remove."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from pixel_server.campaigns import notes
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.campaigns.notes import Note
 from pixel_server.problems import Problem
+
+_FIELDS = {"at": fields.instant, "text": fields.name}
 
 
 async def list_notes(api: Api, request: Request) -> Response:
@@ -36,11 +38,29 @@ async def add(api: Api, campaign: Campaign, content: Any) -> Note:
 
     Raises Problem 422 if fields are bad, and 409 if the campaign has too many notes.
     """
-    values = check_fields(content, {"at": fields.instant, "text": fields.name}, frozenset({"text"}))
+    values = check_fields(content, _FIELDS, frozenset({"text"}))
     try:
         return await notes.add(api.store, campaign.id, values.get("at", int(api.clock())), values["text"])
     except notes.TooManyNotes as error:
         raise Problem(409, str(error)) from None
+
+
+async def change_note(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    content = await read_json(request)
+    return reply(notes.to_json(await change(api, campaign, request.path_params["note"], content)))
+
+
+async def change(api: Api, campaign: Campaign, note_id: str, content: Any) -> Note:
+    """Changes the fields of a note that the JSON of a body names, and returns the note.
+
+    Raises Problem 422 if fields are bad, and 404 if the campaign has no such note.
+    """
+    values = check_fields(content, _FIELDS)
+    try:
+        return await notes.change(api.store, campaign.id, note_id, **values)
+    except notes.UnknownNote:
+        raise _unknown() from None
 
 
 async def remove_note(api: Api, request: Request) -> Response:
@@ -54,11 +74,16 @@ async def remove(api: Api, campaign: Campaign, note_id: str) -> None:
     try:
         await notes.remove(api.store, campaign.id, note_id)
     except notes.UnknownNote:
-        raise Problem(404, "this campaign has no such note") from None
+        raise _unknown() from None
+
+
+def _unknown() -> Problem:
+    return Problem(404, "this campaign has no such note")
 
 
 CALLS = (
     Call("GET", "/api/campaigns/{id}/notes", "read", list_notes, query=BY_TIME.parameters),
     Call("POST", "/api/campaigns/{id}/notes", "write", add_note),
+    Call("PATCH", "/api/campaigns/{id}/notes/{note}", "write", change_note),
     Call("DELETE", "/api/campaigns/{id}/notes/{note}", "write", remove_note),
 )

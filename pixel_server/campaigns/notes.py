@@ -79,6 +79,36 @@ async def list_notes(store: AsyncRedis, campaign: str) -> list[Note]:
     return decode_notes(await store.hvals(keys.notes(campaign)))
 
 
+_REPLACE = """
+-- KEYS: notes. ARGV: id, note. Returns 1; 0 if there is no such note, which a change must not bring back.
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return 1
+"""
+
+
+def _replace_call(campaign: str, note_id: str, value: bytes) -> ScriptCall:
+    return script_call(_REPLACE, keys=(keys.notes(campaign),), arguments=(note_id, value))
+
+
+async def change(
+    store: AsyncRedis, campaign: str, note_id: str, at: int | None = None, text: str | None = None
+) -> Note:
+    """Changes the time (s) or the text of a note, or both. Raises UnknownNote.
+
+    Keeps the fields of the stored note that only a newer version knows.
+    """
+    stored = await store.hget(keys.notes(campaign), note_id) if re.fullmatch(ID_PATTERN, note_id) else None
+    before = decode_notes([stored] if stored is not None else [])
+    if stored is None or not before:
+        raise UnknownNote(note_id)
+    new = {name: value for name, value in (("at", at), ("text", text)) if value is not None}
+    value = _encode({**msgspec.json.decode(stored), **new})
+    if not await store.eval(*_replace_call(campaign, note_id, value)):
+        raise UnknownNote(note_id)
+    return msgspec.structs.replace(before[0], **new)
+
+
 async def remove(store: AsyncRedis, campaign: str, note_id: str) -> None:
     """Removes a note. Raises UnknownNote."""
     if not re.fullmatch(ID_PATTERN, note_id) or not await store.hdel(keys.notes(campaign), note_id):

@@ -42,7 +42,7 @@ COMMANDS = {
         f"{_COMMANDS}.networks:networks",
         "List and refresh the lists of networks that help to tell machines from people.",
     ),
-    "note": (f"{_COMMANDS}.note:note", "Add, list and remove notes on dates."),
+    "note": (f"{_COMMANDS}.note:note", "Add, list, change and remove notes on dates."),
     "privacy": (f"{_COMMANDS}.privacy:privacy", "Report the data that is stored on people."),
     "recipients": (
         f"{_COMMANDS}.recipients:recipients",

@@ -22,7 +22,7 @@ _AT_HELP = (
 
 @click.group()
 def note() -> None:
-    """Add, list and remove notes on dates."""
+    """Add, list, change and remove notes on dates."""
 
 
 @note.command("add")
@@ -32,12 +32,7 @@ def note() -> None:
 @as_json
 def add_note(campaign: str, text: str, at: str | None, as_json: bool) -> None:
     """Note what happened to a campaign on a date."""
-    try:
-        api_fields.name(text)
-    except ValueError as error:
-        raise Failure(f"text {error}") from None
-    if at is not None:
-        _instant(at, ZoneInfo("UTC"))  # refuses a bad time, whether the campaign exists or not
+    _check(text, at)
 
     async def add(store: AsyncRedis, _: object) -> notes.Note:
         record = await storage.get(store, campaign)
@@ -49,6 +44,17 @@ def add_note(campaign: str, text: str, at: str | None, as_json: bool) -> None:
     except notes.TooManyNotes as error:
         raise Failure(str(error)) from None
     click.echo(json.dumps(notes.to_json(added)) if as_json else f"noted {added.id}")
+
+
+def _check(text: str | None, at: str | None) -> None:
+    """Raises Failure if the text or the time is bad, whether the campaign exists or not."""
+    try:
+        if text is not None:
+            api_fields.name(text)
+    except ValueError as error:
+        raise Failure(f"text {error}") from None
+    if at is not None:
+        _instant(at, ZoneInfo("UTC"))
 
 
 def _instant(at: str, zone: ZoneInfo) -> int:
@@ -75,6 +81,30 @@ def list_notes(campaign: str, as_json: bool) -> None:
         return
     for item in items:
         click.echo(f"{item['id']}  {item['at']}  {item['text']}")
+
+
+@note.command("change")
+@click.argument("campaign")
+@click.argument("note_id", metavar="NOTE")
+@click.option("--text", help="The new text.")
+@click.option("--at", help=_AT_HELP.partition(".  ")[0] + ".")
+@as_json
+def change_note(campaign: str, note_id: str, text: str | None, at: str | None, as_json: bool) -> None:
+    """Change the text or the time of a note, by its id."""
+    if text is None and at is None:
+        raise Failure("give --text or --at, or both")
+    _check(text, at)
+
+    async def change(store: AsyncRedis, _: object) -> notes.Note:
+        record = await storage.get(store, campaign)
+        happened_at = None if at is None else _instant(at, record.zone)
+        return await notes.change(store, campaign, note_id, happened_at, text)
+
+    try:
+        changed = with_store(change)
+    except notes.UnknownNote:
+        raise Failure(f"{campaign} has no note {note_id}") from None
+    click.echo(json.dumps(notes.to_json(changed)) if as_json else f"changed {note_id}")
 
 
 @note.command("remove")

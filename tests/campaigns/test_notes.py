@@ -96,9 +96,28 @@ def test_notes_bad_field_is_refused(mail, note, fields, field):
     assert [error["field"] for error in note(status=422, **fields)["errors"]] == [field]
 
 
+def test_notes_change_keeps_the_other_field(mail, note, site, client):
+    mail()
+    made = note("mail snt", at=AT)
+    path = f"/api/campaigns/mail/notes/{made['id']}"
+    assert site.patch(path, json={"text": "mail sent"}).json() == {**made, "text": "mail sent"}
+    assert site.patch(path, json={"at": "2025-06-11T09:00:00Z"}).json()["text"] == "mail sent"
+    assert listed(site) == [{**made, "text": "mail sent", "at": "2025-06-11T09:00:00Z"}]
+    for fields in ({"text": " "}, {"at": "now"}, {"id": "0" * 12}):
+        assert site.patch(path, json=fields).status_code == 422
+    newer = client.hget(keys.notes("mail"), made["id"]).replace(b"}", b',"colour":"red"}')
+    client.hset(keys.notes("mail"), made["id"], newer)
+    site.patch(path, json={"text": "moved"})
+    assert b'"colour":"red"' in client.hget(keys.notes("mail"), made["id"]), "of a newer version"
+    site.delete(path)
+    assert site.patch(path, json={"text": "back"}).status_code == 404
+    assert listed(site) == []
+
+
 @pytest.mark.parametrize("name", ["unknown", "%00", "0" * 12, "\U0001f600", "*"])
 def test_notes_unknown_note_is_404(mail, note, site, name):
     mail()
     note()
     assert site.delete(f"/api/campaigns/mail/notes/{name}").status_code == 404
+    assert site.patch(f"/api/campaigns/mail/notes/{name}", json={"text": "x"}).status_code == 404
     assert len(listed(site)) == 1

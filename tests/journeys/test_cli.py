@@ -689,6 +689,10 @@ def test_cli_notes_and_share_links(stack: Stack):
     note = as_json(stack, "note", "list", "noted")["items"][0]
     assert printed == f"noted {note['id']}\n"
     assert stack.run("note", "list", "noted").stdout == f"{note['id']}  2026-11-24T09:00:00Z  mail sent\n"
+    assert (
+        stack.run("note", "change", "noted", note["id"], "--text", "sent").stdout == f"changed {note['id']}\n"
+    )
+    assert as_json(stack, "note", "list", "noted")["items"] == [{**note, "text": "sent"}]
     assert stack.run("note", "remove", "noted", note["id"]).stdout == f"removed {note['id']}\n"
     assert as_json(stack, "note", "list", "noted") == {"items": [], "next": None}
 
@@ -716,6 +720,8 @@ def test_cli_notes_and_share_links(stack: Stack):
         (("note", "add", "nowhere", "x", "--at", "now"), ("--at",)),
         (("note", "list", "nowhere"), ("no campaign",)),
         (("note", "remove", "nowhere", "x"), ("no campaign",)),
+        (("note", "change", "nowhere", "x", "--text", "y"), ("no campaign",)),
+        (("note", "change", "nowhere", "x"), ("--text or --at",)),
         (("share", "create", "nowhere", "x"), ("no campaign",)),
         (("share", "create", "nowhere", "x", "--expires", "soon"), ("--expires", "2026-11-24")),
         (("share", "create", "nowhere", "x", "--frame", "example.org"), ("--frame",)),

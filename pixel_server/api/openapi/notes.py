@@ -19,6 +19,9 @@ OPERATIONS = {
         body="NewNote",
         problems=(409,),
     ),
+    "change_note": Operation(
+        "Change the time or the text of a note", ok("The changed note.", ref("Note")), body="NoteChange"
+    ),
     "remove_note": Operation("Remove a note"),
 }
 
@@ -27,6 +30,7 @@ _TEXT = {**NAME, "description": "What happened. Must not be blank, and must not 
 SCHEMAS = {
     "NoteId": text("A note's id.", pattern=f"^{notes.ID_PATTERN}$"),
     "Note": record(notes.Note, id=ref("NoteId"), at=instant("Time of the event."), text=_TEXT),
+    "NoteChange": body((), at=instant("Time of the event, to the second, 1970 to 2106."), text=_TEXT),
     "NewNote": body(
         ("text",), at=instant("Time of the event, to the second, 1970 to 2106. Default: now."), text=_TEXT
     ),
