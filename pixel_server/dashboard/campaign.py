@@ -13,13 +13,13 @@ from starlette.responses import Response
 from pixel_server.api.context import Api
 from pixel_server.api.routing import reply
 from pixel_server.api.stats import breakdowns_csv, read_breakdowns, read_stats, series_csv
-from pixel_server.campaigns import notes
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import (
     chart,
     figure_texts,
     forms,
     mailing,
+    note_forms,
     page_figures,
     range_picker,
     render,
@@ -33,9 +33,6 @@ from pixel_server.figures.visit_filters import Filters
 from pixel_server.problems import Problem
 from pixel_server.recipients import lists
 from pixel_server.times import iso_ms
-
-NOTE_FIELDS = {"at": "", "time": "", "text": ""}
-"""The empty fields of the form for a note."""
 
 
 async def page(api: Api, request: Request) -> Response:
@@ -66,14 +63,16 @@ async def show(
     problem: Problem | None = None,
     range_errors: Sequence[str] = (),
     submitted: Mapping[str, str] | None = None,
+    edited_note: str = "",
 ) -> Response:
     """Returns the page of a campaign. range_query: the range, see `range_picker.query`.
 
-    note, problem: if a note was refused, the fields of its form and the reason. range_errors, submitted: if a
+    note, problem: if a note was refused, the fields of its form and the reason. edited_note: the id of the
+    note if the refused form changes a note. range_errors, submitted: if a
     range was refused, the error messages and the form's fields as they were sent.
     """
     if campaign.kind == "web":
-        return await site.show(api, request, campaign, range_query, note, problem)
+        return await site.show(api, request, campaign, range_query, note, problem, edited_note=edited_note)
     now = api.clock()
     range_query = range_picker.with_default(dict(range_query), campaign, now)
     period = range_picker.parse(api, campaign, range_query, now)
@@ -93,7 +92,7 @@ async def show(
         "range_errors": range_errors,
         "default_days": ranges.DEFAULT_DAYS,
         "chart": chart.context(campaign_stats, mailing.COLUMNS),
-        "notes_elsewhere": len(await notes.list_notes(api.store, campaign.id)) - len(campaign_stats["notes"]),
+        **await note_forms.context(api, campaign, campaign_stats, edited_note),
         "titles": DIMENSION_TITLES,
         "keeps_recipients": keeps_recipients(api, campaign),
         "more_figures": {
@@ -103,7 +102,7 @@ async def show(
         },
         **await mailing.context(api, campaign, range_query, campaign_stats, now),
     }
-    note = note or {**NOTE_FIELDS, "at": picker["today"]}
+    note = note or {**note_forms.FIELDS, "at": picker["today"]}
     return forms.page(api, request, mailing.TEMPLATE, note, context, problem)
 
 

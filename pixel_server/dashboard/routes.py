@@ -75,6 +75,7 @@ PAGES = (
     Page("GET", "/audit", "people", audit.list_audit),
     Page("GET", "/audit/recipients", "people", audit.list_actions),
     Page("POST", "/campaigns/{id}/notes", "write", notes.add),
+    Page("POST", "/campaigns/{id}/notes/{note}", "write", notes.change),
     Page("POST", "/campaigns/{id}/notes/{note}/remove", "write", notes.remove),
     Page("GET", "/campaigns/{id}/shares", "read", share_links.page),
     Page("POST", "/campaigns/{id}/shares", "write", share_links.create),

@@ -16,9 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.api.context import Api
-from pixel_server.campaigns import notes
 from pixel_server.campaigns.campaign import Campaign
-from pixel_server.dashboard import chart, figure_texts, forms, page_figures, range_picker, svg
+from pixel_server.dashboard import chart, figure_texts, forms, note_forms, page_figures, range_picker, svg
 from pixel_server.dashboard.glossary import DIMENSION_NAMES, DIMENSION_TITLES
 from pixel_server.dashboard.names import display_name
 from pixel_server.figures import filtered, ranges, stats, visit_filters, web_breakdowns
@@ -98,14 +97,16 @@ async def show(
     problem: Problem | None = None,
     messages: Sequence[str] = (),
     submitted: Mapping[str, str] | None = None,
+    edited_note: str = "",
 ) -> Response:
     """Returns the page. params: parameters of the address.
 
-    note, problem: if a note was refused, the fields of its form and the reason. messages, submitted: if a
+    note, problem: if a note was refused, the fields of its form and the reason. edited_note: the id of the
+    note if the refused form changes a note. messages, submitted: if a
     range or filter was refused, the error messages and the form's fields as they were sent.
     """
     choice = await _choose(api, campaign, params)
-    return await _render(api, request, campaign, choice, note, problem, messages, submitted)
+    return await _render(api, request, campaign, choice, note, problem, messages, submitted, edited_note)
 
 
 async def _choose(api: Api, campaign: Campaign, params: Mapping[str, str]) -> _Choice:
@@ -143,6 +144,7 @@ async def _render(
     problem: Problem | None = None,
     messages: Sequence[str] = (),
     submitted: Mapping[str, str] | None = None,
+    edited_note: str = "",
 ) -> Response:
     now = api.clock()
     late_since = await asyncio.to_thread(api.late_since)
@@ -168,7 +170,7 @@ async def _render(
         "chips": _chips(choice),
         "range_errors": messages,
         "chart": chart.context(page_stats, COLUMNS if not choice.filters else COLUMNS[:2]),
-        "notes_elsewhere": len(await notes.list_notes(api.store, campaign.id)) - len(page_stats["notes"]),
+        **await note_forms.context(api, campaign, page_stats, edited_note),
         "titles": DIMENSION_TITLES,
         "groups": None if by is None else _groups(by, page_stats, choice, api.settings.visit_sample > 0),
         "keeps_recipients": False,
@@ -177,7 +179,7 @@ async def _render(
             name: label for name, label in MORE_FIGURES.items() if page_stats["totals"].get(name) is not None
         },
     }
-    fields = note or {"at": picker["today"], "time": "", "text": ""}
+    fields = note or {**note_forms.FIELDS, "at": picker["today"]}
     return forms.page(api, request, "site.html", fields, context, problem)
 
 

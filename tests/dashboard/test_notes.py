@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import pytest
 
 from pixel_server.campaigns import notes
+from tests.dashboard.conftest import form_of
 from tests.dashboard.test_pages import EVIL, Page, assert_harmless
 
 PAGE = "/campaigns/mail"
@@ -72,6 +73,38 @@ def test_notes_add_returns_to_the_same_range(send, reader):
     assert numbers(shown) == {"2026-09-20 10:00": "Mail sent"}
     refused = send(reader, 422, text=" ", range=range_query)
     assert "Opens by hour" in refused.text
+
+
+def test_notes_change_keeps_an_unchanged_time(send, reader, site):
+    made = site.post(f"/api{PATH}", json={"text": "Mail snt", "at": "2026-09-20T07:30:07Z"}).json()
+    path = f"{PATH}/{made['id']}"
+    form = form_of(reader.get(PAGE), path)
+    assert (form["text"], form["at"], form["time"]) == ("Mail snt", "2026-09-20", "09:30"), "as in Berlin"
+    answer = reader.post(path, data={**form, "text": "Mail sent", "range": "from=2026-09-01"})
+    assert answer.headers["location"] == f"{PAGE}?from=2026-09-01&done=noted#notes"
+    assert kept(site) == [("2026-09-20T07:30:07Z", "Mail sent")], "with its seconds"
+    reader.post(path, data={**form, "time": ""})
+    assert kept(site) == [("2026-09-19T22:00:00Z", "Mail snt")]
+
+
+def test_notes_change_refused_shows_its_own_form(send, reader, site):
+    send(reader)
+    send(reader, text="Stays")
+    note = next(note for note in site.get(f"/api{PATH}").json()["items"] if note["text"] == "Mail sent")
+    path = f"{PATH}/{note['id']}"
+    for fields, says in (({"text": " "}, "1 to 200 characters"), ({"at": "1969-01-01"}, "between 1970")):
+        answer = reader.post(path, data={**form_of(reader.get(PAGE), path), **fields})
+        assert answer.status_code == 422
+        page = assert_harmless(answer)
+        assert [each.get("class") for each in page.all("details") if "open" in each] == ["edit"]
+        assert says in answer.text
+        shown = form_of(answer, path)
+        assert {name: shown[name] for name in fields} == fields, "as it was filled in"
+        assert form_of(answer, PATH)["text"] == ""
+    form = {**form_of(reader.get(PAGE), path), "text": "x"}
+    assert reader.post(path, data={**form, "csrf": "no"}).status_code == 403
+    assert reader.post(f"{PATH}/%00", data=form).status_code == 404
+    assert sorted(text for _, text in kept(site)) == ["Mail sent", "Stays"]
 
 
 def test_notes_outside_the_range_are_counted(send, reader):
@@ -141,7 +174,7 @@ def test_notes_hostile_texts_are_harmless(send, reader, evil):
     send(reader, text=evil)
     shown = reader.get(PAGE)
     page = assert_harmless(shown)
-    assert page.text.count(evil) == 2, "in the list and in the table"
+    assert page.text.count(evil) == 3, "in the list, in the name of its form, and in the table"
     assert "1337" not in page.text
 
 

@@ -40,7 +40,7 @@ BODY = """<!doctype html>
 <link rel="stylesheet" href="/page.css">
 <script src="/uplot.js" defer></script><script src="/chart.js" defer></script>
 <script src="/live.js" defer></script>
-<main data-live="/live" data-figures="/figures.json">
+<main data-counted="totals.opens" data-live="/live" data-figures="/figures.json">
 <p class="fresh">Every hit before <time data-figure="as_of">long ago</time> is counted.</p>
 <p>Opens <b data-figure="totals.opens">0</b>, unique <b data-figure="totals.unique_opens">0</b></p>
 <figure class="chart" data-chart="/stats.json" data-unit="opens">

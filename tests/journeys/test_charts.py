@@ -471,9 +471,11 @@ def test_live_page_without_events_polls(open_page: Callable[..., Page], site: Si
 
     page.evaluate(HIDE, True)
     asked = site.count("/figures.json")
-    page.clock.fast_forward(60_000)
+    page.clock.fast_forward(50_000)
     page.wait_for_timeout(100)
     assert site.count("/figures.json") == asked
+    page.clock.fast_forward(12_000)
+    until(lambda: site.count("/figures.json") == asked + 1)  # once a minute, for the title
     page.evaluate(HIDE, False)
     site.figures = 503
     page.clock.fast_forward(2000)
@@ -492,6 +494,30 @@ def test_live_page_without_events_polls(open_page: Callable[..., Page], site: Si
     page.evaluate(HIDE, False)
     page.clock.fast_forward(2000)
     until(lambda: page.locator("main").get_attribute("data-state") == "revoked")
+
+
+def test_live_page_hidden_counts_opens_in_its_title(open_page: Callable[..., Page], site: Site):
+    page = open_page(clock=True)
+    opens = page.locator("[data-figure='totals.opens']")
+    until(lambda: opens.inner_text() == "1")
+    assert page.title() == "A page"
+    page.evaluate(HIDE, True)
+    until(lambda: not site.tabs)
+    for count, title in (("4", "(3) A page"), ("1,300", "(1,299) A page"), ("\u2013", "(1,299) A page")):
+        site.figures = {"totals.opens": count, "as_of": "later"}
+        asked = site.count("/figures.json")
+        page.clock.fast_forward(62_000)
+        until(lambda asked=asked: site.count("/figures.json") > asked)
+        until(lambda title=title: page.title() == title)
+    site.figures = {"totals.opens": "1,300", "as_of": "later"}
+    page.evaluate(HIDE, False)
+    assert page.title() == "A page"
+    until(lambda: opens.inner_text() == "1,300")
+    assert page.title() == "A page"
+    page.evaluate(HIDE, True)
+    site.figures = {"totals.opens": "1,302", "as_of": "later"}
+    page.clock.fast_forward(62_000)
+    until(lambda: page.title() == "(2) A page")
 
 
 def test_live_page_silent_events_fall_back_to_polling(open_page: Callable[..., Page], site: Site):

@@ -145,6 +145,7 @@ def test_dashboard_without_javascript_is_complete(busy: Stack, browser: Browser)
             assert below["y"] >= picture["y"] + picture["height"], "nothing lies on the picture"
         page.get_by_role("link", name="7 days", exact=True).click()
         assert re.search(r"from=\d{4}-\d\d-\d\d&until=", page.url)
+        page.get_by_text("Custom", exact=True).click()
         page.get_by_label("by").select_option("hour")
         page.get_by_role("button", name="Show").click()
         page.get_by_role("heading", name="Opens by hour").wait_for()
@@ -157,6 +158,45 @@ def test_dashboard_without_javascript_is_complete(busy: Stack, browser: Browser)
         assert download.value.suggested_filename == "spring-person.csv"
         # Read to its end: to close the browser meanwhile is to wait for ever, now and then.
         assert download.value.path().read_text().startswith("key,recipient,")
+
+
+def test_dashboard_notes_are_added_and_changed_in_the_chart(busy: Stack, browser: Browser):
+    with looking(browser, busy, 1280, "light") as page:
+        sign_in(page, busy)
+        page.goto(f"{busy.address}/campaigns/spring")
+        page.locator("canvas[aria-label]").wait_for()
+        over = page.locator(".u-over")
+        box = over.bounding_box()
+        assert box is not None
+        over.hover(position={"x": box["width"] / 2, "y": 40})
+        assert "Click to add a note" in page.locator(".point").inner_text()
+        over.click(position={"x": box["width"] / 2, "y": 40})
+        panel = page.get_by_role("dialog", name="Notes")
+        panel.get_by_label("Note").fill("<b>Reminder</b>")
+        panel.get_by_role("button", name="Save").click()
+        page.wait_for_url("**done=noted*")
+        mark = page.locator(".note button")
+        mark.focus()
+        page.keyboard.press("Enter")
+        assert "<b>Reminder</b>" in panel.inner_text()
+        page.keyboard.press("Escape")
+        assert panel.is_hidden()
+        assert mark.evaluate("node => node === document.activeElement"), "back where the keyboard was"
+        page.keyboard.press("Enter")
+        page.keyboard.press("Enter")  # opens "Edit", which has the focus
+        note = panel.get_by_label("Note").first
+        day = panel.get_by_label("Day").first.input_value()
+        note.fill("Moved")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**done=noted*")
+        page.locator("canvas[aria-label]").wait_for()
+        assert "Moved" in (page.locator(".note button").get_attribute("aria-label") or "")
+        assert page.locator(".notes time").first.get_attribute("datetime").startswith(day)
+        mark.click()
+        panel.get_by_text("Edit").click()
+        panel.get_by_role("button", name="Remove the note Moved").click()
+        page.wait_for_url("**done=removed*")
+        assert page.locator(".notes li").count() == 0
 
 
 def test_dashboard_revoked_key_ends_the_session(busy: Stack, browser: Browser):
@@ -172,7 +212,7 @@ def test_dashboard_revoked_key_ends_the_session(busy: Stack, browser: Browser):
         page.get_by_role("link", name="Spring catalogue").click()
         assert page.get_by_role("link", name="Recipients").count() == 0
         busy.run("key", "revoke", name[1])
-        page.get_by_role("button", name="Show").click()
+        page.get_by_role("link", name="7 days", exact=True).click()
         assert "/sign-in" in page.url
     assert busy.get("/campaigns/spring", **{"User-Agent": READER})[0] == 200  # the sign-in page, by way of it
 

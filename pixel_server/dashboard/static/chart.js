@@ -16,6 +16,7 @@
     MONTH, 2 * MONTH, 3 * MONTH, 6 * MONTH, YEAR, 2 * YEAR, 5 * YEAR, 10 * YEAR,
   ];
   const MAX_NOTES = 4; // notes shown at one mark
+  const MOST = 0.95; // share of the opens that the chart of all time since sending shows at first
   const POINT_GAP = 12; // px between the cursor and the values beside it
   const UNKNOWN = "\u2013";
   const FAILED = "The chart could not be loaded. The numbers are in the table below.";
@@ -59,6 +60,13 @@
         const p = parts(at), date = `${p.weekday} ${p.day} ${p.month} ${p.year}`;
         return step < DAY ? `${date}, ${p.hour}:${p.minute}` : date;
       },
+      // The values of a field for a day and of a field for a time: ["2026-11-20", "08:30"].
+      fields(at) {
+        const iso = new Intl.DateTimeFormat("sv-SE", {
+          year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", timeZone: zone,
+        });
+        return iso.format(at * 1000).split(" ");
+      },
       span(from, to) {
         const days = [from, to].map((at) => this.exact(at, DAY));
         return `${this.exact(from, 0)} to ${days[0] === days[1] ? this.time(to) : this.exact(to, 0)}`;
@@ -95,6 +103,7 @@
       .map((note) => ({ ...note, interval: starts.findLastIndex((start) => start <= note.when) }));
     return {
       starts, ends, series, step, notes, isPerHour, upTo,
+      isAllSinceSending: isPerHour && stats.from == null,
       lastX: isPerHour ? end : starts.at(-1), // the right end of the axis
       calendar: calendar(stats.time_zone),
       data: [starts, ...over, ...now],
@@ -168,6 +177,11 @@
       else figure.prepend(this.readout, this.plot);
       this.message = element("p", "words", this.plot);
       this.message.setAttribute("role", "status");
+      this.panel = element("div", "panel", figure);
+      this.panel.popover = "auto"; // Escape and a click elsewhere close it
+      this.panel.hidden = !this.panel.showPopover; // an old browser has only the list below the chart
+      this.panel.setAttribute("role", "dialog");
+      this.panel.setAttribute("aria-label", "Notes");
       this.load();
     }
 
@@ -227,9 +241,28 @@
       this.point = element("div", "point");
       this.point.hidden = true;
       this.u.over.append(this.noteLayer, this.point);
+      let pressedAt = 0;
+      this.u.over.addEventListener("pointerdown", (event) => { pressedAt = event.clientX; });
+      this.u.over.addEventListener("click", safe((event) => {
+        const wasDragged = Math.abs(event.clientX - pressedAt) > 4, i = this.intervalAt(this.u);
+        if (!wasDragged && i != null && !this.noteLayer.contains(event.target)) {
+          this.openPanel(i, this.noteOf(i), event.clientX, event.clientY);
+        }
+      }));
       const canvas = this.u.root.querySelector("canvas");
       canvas.setAttribute("role", "img");
       this.drawNotes(this.u);
+      if (this.shown.isAllSinceSending) this.zoomToMost();
+    }
+
+    // Zooms to the days in which most opens came, because the rest of a mailing's line is flat.
+    zoomToMost() {
+      const { starts, ends, series, lastX } = this.shown, { values } = series[0];
+      const total = values.reduce((sum, value) => sum + (value ?? 0), 0);
+      let sum = 0;
+      const last = values.findIndex((value) => (sum += value ?? 0) >= MOST * total);
+      const end = Math.max(ends[last], starts[0] + 2 * DAY);
+      if (total && end - starts[0] < (lastX - starts[0]) / 2) this.zoom(starts[0], end - 1);
     }
 
     drawLegend() {
@@ -376,6 +409,46 @@
       return [when + suffix, ...series.map(({ label, values }) => `${label} ${number(values[i])}`)];
     }
 
+    noteOf(i) {
+      return this.shown.notes.filter((note) => note.interval === i);
+    }
+
+    // Returns the template of the form for a new note, or null if the user cannot add notes.
+    newNote() {
+      return document.getElementById("new-note");
+    }
+
+    // Shows an interval with its notes, which can be edited, and a form for a new note. x, y: where, in px.
+    openPanel(i, notes, x, y) {
+      const template = this.newNote(), { panel } = this;
+      if (!panel.showPopover || !(template || notes.length)) return;
+      const [when, ...values] = this.lines(i);
+      panel.replaceChildren();
+      element("b", "", panel, when);
+      element("p", "", panel, values.join(", "));
+      const list = notes.length ? element("ul", "notes", panel) : null;
+      for (const note of notes) {
+        const listed = document.getElementById(`note-${note.id}`); // missing if the note came after the page
+        const item = listed ? listed.cloneNode(true) : element("li", "", null, note.text);
+        item.removeAttribute("id");
+        list.append(item);
+      }
+      if (template) {
+        const adding = element("details", "", panel);
+        adding.open = !notes.length;
+        element("summary", "", adding, "Add a note");
+        adding.append(template.content.cloneNode(true));
+        const form = adding.querySelector("form"), at = Math.min(this.shown.starts[i], this.shown.upTo);
+        [form.elements.at.value, form.elements.time.value] = calendar(template.dataset.zone).fields(at);
+      }
+      panel.showPopover();
+      const left = Math.max(8, Math.min(x + POINT_GAP, innerWidth - panel.offsetWidth - 8));
+      const top = Math.max(8, Math.min(y, innerHeight - panel.offsetHeight - 8));
+      Object.assign(panel.style, { left: `${left}px`, top: `${top}px` });
+      const first = notes.length ? panel.querySelector("summary") : panel.querySelector("input:not([type=hidden])");
+      if (first) first.focus();
+    }
+
     showPoint(u) {
       const i = this.intervalAt(u), { left } = u.cursor;
       this.point.hidden = i == null;
@@ -384,9 +457,10 @@
       this.point.replaceChildren();
       element("b", "", this.point, when);
       values.forEach((text) => element("span", "", this.point, text));
-      const notes = this.shown.notes.filter((note) => note.interval === i);
+      const notes = this.noteOf(i);
       notes.slice(0, MAX_NOTES).forEach((note) => element("bdi", "", this.point, note.text));
       if (notes.length > MAX_NOTES) element("span", "", this.point, `and ${notes.length - MAX_NOTES} more notes`);
+      if (this.newNote()) element("small", "", this.point, notes.length ? "Click to edit" : "Click to add a note");
       const highest = Math.max(0, ...u.data.slice(1).map((drawn) => drawn[i] ?? 0));
       const top = Math.min(u.valToPos(highest, "y"), u.over.clientHeight - this.point.offsetHeight);
       const isLate = left > u.over.clientWidth / 2;
@@ -413,6 +487,10 @@
         mark.style.left = `${Math.round(left)}px`;
         const button = element("button", "", mark);
         button.type = "button";
+        button.addEventListener("click", safe(() => {
+          const { right, bottom } = button.getBoundingClientRect();
+          this.openPanel(notes[0].interval, notes, right, bottom);
+        }));
         const text = element("span", "said", mark);
         text.setAttribute("aria-hidden", "true");
         const dates = notes.map((note) => this.shown.calendar.date(note.when));

@@ -1,10 +1,12 @@
 // Updates the figures of <main data-live="URL of events" data-figures="URL of the figures as JSON">.
 // If the page becomes another page (another data-page), such as after the first counted request, it loads that page.
-// If no events arrive, it polls every 2 s. A hidden tab has no connection and does not poll.
+// If no events arrive, it polls every 2 s. A hidden tab has no connection and polls every minute, to count in
+// its title how much data-counted (the path of a figure) has grown since somebody looked: "(3) Spring catalogue".
 (function () {
   "use strict";
 
-  const POLL_MS = 2000, CHART_INTERVAL_MS = 10000, CHECKLIST_INTERVAL_MS = 1000, ANNOUNCE_INTERVAL_MS = 30000;
+  const POLL_MS = 2000, HIDDEN_POLL_MS = 60000;
+  const CHART_INTERVAL_MS = 10000, CHECKLIST_INTERVAL_MS = 1000, ANNOUNCE_INTERVAL_MS = 30000;
   const FIRST_EVENT_TIMEOUT_MS = 5000; // the server sends the first event at once
   const EVENT_TIMEOUT_MS = 25000; // the server sends an event at least every 15 s
   const RETRY_MS = 30000; // until the next attempt to receive events, after a failed attempt
@@ -24,6 +26,9 @@
   const stateText = document.createElement("span");
   const announcement = document.createElement("p");
   let source = null, lastEventAt = 0, openedAt = 0, hasEnded = false, isPolling = false, chartsReloadedAt = -CHART_INTERVAL_MS, reloadTimer = 0, announcedAt = 0;
+
+  const title = document.title;
+  let seenCount = null, lastCount = null, polledAt = 0;
 
   const now = () => performance.now();
 
@@ -51,7 +56,18 @@
     announcement.textContent = text;
   }
 
+  function countInTitle(text) {
+    const count = Number((text ?? "").replaceAll(",", "") || NaN);
+    if (Number.isNaN(count)) return;
+    lastCount = count;
+    if (seenCount == null || !document.hidden) seenCount = count;
+    const added = count - seenCount;
+    document.title = added > 0 ? `(${added.toLocaleString("en-US")}) ${title}` : title;
+  }
+
   function update({ figures, as_of: asOf }) {
+    countInTitle(figures[main.dataset.counted]);
+    if (document.hidden) return;
     let changed = false;
     for (const node of main.querySelectorAll("[data-figure]")) {
       const path = node.dataset.figure, text = figures[path];
@@ -129,9 +145,10 @@
   async function poll() {
     if (isPolling) return;
     isPolling = true;
+    polledAt = now();
     try {
       const answer = await fetch(figuresUrl, { headers: { Accept: "application/json" }, redirect: "manual" });
-      if (hasEnded || document.hidden) return;
+      if (hasEnded) return;
       if (answer.ok) update(await answer.json());
       else if (answer.status === 404) end("deleted");
       else if (answer.status === 401 || answer.status === 403 || answer.type === "opaqueredirect") end("revoked");
@@ -144,7 +161,8 @@
   }
 
   const tick = safe(() => {
-    if (hasEnded || document.hidden) return;
+    if (hasEnded) return;
+    if (document.hidden) return now() - polledAt >= HIDDEN_POLL_MS ? poll() : undefined;
     const isConnected = source && source.readyState !== 2 &&
       (lastEventAt ? now() - lastEventAt < EVENT_TIMEOUT_MS && source.readyState === 1 : now() - openedAt < FIRST_EVENT_TIMEOUT_MS);
     if (isConnected) return;
@@ -154,8 +172,14 @@
 
   const reconnect = safe(() => {
     if (hasEnded) return;
-    if (document.hidden) close();
-    else listen();
+    if (document.hidden) {
+      polledAt = now();
+      close();
+      return;
+    }
+    seenCount = lastCount;
+    document.title = title;
+    listen();
   });
 
   safe(() => {
