@@ -326,7 +326,8 @@
             show: !isPerHour, size: 7, width: 2,
             fill: (u, i) => this.colour((i - 1) % count ? "--chart-2" : "--chart-1"),
           },
-          drag: { x: true, y: false, setScale: false, dist: 5 },
+          // By default uPlot stops each click at which the cursor has moved to the nearest interval.
+          drag: { x: true, y: false, setScale: false, dist: 5, click: () => {} },
         },
         hooks: {
           setCursor: [safe(() => this.showValues())],
