@@ -70,8 +70,8 @@ def test_mailing_page_range_after_sending_has_no_rate(sent, reader):
 @pytest.mark.parametrize(
     ("sent_at", "mails", "says"),
     [
-        (None, 40, "Sent to 40, not known when (enter it in Settings) · mail"),
-        (None, None, "Not known when it was sent and to how many (enter it in Settings) · mail"),
+        (None, 40, "Sent to 40, not known when (enter it) · mail"),
+        (None, None, "Not known when it was sent and to how many (enter it) · mail"),
         ("2027-01-01T08:00:00Z", None, "To be sent 1 Jan 2027, 08:00 UTC · mail"),
     ],
 )
