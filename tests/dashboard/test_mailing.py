@@ -115,9 +115,9 @@ def test_mailing_page_without_rate_says_why(sent, site, reader, fields, says):
     assert re.search(r'<p class="big">\u2013</p><p class="certainty">[^<]*' + says, answer.text)
 
 
-def test_mailing_page_nothing_delivered_has_no_rate(mail, reader):
-    mail(sent=3, bounced=3)
-    assert "No mail was delivered, so there is no rate." in reader.get(PAGE).text
+def test_why_no_rate_nothing_delivered():
+    stats = {"totals": {"unique_opens": 0}, "over": False, "delivered": 0}
+    assert mailing.why_no_rate(stats) == "No mail was delivered, so there is no rate."
 
 
 @pytest.mark.parametrize(
