@@ -23,7 +23,10 @@ MAX_SCREENS = 10
 """Largest height of a page on a phone, in screens."""
 FIRST_FIGURE_PX = 300
 """Height within which the first figure begins on a phone."""
-LEADING = ("campaign-web", "share-email", "share-web", "shared-email")
+LEADING = (
+    *("campaign-email", "campaign-of-a-reader", "campaign-web"),
+    *("share-email", "share-web", "shared-email"),
+)
 """Pages that lead with a figure."""
 FIRST_FIGURE = "document.querySelector('.big, .figures dd').getBoundingClientRect().top + scrollY"
 HEIGHT = "document.documentElement.scrollHeight"
