@@ -12,8 +12,8 @@ ON_CLUSTER = api/test_health.py figures/test_overview.py figures/test_stats_open
 	store/test_compatibility.py store/test_keys.py store/test_producer.py store/test_script.py \
 	workers/test_maintenance.py workers/test_rollup.py workers/test_rollup_pass.py workers/test_schedule.py
 
-# Test processes: one a core, at most 4. With more, tests of whole servers are late now and then.
-TEST_PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count()))')
+# Test processes: one more than cores, because many tests wait for servers, and at most 4.
+TEST_PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() + 1))')
 
 .PHONY: up test quick lint chaos bench screenshots clean
 

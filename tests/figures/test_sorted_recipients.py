@@ -83,7 +83,7 @@ def test_sorted_recipients_missing_text_comes_last_in_both_orders(story, listed)
 
 
 def test_sorted_recipients_pages_have_each_recipient_once(story, listed):
-    for sort, order, limit in product(SORTS, ("asc", "desc"), (1, 4, 6)):
+    for sort, order, limit in product(SORTS, ("asc", "desc"), (2, 6)):
         found = listed(limit, sort=sort, order=order, state="all")
         assert sorted(found) == list("abcdef"), (sort, order, limit)
 
