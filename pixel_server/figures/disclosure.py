@@ -9,6 +9,7 @@ change a published day; and a client that sends hits can make a cell as large as
 follow from this. A cell has the counts of one name.
 
 - Cells below `min_cell` go into `(other)`. So do visits of the week that are in no cell, if they are few.
+- The days and the cells of a week never differ by a small number; see `published_cells`.
 - If a figure is part of another figure, neither the part nor the rest of the other figure may be small.
 - No dimension may reveal what another withholds. The kind of a referrer follows from its host, so kinds are
   summed from published hosts. Many systems and browsers imply a device, and a page nearly implies an entry
@@ -139,28 +140,6 @@ def whole_cell(item: Mapping[str, Any], kind: str) -> Cell | None:
     whole: int | None = item[_WHOLE[kind]]
     first: int | None = item["views"] if kind == "web" else whole
     return None if first is None or whole is None else (first, whole)
-
-
-def publish(cells: Cells, min_cell: int, whole: Cell | None = None) -> dict[str, Cell]:
-    """Returns the cells of one dimension and day that may be shown: each has `min_cell` visits or more.
-
-    whole: cell of the whole day. The rest of the day that is in no cell goes into `(other)` if it is small.
-    """
-    shown = {name: cell for name, cell in cells.items() if name != OTHER and cell[1] >= min_cell}
-    rest = add_cells(cell for name, cell in cells.items() if name not in shown)
-    if whole is not None:
-        if whole[1] < min_cell:
-            return {}
-        views, visits = add_cells(cells.values())
-        uncounted = max(0, whole[0] - views), max(0, whole[1] - visits)
-        if uncounted[1] < min_cell:
-            rest = add_cells((rest, uncounted))
-    while shown and any(rest) and rest[1] < min_cell:
-        smallest = min(shown, key=lambda name: (shown[name][1], name))
-        rest = add_cells((rest, shown.pop(smallest)))
-    if any(rest) and rest[1] >= min_cell:
-        shown[OTHER] = rest
-    return shown
 
 
 def sum_by_kind(hosts: Cells, kind_of: Callable[[str], str]) -> dict[str, Cell]:

@@ -8,9 +8,10 @@ same units, so that the difference of two answers reveals nothing small:
   only if all its days lie in the range, are kept, and are published.
 - A unit's cells are sums over all its days. The days with fewer than `min_cell` visits are left out if these
   days have fewer than `min_cell` visits together.
-- In a whole month, a name is also shown with its small cells if these have `min_cell` visits together. They
-  must come from two units or more, and leave at least `min_cell` visits in `(other)` of each of these units.
-  So in each unit the small cell is known only together with another unknown cell.
+- In a whole month, a name is also shown with its small cells if these have `min_cell` visits together, so
+  that they come from two units or more. On the days on which the name has visits in a unit, `(other)` must
+  keep other visits: some on each day, and at least `min_cell` together. So in each unit the small cell is
+  known only together with another unknown cell.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from typing import Any, NamedTuple
 
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters.labels import OTHER
-from pixel_server.figures import disclosure
+from pixel_server.figures import disclosure, published_cells
 from pixel_server.figures.disclosure import Cell, Cells
+from pixel_server.figures.published_cells import Column, Day, Published
 from pixel_server.figures.ranges import Range
 
 _ONE_DAY = timedelta(days=1)
@@ -31,14 +33,18 @@ _ONE_DAY = timedelta(days=1)
 class Week(NamedTuple):
     """A closed week, or the part of a week that lies in one month.
 
-    first, last: its first and last day (`"20261124"`). days: the days whose cells are counted. whole: the
-    sum of all cells of these days.
+    first, last: its first and last day (`"20261124"`). days: the days whose cells are counted, each with the
+    sum of all its cells.
     """
 
     first: str
     last: str
-    days: tuple[str, ...]
-    whole: Cell
+    days: Mapping[str, Cell]
+
+    @property
+    def whole(self) -> Cell:
+        """The sum of all cells of the counted days."""
+        return disclosure.add_cells(self.days.values())
 
 
 class Month(NamedTuple):
@@ -46,6 +52,10 @@ class Month(NamedTuple):
 
     weeks: tuple[Week, ...]
     is_whole: bool
+
+    def days(self) -> list[str]:
+        """Returns the days whose cells are counted."""
+        return [day for week in self.weeks for day in week.days]
 
 
 def closed_months(
@@ -79,9 +89,7 @@ def _week(days: Sequence[tuple[date, Cell | None]], min_cell: int) -> Week | Non
     small = [(day, cell) for day, cell in known if cell[1] < min_cell]
     if 0 < sum(cell[1] for _, cell in small) < min_cell:
         known = [(day, cell) for day, cell in known if cell[1] >= min_cell]
-    whole = disclosure.add_cells(cell for _, cell in known)
-    named = tuple(_name(day) for day, _ in known)
-    return Week(_name(days[0][0]), _name(days[-1][0]), named, whole)
+    return Week(_name(days[0][0]), _name(days[-1][0]), {_name(day): cell for day, cell in known})
 
 
 def _name(day: date) -> str:
@@ -96,58 +104,81 @@ def _are_whole_month(weeks: Sequence[Week]) -> bool:
 
 def breakdowns(
     months: Sequence[Month],
-    cells_of_week: Mapping[str, Mapping[str, Cells]],
+    cells_of_day: Mapping[str, Mapping[str, Cells]],
     min_cell: int,
     kind_of: Callable[[str], str],
 ) -> dict[str, dict[str, Cell]]:
     """Returns the cells of these months by dimension.
 
-    cells_of_week: `{"20261123": {dimension: cells}}`, by the first day of each week; `referrer_kind` is
-    computed from `referrer`. kind_of: returns the kind of a host.
+    cells_of_day: `{"20261124": {dimension: cells}}`, with each day of the weeks; `referrer_kind` is computed
+    from `referrer`. kind_of: returns the kind of a host.
     """
     parts: dict[str, list[Cells]] = {}
     for month in months:
-        for dimension in {name: None for week in month.weeks for name in cells_of_week[week.first]}:
+        for dimension in {name: None for day in month.days() for name in cells_of_day[day]}:
             if dimension not in disclosure.DIMENSIONS["web"] or dimension == "referrer_kind":
                 continue
-            weeks = [(week, cells_of_week[week.first].get(dimension, {})) for week in month.weeks]
-            cells = month_cells(weeks, min_cell, month.is_whole)
+            of_dimension = {day: cells_of_day[day].get(dimension, {}) for day in month.days()}
+            cells = month_cells(month, of_dimension, min_cell)
             parts.setdefault(dimension, []).append(cells)
             if dimension == "referrer":
                 parts.setdefault("referrer_kind", []).append(disclosure.sum_by_kind(cells, kind_of))
     return {dimension: disclosure.add_up(cells) for dimension, cells in parts.items()}
 
 
-def month_cells(weeks: Sequence[tuple[Week, Cells]], min_cell: int, is_whole: bool) -> dict[str, Cell]:
-    """Returns the cells of one dimension over weeks of a month. weeks: each with its cells."""
-    published = [disclosure.publish(cells, min_cell, week.whole) for week, cells in weeks]
-    sums = disclosure.add_up(published)
-    if is_whole:
-        for name, cell in _regained([cells for _, cells in weeks], published, min_cell).items():
+def month_cells(month: Month, cells_of_day: Mapping[str, Cells], min_cell: int) -> dict[str, Cell]:
+    """Returns the cells of one dimension over the weeks of a month. cells_of_day: by day, `"20261124"`."""
+    published = [
+        published_cells.publish(_shown_days(week, cells_of_day, min_cell), min_cell) for week in month.weeks
+    ]
+    sums = disclosure.add_up(week.cells() for week in published)
+    if month.is_whole:
+        for name, cell in _regained(published, min_cell).items():
             sums[name] = disclosure.add_cells((sums.get(name, (0, 0)), cell))
             views, visits = sums[OTHER]
             sums[OTHER] = views - cell[0], visits - cell[1]
     return sums
 
 
-def _regained(weeks: Sequence[Cells], published: Sequence[Cells], min_cell: int) -> dict[str, Cell]:
+def _shown_days(week: Week, cells_of_day: Mapping[str, Cells], min_cell: int) -> list[Day]:
+    """Returns the days of a week that are shown, then the withheld days as one."""
+    days = {day: Day(cells_of_day[day], whole) for day, whole in week.days.items()}
+    withheld = [day for day in days.values() if day.whole[1] < min_cell]
+    shown = [day for day in days.values() if day.whole[1] >= min_cell]
+    if withheld:
+        cells = disclosure.add_up(day.cells for day in withheld)
+        shown.append(Day(cells, disclosure.add_cells(day.whole for day in withheld)))
+    return shown
+
+
+def _regained(weeks: Sequence[Published], min_cell: int) -> dict[str, Cell]:
     """Returns the sums of small cells that may be shown for a month; see the top of this file."""
-    small: dict[str, list[tuple[int, Cell]]] = {}
-    left = {number: cells[OTHER][1] for number, cells in enumerate(published) if OTHER in cells}
-    for number in left:
-        for name, cell in weeks[number].items():
-            if name != OTHER and any(cell) and cell[1] < min_cell:
-                small.setdefault(name, []).append((number, cell))
-    sums = {name: disclosure.add_cells(cell for _, cell in cells) for name, cells in small.items()}
+    small: dict[str, dict[int, Column]] = {}
+    for number, week in enumerate(weeks):
+        for name, column in week.small.items():
+            small.setdefault(name, {})[number] = column
+    sums = {
+        name: disclosure.add_cells(cell for column in columns.values() for cell in column)
+        for name, columns in small.items()
+    }
+    left = {number: week.shown[OTHER] for number, week in enumerate(weeks) if week.small}
     regained: dict[str, Cell] = {}
     for name in sorted(sums, key=lambda name: (-sums[name][1], name)):
-        cells = small[name]
-        leaves_enough = all(left[number] - cell[1] >= min_cell for number, cell in cells)
-        if len(cells) > 1 and sums[name][1] >= min_cell and leaves_enough:
+        columns = small[name]
+        still_left = {
+            number: published_cells.subtract(left[number], column) for number, column in columns.items()
+        }
+        is_hidden = all(_hides(still_left[number], column, min_cell) for number, column in columns.items())
+        if sums[name][1] >= min_cell and is_hidden:
             regained[name] = sums[name]
-            for number, cell in cells:
-                left[number] -= cell[1]
+            left |= still_left
     return regained
+
+
+def _hides(left: Column, small: Column, min_cell: int) -> bool:
+    """Returns whether what is left in `(other)` hides a small column that is not in it any more."""
+    cells = [left[day] for day in published_cells.days_of(small)]
+    return all(any(cell) for cell in cells) and sum(cell[1] for cell in cells) >= min_cell
 
 
 def covered(months: Sequence[Month]) -> dict[str, str] | None:

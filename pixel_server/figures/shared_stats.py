@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters import labels, open_breakdown
+from pixel_server.counters.web_breakdown import CountsByName
 from pixel_server.figures import (
     breakdowns,
     campaign_sums,
@@ -23,7 +24,7 @@ from pixel_server.figures import (
     web_breakdowns,
 )
 from pixel_server.figures.disclosure import Cell
-from pixel_server.figures.shared_breakdowns import Month, Week
+from pixel_server.figures.shared_breakdowns import Month
 from pixel_server.figures.web_breakdowns import by_day, kind_of, rows
 from pixel_server.problems import Problem
 from pixel_server.settings import Settings
@@ -74,17 +75,9 @@ async def read_with_months(
     shown |= await _sent_and_rate(store, campaign, oldest, settings, late_since, now)
     shown["opens_person_by"] = None
     if answer["opens_person_by"] is not None:
-        weeks = [week for month in months for week in month.weeks]
-        days = await _clients(
-            store, campaign.id, [day for week in weeks for day in week.days], settings.shards
-        )
-        cells = {week.first: _add_days(days, week) for week in weeks}
-        published = [
-            shared_breakdowns.month_cells(
-                [(week, cells[week.first]) for week in month.weeks], campaign.min_cell, month.is_whole
-            )
-            for month in months
-        ]
+        days = [day for month in months for day in month.days()]
+        cells = await _clients(store, campaign.id, days, settings.shards)
+        published = [shared_breakdowns.month_cells(month, cells, campaign.min_cell) for month in months]
         ranked = disclosure.ranked(disclosure.add_up(published), stats.MAX_NAMES)
         rows = _with_shares([{"name": name, "opens": opens} for name, (opens, _) in ranked], "opens")
         shown["opens_person_by"] = {"client": rows}
@@ -165,20 +158,24 @@ async def by_dimension(
     store: AsyncRedis, campaign: Campaign, months: Sequence[Month], dimensions: list[str], shards: int
 ) -> dict[str, list[dict[str, Any]]]:
     """Returns the breakdowns of a web campaign over its closed weeks. months: from `read_with_months`."""
-    weeks = [week for month in months for week in month.weeks]
-    week_of = {day: week.first for week in weeks for day in week.days}
-    cells: dict[str, dict[str, dict[str, Cell]]] = {week.first: {} for week in weeks}
+    published: dict[str, dict[str, Cell]] = {}
     found = await sources.find(store, shards)
-    async for day, counts in by_day(store, campaign.id, list(week_of), dimensions, found.tags):
-        of_week = cells[week_of[day]]
-        for dimension, by_name in counts.items():
-            day_cells = {name: (views, visits) for name, (views, visits) in by_name.items()}
-            of_week[dimension] = disclosure.add_up([of_week.get(dimension, {}), day_cells])
-    published = shared_breakdowns.breakdowns(months, cells, campaign.min_cell, kind_of)
+    for month in months:  # one after the other: the cells of all days of many years need too much memory
+        cells = {
+            day: {dimension: _pairs(by_name) for dimension, by_name in counts.items()}
+            async for day, counts in by_day(store, campaign.id, month.days(), dimensions, found.tags)
+        }
+        of_month = shared_breakdowns.breakdowns([month], cells, campaign.min_cell, kind_of)
+        for dimension, sums in of_month.items():
+            published[dimension] = disclosure.add_up([published.get(dimension, {}), sums])
     return {
         dimension: _with_shares(rows(published.get(dimension, {})), web_breakdowns.ranking_count(dimension))
         for dimension in dimensions
     }
+
+
+def _pairs(counts_by_name: CountsByName) -> dict[str, Cell]:
+    return {name: (views, visits) for name, (views, visits) in counts_by_name.items()}
 
 
 def _with_shares(rows: list[dict[str, Any]], count: str) -> list[dict[str, Any]]:
@@ -188,10 +185,6 @@ def _with_shares(rows: list[dict[str, Any]], count: str) -> list[dict[str, Any]]
         {**row, "share": round(row[count] / whole, 4) if whole and row["name"] != labels.OTHER else None}
         for row in rows
     ]
-
-
-def _add_days(days: Mapping[str, Mapping[str, Cell]], week: Week) -> dict[str, Cell]:
-    return disclosure.add_up(days[day] for day in week.days)
 
 
 async def _clients(
