@@ -68,8 +68,8 @@ async def show(
     """Returns the page of a campaign. range_query: the range, see `range_picker.query`.
 
     note, problem: if a note was refused, the fields of its form and the reason. edited_note: the id of the
-    note if the refused form changes a note. range_errors, submitted: if a
-    range was refused, the error messages and the form's fields as they were sent.
+    note if the refused form changes a note. range_errors, submitted: if a range was refused, the error
+    messages and the form's fields as they were sent.
     """
     if campaign.kind == "web":
         return await site.show(api, request, campaign, range_query, note, problem, edited_note=edited_note)

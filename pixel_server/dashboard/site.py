@@ -102,8 +102,8 @@ async def show(
     """Returns the page. params: parameters of the address.
 
     note, problem: if a note was refused, the fields of its form and the reason. edited_note: the id of the
-    note if the refused form changes a note. messages, submitted: if a
-    range or filter was refused, the error messages and the form's fields as they were sent.
+    note if the refused form changes a note. messages, submitted: if a range or filter was refused, the error
+    messages and the form's fields as they were sent.
     """
     choice = await _choose(api, campaign, params)
     return await _render(api, request, campaign, choice, note, problem, messages, submitted, edited_note)

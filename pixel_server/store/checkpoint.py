@@ -50,7 +50,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import redis
 from redis.commands import CoreCommands
 
-from pixel_server.store import keys
+from pixel_server.store import keys, readers
 from pixel_server.store.cluster_calls import QueuedCommands
 from pixel_server.store.noted_changes import NOTE_CHANGES
 from pixel_server.store.protocols import AsyncRedis, Pipeline, Redis, Value
@@ -277,16 +277,12 @@ def read_at(store: Redis, shard: int, generation: Generation, make: Callable[[Pi
     GenerationChangedError.
     """
     queue = _ReadQueue(is_transaction=False)
-    reader = make(cast(Pipeline, queue))
-    replies: list[Any] | None = None
-    while True:
-        try:
-            reader.send(replies)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+
+    def execute() -> list[Any]:
         commands = [words for words, _ in queue.take()]
-        replies = read_replies(store.eval(*read_call(shard, generation, commands)))
+        return read_replies(store.eval(*read_call(shard, generation, commands)))
+
+    return readers.run(make(cast(Pipeline, queue)), execute)
 
 
 class _ReadQueue(QueuedCommands, CoreCommands):

@@ -26,7 +26,14 @@ Reader = Generator[None, Any, T]
 def read(store: Redis, make: Callable[[Pipeline], Reader[T]]) -> T:
     """Runs the reader that `make` returns, with one round trip for each step. Returns its result."""
     pipe = store.pipeline(transaction=False)
-    reader = make(pipe)
+    return run(make(pipe), pipe.execute)
+
+
+def run(reader: Reader[T], execute: Callable[[], list[Any]]) -> T:
+    """Runs a reader to its end, and returns its result.
+
+    execute: sends the commands that a step has queued, and returns their replies.
+    """
     replies: list[Any] | None = None
     while True:
         try:
@@ -34,7 +41,7 @@ def read(store: Redis, make: Callable[[Pipeline], Reader[T]]) -> T:
         except StopIteration as end:
             result: T = end.value
             return result
-        replies = pipe.execute()
+        replies = execute()
 
 
 def together(pipe: Pipeline, *readers: Reader[Any]) -> Reader[list[Any]]:
