@@ -158,7 +158,7 @@ def _exception_fields(error: BaseException | None) -> dict[str, str]:
 
 
 class _Event(NamedTuple):
-    """What a record of this project carries besides its message."""
+    """Event and fields of a record of this project, beside its message."""
 
     name: str
     sentence: str
@@ -294,7 +294,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 class _State:
-    """What this process calls itself in its lines, and in which form it writes them."""
+    """Name of this process in its lines, and the form in which it writes them."""
 
     process = "command"
     form = "text"

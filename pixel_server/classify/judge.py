@@ -20,7 +20,7 @@ log = Log(__name__)
 
 
 class Judge:
-    """Decides what a hit was: a call with the hit returns its verdict.
+    """Returns the verdict of each hit that it is called with.
 
     delivery_seconds: PIXEL_DELIVERY_SECONDS. burst_rule_id: id of the rule about bursts, or "" if there is no
     such rule.

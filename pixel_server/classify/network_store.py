@@ -72,7 +72,7 @@ def claim_call() -> ScriptCall:
 
 
 class ListState(NamedTuple):
-    """What the store knows of a list.
+    """State of a list in the store.
 
     at: time (s) when it was last fetched, 0 if never. error: why the last try failed, "" if it succeeded.
     """

@@ -29,7 +29,7 @@ _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
 
 
 class Main(NamedTuple):
-    """What a container runs: the command (`"serve"`), and the port and address to ask."""
+    """Process that a container runs: the command (`"serve"`), and the port and address to ask."""
 
     command: str
     port: int

@@ -1,4 +1,4 @@
-"""What only the page of a mailing shows. `campaign` adds what all campaigns have in common."""
+"""Parts that only the page of a mailing has. `campaign` adds what all campaigns have in common."""
 
 from __future__ import annotations
 

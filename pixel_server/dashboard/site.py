@@ -56,7 +56,7 @@ ALL = "all"
 
 
 class _Choice(NamedTuple):
-    """What a page shows. days: the range of chart and breakdowns. query: the parameters of `days`.
+    """Choice of what a page shows. days: the range of chart and breakdowns. query: the parameters of `days`.
 
     is_all: whether the totals are of all time. filters: see `visit_filters`.
     """

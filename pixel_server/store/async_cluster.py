@@ -217,7 +217,7 @@ class AsyncClusterPipeline(QueuedCommands, AsyncCoreCommands):  # type: ignore[m
 
 
 class _Outcome(NamedTuple):
-    """What became of a part of a call. error: why it failed. is_sent: whether it left."""
+    """Outcome of a part of a call. error: why it failed. is_sent: whether it left."""
 
     replies: list[Any]
     is_sent: bool

@@ -65,7 +65,7 @@ class Request(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What one node is sent. numbers: the positions of its requests in the call."""
+    """Requests for one node. numbers: the positions of its requests in the call."""
 
     address: Address
     numbers: list[int]

@@ -55,7 +55,7 @@ class Position(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What a shard says when a merge begins.
+    """Answer of a shard when a merge begins.
 
     counted_until_ms: see `producer.queue_counted_until`. is_noted: whether the newest commit is in `changed`.
     names: names and marks with their numbers, from the position of the last merge on.

@@ -42,7 +42,7 @@ class NoPrimaryError(redis.ConnectionError):
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What a sentinel answered. primary: the address that it named. text: the answer for the operator."""
+    """Answer of a sentinel. primary: the address that it named. text: the answer for the operator."""
 
     sentinel: Address
     primary: Address | None

@@ -39,7 +39,7 @@ EMPTIED_TEXT = (
     "counted until its data are back, or until you run `pixel-server store adopt`"
 )
 MOVED = "moved "
-"""What the mark of a store begins with that `pixel-server copy` has closed. Its former mark follows."""
+"""Beginning of the mark of a store that `pixel-server copy` has closed. Its former mark follows."""
 MOVED_TEXT = (
     "the store was closed by `pixel-server copy`: hits go to the spool until this server is started with the "
     "new REDIS_URL (and PIXEL_SHARDS), or until `pixel-server copy --cancel`"

@@ -1,4 +1,4 @@
-"""What a client of a cluster knows of the nodes, and whom it asks for the slot map.
+"""Nodes of a cluster as its client knows them, and the nodes that it asks for the slot map.
 
 This module does no I/O. The map is made of the views of several nodes, because a node that was cut off from
 the others has an old view; see `slots`. Nodes with an old view can even be the only nodes that answer. So a
@@ -42,7 +42,7 @@ def view_seconds(timeout: float) -> float:
 
 
 class Topology:
-    """What a client knows of the nodes. seeds: the nodes that its URL names."""
+    """Nodes as a client knows them. seeds: the nodes that its URL names."""
 
     def __init__(self, seeds: Sequence[Address]) -> None:
         self._seeds = tuple(seeds)

@@ -32,7 +32,7 @@ _CLASS_FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What limits the counts of a campaign.
+    """Facts that limit the counts of a campaign.
 
     keep_days: days for which its data is kept. now: seconds. removed: largest number of recipients whom
     erasures may have removed from the campaign while its totals stayed. has_own_recipients: whether a shard's
