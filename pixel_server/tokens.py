@@ -11,6 +11,8 @@ A token is base64url without padding. It is signed, not secret. Only one spellin
 that reads URLs first calls `decode_unreserved`, because `%2D` and `-` are the same character of a URL (RFC
 3986, 6.2.2.2). No other encoding is decoded. A token must not verify with padding, with unused bits set at
 its end, with `+` and `/`, in another case, encoded twice (`%252D`), or with characters around it.
+
+Whoever makes links in another language goes by docs/token.md and clients/vectors.json.
 """
 
 from __future__ import annotations
