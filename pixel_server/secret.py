@@ -28,7 +28,8 @@ class Secrets:
     signing, cookies, sessions: keys that sign links, visitors' cookies and dashboard sessions, newest first.
     The first key signs, and all of them verify. recipient, visitor, withdrawn: keys that hash recipients, web
     visitors and withdrawn recipients. routing: key that hashes a web hit to its shard. evidence: key that
-    hashes the addresses in traces (`counters.burst_window`).
+    hashes the addresses in traces (`counters.burst_window`). events: key that makes the ids of events of
+    webhooks.
     """
 
     signing: tuple[bytes, ...]
@@ -37,6 +38,7 @@ class Secrets:
     routing: bytes
     withdrawn: bytes
     evidence: bytes
+    events: bytes
     cookies: tuple[bytes, ...]
     sessions: tuple[bytes, ...]
 
@@ -52,6 +54,7 @@ class Secrets:
             routing=_derive(recipient_secret, b"px-routing"),
             withdrawn=_derive(recipient_secret, b"px-withdrawn"),
             evidence=_derive(recipient_secret, b"px-evidence"),
+            events=_derive(recipient_secret, b"px-events"),
             cookies=tuple(_derive(text, b"px-cookie") for text in signing),
             sessions=tuple(_derive(text, b"px-session") for text in signing),
         )

@@ -292,7 +292,7 @@ class Settings:
         "PIXEL_NETWORKS_REFRESH",
         "weekly",
         "How often workers fetch the lists of networks that Apple, Google, Microsoft and OpenAI publish: "
-        "`weekly` or `off`. These are the only requests that this server sends out by itself.",
+        "`weekly` or `off`. Apart from webhooks, these are the only requests that this server sends out.",
         _one_of("weekly", "off"),
     )
     shards: int = _setting(
@@ -376,6 +376,25 @@ class Settings:
     )
     keep_dead_letters: int = _setting(
         "PIXEL_KEEP_DAYS_DEAD_LETTERS", 7, "Days for which unreadable hits are stored.", _number(1, MAX_DAYS)
+    )
+    webhook_private: int = _setting(
+        "PIXEL_WEBHOOK_PRIVATE",
+        0,
+        "1 lets webhooks be sent to private addresses, such as 10.0.0.7 or this machine, and over http. "
+        "Otherwise whoever may add an endpoint could reach into the network of this server.",
+        _number(0, 1),
+    )
+    webhook_queue: int = _setting(
+        "PIXEL_WEBHOOK_QUEUE",
+        100_000,
+        "Number of events that may wait for one endpoint. Beyond that, events are dropped and counted.",
+        _number(100, 10**7),
+    )
+    keep_webhooks: int = _setting(
+        "PIXEL_KEEP_DAYS_WEBHOOKS",
+        7,
+        "Days for which the log of deliveries is stored, and events that could not be delivered in a day.",
+        _number(1, MAX_DAYS),
     )
     rewrite_minutes: int = _setting(
         "PIXEL_REWRITE_MINUTES",

@@ -29,6 +29,7 @@ FLOORS = (
     | {"times", "files", "addresses", "tasks", "lifeline", "logs", "store_url"},
     {"store", "mail", "metrics"},
     {"counters"},
+    {"webhooks"},
     {"classify", "campaigns"},
     {"auth", "recipients", "copying"},
     {"collect", "figures", "workers"},

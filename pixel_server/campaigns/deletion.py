@@ -14,6 +14,7 @@ from pixel_server.slug import is_slug
 from pixel_server.store import aof_rewrite, checkpoint, keys, replication
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import EVEN_IF_FULL, GLOBAL, ScriptCall, script_call
+from pixel_server.webhooks.purge import purge_campaign
 
 _DELETE = (
     EVEN_IF_FULL
@@ -69,6 +70,7 @@ async def _remove_keys(store: AsyncRedis, campaign: str, shards: int) -> None:
         await checkpoint.raise_generation(store, shard)
         await purge.remove_all(store, shard, campaign)
     await purge.remove_merged(store, campaign)
+    await purge_campaign(store, campaign)
     await aof_rewrite.request(store)
     await replication.confirm(store, shards)
     await store.srem(keys.DELETING, campaign)

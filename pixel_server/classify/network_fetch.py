@@ -1,4 +1,4 @@
-"""Fetches a published list over https. These are the only requests that this server sends out by itself."""
+"""Fetches a published list over https. Apart from webhooks, this server sends out no other requests."""
 
 from __future__ import annotations
 

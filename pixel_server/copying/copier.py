@@ -13,7 +13,7 @@ from pixel_server.copying.values import Stored, queue_write, read
 from pixel_server.store import keys
 from pixel_server.store.client import StoreError
 from pixel_server.store.compatibility import UNFINISHED_FIELD
-from pixel_server.store.key import Key, RedisType
+from pixel_server.store.key import Key, RedisType, ShardKey
 from pixel_server.store.nodes import nodes
 from pixel_server.store.protocols import AsyncRedis, Pipeline
 from pixel_server.store.script import ScriptCall, script_call
@@ -87,7 +87,8 @@ class Copier:
             for how, names in by_rule.items():
                 if how not in ("skip", "letters"):
                     await self._copy_batch(how, names)
-        await self._copy_letters()
+        await self._copy_streams(keys.dead)
+        await self._copy_streams(keys.outbox)
 
     def _rule(self, name: str) -> Rule:
         how = rule_of_name(name)
@@ -194,17 +195,17 @@ class Copier:
             expiries[place] = max(expiries.get(place, -1), stored.expires_at)
         return [Stored(place, sums[place], expires_at) for place, expires_at in expiries.items()]
 
-    async def _copy_letters(self) -> None:
-        """Copies dead letters. Each shard of the target has them in the order of their ids."""
+    async def _copy_streams(self, kind: ShardKey) -> None:
+        """Copies the streams of a kind. Each shard of the target has the order of the ids."""
         for target in range(min(self._source_shards, self._target_shards)):
             entries: list[tuple[tuple[int, ...], dict[bytes, bytes]]] = []
             for shard in range(target, self._source_shards, self._target_shards):
-                for entry, fields in await self._source.xrange(keys.dead(shard), "-", "+"):
+                for entry, fields in await self._source.xrange(kind(shard), "-", "+"):
                     entries.append((tuple(map(int, entry.split(b"-"))), fields))
             entries.sort(key=lambda item: item[0])
             for batch in _slices(_with_rising_ids(entries), BATCH):
                 pipe = self._target.pipeline(transaction=False)
-                queue_write(pipe, keys.dead(target), "stream", batch, -1)
+                queue_write(pipe, kind(target), "stream", batch, -1)
                 await pipe.execute()
 
     async def finish(self) -> None:

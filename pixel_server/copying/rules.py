@@ -37,6 +37,7 @@ _SKIPPED = {
     keys.NONE: "never made",
     keys.MERGED: "made again from the shards",
     keys.REPLICATED: "the source's replicas",
+    keys.COURIER: "the source's worker",
 }
 """Single keys that are not copied, each with the reason."""
 
@@ -55,6 +56,7 @@ _OF_SHARDS: dict[str, Rule] = {
     keys.visiting.pattern: "counts",
     keys.drops.pattern: "counts",
     keys.dead.pattern: "letters",
+    keys.outbox.pattern: "letters",
     keys.evidence.pattern: "recipients",
     keys.salt.pattern: "salt",
     keys.last.pattern: "recipients",

@@ -163,6 +163,13 @@ SOURCES = {source.key.pattern: source for source in (
         "what recipients did on the privacy page, not who", "lines", _STREAM),
     Source(keys.TABLE[keys.OWED_ERASURES], "owed erasures",
         "masked keys of recipients, and when each is due", "recipients", _MEMBERS),
+    Source(keys.TABLE[keys.WEBHOOKS], "webhooks", "a URL, secrets, who made it", "endpoints", _ENTRIES),
+    Source(keys.outbox, "new events of webhooks", "recipient key, what happened when", "events", _STREAM),
+    Source(keys.TABLE[keys.NOTICES], "new notices of webhooks", "recipient key of a withdrawal", "events",
+        _STREAM),
+    Source(keys.hook_events, "events that wait for an endpoint",
+        "recipient key, a hash of it, what happened when", "events", _ENTRIES),
+    Source(keys.hook_log, "log of deliveries", "answers of endpoints; names nobody", "tries", _STREAM),
 )}
 """Kinds of data in Redis, by the pattern of their keys, in the order of the inventory."""
 # fmt: on

@@ -22,6 +22,7 @@ from pixel_server.store import aof_rewrite, audit_log, checkpoint, keys, replica
 from pixel_server.store.protocols import AsyncRedis, Value
 from pixel_server.store.script import ScriptCall, even_if_full, script_call
 from pixel_server.store.shards import shard_of
+from pixel_server.webhooks.purge import purge_recipients
 
 INTERVAL_SECONDS = 3600
 """Smallest number of seconds between two searches that a recipient asks for."""
@@ -109,7 +110,7 @@ async def erase(
     if not was_erased:
         await audit_log.note(store, who, "recipient.erased")
     await withdrawals.withdraw(store, secrets, [recipient], now, shards, erase=True)
-    erased = await _remove(store, recipient, shards)
+    erased = await _remove(store, secrets, recipient, shards)
     if was_erased and any(erased.removed.values()):
         await audit_log.note(store, who, "recipient.erased")
     return erased
@@ -161,7 +162,7 @@ async def _remove_owed(
     store: AsyncRedis, secrets: Secrets, recipient: bytes, now: float, shards: int
 ) -> None:
     """Removes the data of a recipient whose erasure is owed, and records the time of the erasure."""
-    await _remove(store, recipient, shards)
+    await _remove(store, secrets, recipient, shards)
     await even_if_full(store, "ZADD", keys.ERASURE_TIMES, now, secrets.withdrawal_mark(recipient))
     await store.zrem(keys.OWED_ERASURES, _masked(secrets, recipient))
 
@@ -182,7 +183,7 @@ def _xor(left: bytes, right: bytes) -> bytes:
     return bytes(a ^ b for a, b in zip(left, right, strict=True))
 
 
-async def _remove(store: AsyncRedis, recipient: bytes, shards: int) -> Erased:
+async def _remove(store: AsyncRedis, secrets: Secrets, recipient: bytes, shards: int) -> Erased:
     """Removes the data of a withdrawn recipient. Asks for a rewrite of the AOF if there was any data.
 
     First raises the generation again: a promoted replica may lack the generation that the withdrawal raised,
@@ -203,7 +204,8 @@ async def _remove(store: AsyncRedis, recipient: bytes, shards: int) -> Erased:
     for i in range(0, len(commands), _CHUNK):
         await checkpoint.commit_always(store, shard, commands[i : i + _CHUNK])
     erased.removed["dead_letters"] = await _remove_dead_letters(store, recipient, shards)
-    if commands or erased.removed["dead_letters"]:
+    events = await purge_recipients(store, secrets, [recipient], shards)
+    if commands or events or erased.removed["dead_letters"]:
         await aof_rewrite.request(store)
     await replication.confirm(store, shards)
     return erased

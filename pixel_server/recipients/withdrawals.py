@@ -22,10 +22,12 @@ from typing import Any
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.secret import Secrets
 from pixel_server.store import checkpoint, keys
-from pixel_server.store.protocols import AsyncRedis, Pipeline
+from pixel_server.store.protocols import AsyncRedis, Pipeline, Value
 from pixel_server.store.readers import Reader
 from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
 from pixel_server.store.shards import shard_of
+from pixel_server.webhooks import event, notices, storage
+from pixel_server.webhooks.purge import purge_recipients
 
 FORMAT = "1"
 ERASED = b"1 0-"
@@ -43,14 +45,24 @@ Periods = list[tuple[int, int | None]]
 """Withdrawals of a recipient, oldest first: (start, end) in ms since 1970; the end is None while in force."""
 
 
+_CHANGE_KEYS = (keys.WITHDRAWN, keys.WITHDRAWAL_CHANGES, keys.NOTICES)
+
+_PUT_NOTICE = """
+local function put_notice(notices, value)
+  if value then redis.call('XADD', notices, '*', 'mark', string.rep('\\0', 8), 'event', value) end
+end
+"""
+
 _WITHDRAW = (
     EVEN_IF_FULL
+    + _PUT_NOTICE
     + f"""
--- KEYS: withdrawn, changes. ARGV: start (ms), '1' for an erasure, then marks.
+-- KEYS: withdrawn, changes, notices. ARGV: start (ms), '1' for an erasure, number of marks, the marks, then a
+-- notice of webhooks for each mark, or none at all.
 -- Returns the number of recipients who were not withdrawn before, then the positions (from 0) of marks whose
 -- value changed.
-local out = {{0}}
-for i = 3, #ARGV do
+local out, marks = {{0}}, tonumber(ARGV[3])
+for i = 4, 3 + marks do
   local kept = redis.call('HGET', KEYS[1], ARGV[i])
   local in_force = kept and string.sub(kept, -1) == '-'
   if not in_force then out[1] = out[1] + 1 end
@@ -64,7 +76,8 @@ for i = 3, #ARGV do
   if value and value ~= kept then
     redis.call('HSET', KEYS[1], ARGV[i], value)
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', {_MAX_STREAM_CHANGES}, '*', 'mark', ARGV[i])
-    out[#out + 1] = i - 3
+    put_notice(KEYS[3], ARGV[i + marks])
+    out[#out + 1] = i - 4
   end
 end
 return out
@@ -72,24 +85,29 @@ return out
 )
 
 
-def _withdraw_call(marks: Sequence[bytes], *, start_ms: int, is_erasure: bool) -> ScriptCall:
-    script_keys = (keys.WITHDRAWN, keys.WITHDRAWAL_CHANGES)
-    return script_call(_WITHDRAW, keys=script_keys, arguments=(start_ms, int(is_erasure), *marks))
+def _withdraw_call(
+    marks: Sequence[bytes], notices: Sequence[bytes], *, start_ms: int, is_erasure: bool
+) -> ScriptCall:
+    arguments: tuple[Value, ...] = (start_ms, int(is_erasure), len(marks), *marks, *notices)
+    return script_call(_WITHDRAW, keys=_CHANGE_KEYS, arguments=arguments)
 
 
 _ALLOW = (
     EVEN_IF_FULL
+    + _PUT_NOTICE
     + f"""
--- KEYS: withdrawn, changes. ARGV: end (ms), then marks.
+-- KEYS: withdrawn, changes, notices. ARGV: end (ms), number of marks, the marks, then a notice of webhooks
+-- for each mark, or none at all.
 -- Returns the number of recipients who were withdrawn, then the positions (from 0) of their marks.
-local out = {{0}}
-for i = 2, #ARGV do
+local out, marks = {{0}}, tonumber(ARGV[2])
+for i = 3, 2 + marks do
   local kept = redis.call('HGET', KEYS[1], ARGV[i])
   if kept and string.sub(kept, -1) == '-' then
     out[1] = out[1] + 1
-    out[#out + 1] = i - 2
+    out[#out + 1] = i - 3
     redis.call('HSET', KEYS[1], ARGV[i], kept .. ARGV[1])
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', {_MAX_STREAM_CHANGES}, '*', 'mark', ARGV[i])
+    put_notice(KEYS[3], ARGV[i + marks])
   end
 end
 return out
@@ -97,8 +115,8 @@ return out
 )
 
 
-def _allow_call(marks: Sequence[bytes], *, end_ms: int) -> ScriptCall:
-    return script_call(_ALLOW, keys=(keys.WITHDRAWN, keys.WITHDRAWAL_CHANGES), arguments=(end_ms, *marks))
+def _allow_call(marks: Sequence[bytes], notices: Sequence[bytes], *, end_ms: int) -> ScriptCall:
+    return script_call(_ALLOW, keys=_CHANGE_KEYS, arguments=(end_ms, len(marks), *marks, *notices))
 
 
 async def withdraw(
@@ -116,9 +134,12 @@ async def withdraw(
     could keep roll-ups from committing.
     """
     call = partial(_withdraw_call, start_ms=int(now * 1000), is_erasure=erase)
-    new, changed = await _change(store, secrets, recipients, call)
+    state = notices.ERASED if erase else notices.WITHDRAWN
+    new, changed = await _change(store, secrets, recipients, call, state, now)
     for shard in {shard_of(recipient, shard_count) for recipient in changed}:
         await checkpoint.raise_generation(store, shard)
+    if changed:
+        await purge_recipients(store, secrets, changed, shard_count)
     return new
 
 
@@ -127,7 +148,8 @@ async def allow(store: AsyncRedis, secrets: Secrets, recipients: Sequence[bytes]
 
     Returns how many of the recipients were withdrawn.
     """
-    ended, _ = await _change(store, secrets, recipients, partial(_allow_call, end_ms=int(now * 1000)))
+    call = partial(_allow_call, end_ms=int(now * 1000))
+    ended, _ = await _change(store, secrets, recipients, call, notices.ALLOWED, now)
     return ended
 
 
@@ -135,16 +157,21 @@ async def _change(
     store: AsyncRedis,
     secrets: Secrets,
     recipients: Sequence[bytes],
-    call: Callable[[Sequence[bytes]], ScriptCall],
+    call: Callable[[Sequence[bytes], Sequence[bytes]], ScriptCall],
+    state: str,
+    now: float,
 ) -> tuple[int, list[bytes]]:
-    """Runs the script `call` on the recipients' marks, a chunk at a time.
+    """Runs the script `call` on the recipients' marks, a chunk at a time. state: for webhooks. now: s.
 
     Returns how many recipients were withdrawn or allowed, and the recipients whose value changed.
     """
     total, changed = 0, []
+    are_wanted = (await storage.wanted(store)).has(event.WITHDRAWAL) if recipients else False
     for i in range(0, len(recipients), _CHUNK):
-        marks = [secrets.withdrawal_mark(recipient) for recipient in recipients[i : i + _CHUNK]]
-        number, *positions = await store.eval(*call(marks))
+        chunk = recipients[i : i + _CHUNK]
+        marks = [secrets.withdrawal_mark(recipient) for recipient in chunk]
+        made = [notices.withdrawal(secrets, one, state, now) for one in chunk] if are_wanted else []
+        number, *positions = await store.eval(*call(marks, made))
         total += int(number)
         changed += [recipients[i + position] for position in positions]
     return total, changed

@@ -53,6 +53,7 @@ _OF_WORKERS = frozenset(
         *("max_mode", "own_networks", "soon_seconds", "delivery_seconds", "rules_file", "shards"),
         *("keep_buckets", "keep_days", "keep_recipients", "keep_names"),
         *("max_dead_letters", "keep_dead_letters"),
+        *("webhook_private", "webhook_queue", "keep_webhooks"),
     }
 )
 """Settings that workers use. The others are compared between web processes only."""

@@ -37,6 +37,7 @@ PEOPLE_BUCKETS = 4096
 4 shards each hash holds 61. With up to 8 million recipients, each hash stays within Redis's compact form (512
 entries a hash)."""
 
+_QUEUED = "a day, and {settings.keep_webhooks:,} days if set aside"
 _AFTER_SENDING = "{settings.keep_recipients:,} days after sending"
 
 # fmt: off
@@ -96,6 +97,31 @@ NETWORKS = Key("px:{all}:networks", "hash", "forever",
     "refreshed lists of networks, see `classify.network_store`", writer="workers, cli",
     reader="web, workers, readyz").name
 
+WEBHOOKS = Key("px:{all}:webhooks", "hash", "until deleted",
+    "endpoints of webhooks with their secrets, by id", writer="api, workers", reader="all").name
+NOTICES = Key("px:{all}:notices", "stream", "until moved to the queues, within seconds",
+    "events of webhooks that belong to no shard", writer="privacy, api, workers", reader="workers").name
+COURIER = Key("px:{all}:courier", "string", "5 seconds",
+    "the worker that sends events", writer="workers", reader="workers").name
+HOOK_MARKS = Key("px:{all}:hookmarks", "hash", "forever",
+    "what events were made of: troubles of the server, last change of a campaign",
+    writer="workers", reader="workers").name
+
+# A key for each endpoint of webhooks.
+hook_events = GlobalKey("px:{all}:hookevents:HOOK", "hash", _QUEUED,
+    "events that wait or are set aside: recipient's mark or zeros, event", writer="workers, api",
+    reader="workers")
+hook_units = GlobalKey("px:{all}:hookunits:HOOK", "hash", _QUEUED,
+    "requests: number of tries, time (ms), ids of events", writer="workers, api", reader="workers, api")
+hook_due = GlobalKey("px:{all}:hookdue:HOOK", "zset", _QUEUED,
+    "requests, by the time (ms) of the next try", writer="workers, api", reader="workers, api")
+hook_aside = GlobalKey("px:{all}:hookaside:HOOK", "zset", "{settings.keep_webhooks:,} days",
+    "requests set aside, by time (ms)", writer="workers", reader="api, workers")
+hook_log = GlobalKey("px:{all}:hooklog:HOOK", "stream", "{settings.keep_webhooks:,} days, the last 1,000",
+    "tries: type of event, answer", writer="workers", reader="api")
+hook_state = GlobalKey("px:{all}:hookstate:HOOK", "hash", "until deleted",
+    "successes, failures and losses of an endpoint", writer="workers", reader="all")
+
 # A key for each id, or each minute since 1970.
 campaign = GlobalKey("px:{all}:campaign:ID", "hash", "until the campaign is deleted",
     "record and times of use", writer="api, roll-up", reader="api, roll-up")
@@ -139,6 +165,8 @@ dead = ShardKey("px:{s}:dead", "stream", "{settings.keep_dead_letters:,} days",
     "hits that could not be read", writer="roll-up", reader="readyz, cli")
 stop = ShardKey("px:{s}:stop", "string", "until the shard goes on",
     "why the shard stands still", writer="roll-up", reader="readyz")
+outbox = ShardKey("px:{s}:outbox", "stream", "until moved to the queues, within seconds",
+    "events of webhooks, each with its recipient", writer="roll-up", reader="workers")
 evidence = NumberKey("px:{s}:evidence:MINUTE", "hash", "6 minutes of hit time, at most a day",
     "hits that may belong to a burst, by minute since 1970", writer="roll-up", reader="roll-up")
 salt = NumberKey("px:{s}:salt:END", "string", "48 hours after their day",

@@ -25,6 +25,7 @@ from pixel_server.recipients import lists, withdrawals
 from pixel_server.store import keys
 from pixel_server.store.key import CampaignBucketKey, CampaignDayKey, CampaignKey, Key, RedisType
 from pixel_server.store.shards import shard_of
+from pixel_server.webhooks import endpoint, event, queue
 
 Decode = Callable[[bytes], object]
 """Decodes a value. Raises an exception if this version cannot read the value."""
@@ -101,6 +102,8 @@ def _place_faults(kind: Key, name: str, fields: Mapping[bytes, bytes], shards: i
 
 def entry_fault(kind: Key, fields: Mapping[bytes, bytes]) -> str:
     """Returns why an entry of a stream cannot be read, "" if it can."""
+    if kind is keys.outbox or kind.pattern == keys.NOTICES:
+        return "" if b"lost" in fields else _fault(event.decode, fields.get(b"event", b""))
     if kind is not keys.hits:
         return ""
     for field, data in fields.items():
@@ -150,6 +153,8 @@ def _decode_day(value: bytes) -> None:
 _DECODERS: Mapping[str, Decode] = {
     keys.WITHDRAWN: withdrawals.parse_periods,
     keys.NETWORKS: network_store.unpack,
+    keys.WEBHOOKS: endpoint.decode,
+    keys.hook_events.pattern: lambda value: event.decode(value[queue.MARK_BYTES :]),
     keys.producers.pattern: _decode_producer,
     keys.visits.pattern: _decode_visit_or_alias,
     keys.visiting.pattern: int,
