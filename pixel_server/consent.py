@@ -12,6 +12,8 @@ from typing import NamedTuple
 from pixel_server.settings import GpcEffect, Settings
 from pixel_server.tokens import MODES, Mode
 
+_MODE_BY_NAME = {name: Mode[name.upper()] for name in MODES}
+
 
 class Rule(NamedTuple):
     """The mode of a campaign, and the effect of the headers `Sec-GPC` and `DNT`."""
@@ -22,7 +24,7 @@ class Rule(NamedTuple):
 
 def mode_named(name: str) -> Mode:
     """Returns the mode with this name, and OFF for an unknown name."""
-    return Mode[name.upper()] if name in MODES else Mode.OFF
+    return _MODE_BY_NAME.get(name, Mode.OFF)
 
 
 def requests_no_tracking(gpc: str, dnt: str) -> bool:

@@ -343,12 +343,13 @@ def _fault(decoded: Campaign, campaign: str) -> str:
     if not _is_zone(decoded.time_zone):
         return "unknown time zone"
     times = (decoded.created, decoded.sent_at or 0, decoded.closed_at or 0)
-    if not all(0 <= at <= MAX_SECONDS for at in times):
+    if min(times) < 0 or max(times) > MAX_SECONDS:
         return "a time out of range"
-    try:
-        cookie_path(decoded.base_url)
-    except ValueError:
-        return "a base URL that is not a URL"
+    if decoded.base_url is not None:
+        try:
+            cookie_path(decoded.base_url)
+        except ValueError:
+            return "a base URL that is not a URL"
     return ""
 
 

@@ -296,7 +296,6 @@ def unpack_page(
 ) -> tuple[list[Campaign], str | None]:
     """Returns what `page` returns, from the reply to `queue_page`."""
     ids, records = reply
-    next_cursor = ids[limit - 1].decode() if len(ids) > limit else None
     campaigns = []
     for campaign, record in zip((stored_id.decode() for stored_id in ids[:limit]), records, strict=False):
         try:
@@ -306,7 +305,19 @@ def unpack_page(
             report_unreadable(error)
             if unreadable is not None:
                 unreadable.append(campaign)
-    return campaigns, next_cursor
+    return campaigns, next_cursor(reply, limit)
+
+
+def next_cursor(reply: Any, limit: int) -> str | None:
+    """Returns the cursor of the page after the page of a reply to `queue_page`, None after the last page."""
+    ids, _ = reply
+    return ids[limit - 1].decode() if len(ids) > limit else None
+
+
+def has_campaigns(reply: Any) -> bool:
+    """Returns whether the page of a reply to `queue_page` has any campaign, readable or not."""
+    ids, _ = reply
+    return bool(ids)
 
 
 async def ids_of_kind(store: AsyncRedis, kind: Kind) -> list[str]:

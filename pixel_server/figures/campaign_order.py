@@ -40,6 +40,9 @@ MAX_CACHED_NAMES = 8192
 BATCH = 250
 """Number of campaigns read by one command, and handled in one turn of the event loop: 5 ms of Python."""
 
+SENDING_SECONDS = 0.001
+"""Seconds in which the event loop sends the commands of a batch. Redis then works on them for about 7 ms."""
+
 
 class Entry(NamedTuple):
     """The fields by which a campaign is found and sorted. name: in lower case. Times are s since 1970.
@@ -126,8 +129,7 @@ async def _apply_changes(
     entries = [entry for entry in order.entries if entry.id not in changed]
     if campaigns:
         totals.queue_many(pipe, campaigns, tags)
-        sums = totals.unpack_many(await pipe.execute(), campaigns)
-        entries += [_entry(campaign, sums[campaign.id], consent) for campaign in campaigns]
+        entries += _entries(campaigns, await pipe.execute(), consent)
     return order._replace(entries=_newest_first(entries), version=version)
 
 
@@ -136,22 +138,40 @@ def _newest_first(entries: list[Entry]) -> list[Entry]:
 
 
 async def _read_entries(store: AsyncRedis, tags: Sequence[Tag], consent: Consent) -> list[Entry]:
+    """Reads all campaigns in batches. While Redis reads a batch, the batch before is made into entries, and
+    the records of the batch after are decoded.
+    """
     entries: list[Entry] = []
-    sums: dict[str, totals.Sums] = {}
-    batch: list[Campaign] = []
-    next_batch, after = await storage.page(store, None, BATCH)
-    while next_batch or after:
+    last: tuple[list[Campaign], list[bytes]] = [], []
+    campaigns: list[Campaign] = []
+    page = await _read_page(store)
+    while campaigns or storage.has_campaigns(page):
         pipe = store.pipeline(transaction=False)
-        totals.queue_many(pipe, next_batch, tags)
+        totals.queue_many(pipe, campaigns, tags)
+        after = storage.next_cursor(page, BATCH)
         storage.queue_page(pipe, after or "~", BATCH)  # "~" sorts after all ids: an empty page
         reading = asyncio.ensure_future(pipe.execute())
-        await asyncio.sleep(0)  # the commands are sent: Redis works on them while the last batch is handled
-        entries += [_entry(campaign, sums[campaign.id], consent) for campaign in batch]
+        await asyncio.sleep(SENDING_SECONDS)
+        entries += _entries(*last, consent)
+        next_campaigns, _ = storage.unpack_page(page, BATCH)
         *answers, page = await reading
-        batch, sums = next_batch, totals.unpack_many(answers, next_batch)
-        next_batch, after = storage.unpack_page(page, BATCH)
-    entries += [_entry(campaign, sums[campaign.id], consent) for campaign in batch]
+        last, campaigns = (campaigns, answers), next_campaigns
+    entries += _entries(*last, consent)
     return _newest_first(entries)
+
+
+async def _read_page(store: AsyncRedis) -> Any:
+    """Returns the first page of campaigns, packed."""
+    pipe = store.pipeline(transaction=False)
+    storage.queue_page(pipe, None, BATCH)
+    (page,) = await pipe.execute()
+    return page
+
+
+def _entries(campaigns: list[Campaign], answers: list[bytes], consent: Consent) -> list[Entry]:
+    """Returns the entries of campaigns. answers: see `totals.unpack_many`."""
+    sums = totals.unpack_many(answers, campaigns)
+    return [_entry(campaign, sums[campaign.id], consent) for campaign in campaigns]
 
 
 def _entry(campaign: Campaign, sums: totals.Sums, consent: Consent) -> Entry:

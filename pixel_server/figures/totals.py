@@ -35,12 +35,15 @@ PEOPLE_FIGURES = (
 """Names of the figures that are null if the campaign does not tell people apart."""
 UNIQUES = {"email": "unique_opens_person", "web": "unique_visitors"}
 """Name of the figure that counts different people, by kind of campaign. It leaves machines out."""
-OVERVIEW_FIELDS = (
-    *("last_hit", "mailed", "unique_opens", "unique_opens_person", "opens_anonymous"),
-    *("recipients_hidden", "recipients_hidden_person", "views"),
-)
-"""Fields of `keys.total` that are read for many campaigns at once. The first is a time, the others are
-sums."""
+OVERVIEW_FIELDS: dict[Kind, tuple[str, ...]] = {
+    "email": (
+        *("last_hit", "mailed", "unique_opens", "unique_opens_person", "opens_anonymous"),
+        *("recipients_hidden", "recipients_hidden_person"),
+    ),
+    "web": ("last_hit", "views"),
+}
+"""Fields of `keys.total` that are read for many campaigns at once, by kind of campaign. The first is a time,
+the others are sums."""
 
 Figures = dict[str, int | None]
 
@@ -128,15 +131,24 @@ def rate(
 
 _READ_MANY = """
 -- KEYS: the names of totals and of visitors, without the campaign. ARGV: campaigns, separated by blanks, each
--- with the first letter of its kind and a colon before it: "e:spring w:shop"; then the fields to read.
--- Returns a packed list of numbers: for each campaign its fields (0 for a missing one) and its visitors (0
--- for mail).
-local out = {}
+-- with the first letter of its kind and a colon before it: "e:spring w:shop"; then the fields to read,
+-- written in the same way: "e:last_hit".
+-- Returns a packed list of numbers: for each campaign the fields of its kind (0 for a missing one), and for a
+-- web campaign its visitors.
+local fields, out, length = {e = {}, w = {}}, {}, 0
+for i = 2, #ARGV do
+  local kind, field = string.match(ARGV[i], '(%a):(%S+)')
+  table.insert(fields[kind], field)
+end
 for kind, campaign in string.gmatch(ARGV[1], '(%a):(%S+)') do
-  for _, value in ipairs(redis.call('HMGET', KEYS[1] .. campaign, unpack(ARGV, 2))) do
-    out[#out + 1] = tonumber(value or 0)
+  local count = #fields[kind]
+  local values = redis.call('HMGET', KEYS[1] .. campaign, unpack(fields[kind]))
+  for i = 1, count do out[length + i] = tonumber(values[i] or 0) end
+  length = length + count
+  if kind == 'w' then
+    length = length + 1
+    out[length] = redis.call('PFCOUNT', KEYS[2] .. campaign)
   end
-  out[#out + 1] = kind == 'w' and redis.call('PFCOUNT', KEYS[2] .. campaign) or 0
 end
 return cmsgpack.pack(out)
 """
@@ -156,25 +168,28 @@ class HasIdAndKind(Protocol):
 def queue_many(pipe: Pipeline, campaigns: Sequence[HasIdAndKind], tags: Sequence[Tag]) -> None:
     """Queues the commands for `unpack_many`: one for each tag, see `sources`."""
     for tag in tags:
-        pipe.eval(*_read_many_call(tag, campaigns, OVERVIEW_FIELDS))
+        pipe.eval(*_read_many_call(tag, campaigns))
 
 
-def _read_many_call(tag: Tag, campaigns: Sequence[HasIdAndKind], fields: Sequence[str]) -> ScriptCall:
-    """Returns the call that reads these fields of totals, and the visitors, of each campaign."""
+def _read_many_call(tag: Tag, campaigns: Sequence[HasIdAndKind]) -> ScriptCall:
+    """Returns the call that reads OVERVIEW_FIELDS, and the visitors of web campaigns."""
     names = " ".join(f"{campaign.kind[0]}:{campaign.id}" for campaign in campaigns)
+    fields = [f"{kind[0]}:{field}" for kind, of_kind in OVERVIEW_FIELDS.items() for field in of_kind]
     prefixes = keys.total(tag, ""), keys.visitors(tag, "")
     return script_call(_READ_MANY, keys=prefixes, arguments=(names, *fields), undeclared=tag)
 
 
 def unpack_many(answers: Sequence[bytes], campaigns: Sequence[HasIdAndKind]) -> dict[str, Sums]:
     """Returns the sums of OVERVIEW_FIELDS by campaign id. answers: one for each tag."""
-    width = len(OVERVIEW_FIELDS) + 1
     shards = [_unpack_numbers(answer) for answer in answers]
-    last_hits = list(map(max, zip(*(numbers[::width] for numbers in shards), strict=True)))
     numbers = list(map(sum, zip(*shards, strict=True)))
-    sums = {}
-    for i, campaign in enumerate(campaigns):
-        _, *values, visitors = numbers[i * width : (i + 1) * width]
-        counts = dict(zip(OVERVIEW_FIELDS[1:], values, strict=True))
-        sums[campaign.id] = Sums(counts, visitors, last_hits[i] or None)
+    sums, start = {}, 0
+    for campaign in campaigns:
+        fields = OVERVIEW_FIELDS[campaign.kind]
+        end = start + len(fields)
+        last_hit = max([shard[start] for shard in shards])
+        counts = dict(zip(fields[1:], numbers[start + 1 : end], strict=True))
+        is_web = campaign.kind == "web"
+        sums[campaign.id] = Sums(counts, numbers[end] if is_web else 0, last_hit or None)
+        start = end + is_web
     return sums
