@@ -88,6 +88,7 @@ async def show(
         "changes": {},
         "parts": svg.stack({name: counts["hits"] for name, counts in campaign_stats["verdicts"].items()}),
         "range_query": urlencode(range_query),
+        "page_query": urlencode(range_query),
         "picker": picker,
         "range_errors": range_errors,
         "default_days": ranges.DEFAULT_DAYS,

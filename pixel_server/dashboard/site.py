@@ -109,6 +109,18 @@ async def show(
     return await _render(api, request, campaign, choice, note, problem, messages, submitted, edited_note)
 
 
+def page_query(campaign: Campaign, params: Mapping[str, str]) -> dict[str, str]:
+    """Returns the parameters that choose what a site's page shows. Raises Problem 409 or 422."""
+    query = range_picker.query(params)
+    whole = {"range": ALL} if _is_all(params, query) else {}
+    return {**query, **whole, **visit_filters.parse(params, campaign)}
+
+
+def _is_all(params: Mapping[str, str], query: Mapping[str, str]) -> bool:
+    """Returns whether an address asks for all days. query: its range, see `range_picker.query`."""
+    return params.get("range") == ALL and not {"from", "to"} & query.keys()
+
+
 async def _choose(api: Api, campaign: Campaign, params: Mapping[str, str]) -> _Choice:
     """Returns what an address asks for. Default: the last days. Raises Problem 409 or 422."""
     now = api.clock()
@@ -117,7 +129,7 @@ async def _choose(api: Api, campaign: Campaign, params: Mapping[str, str]) -> _C
         filtered.require_visits(campaign, api.settings)
     query = range_picker.query(params)
     today = date.fromisoformat(ranges.show(int(now), campaign.zone)[:10])
-    is_all = params.get("range") == ALL and not {"from", "to"} & query.keys()
+    is_all = _is_all(params, query)
     if is_all:
         first = await web_breakdowns.first_day(api.store, campaign, api.settings, now)
         first = min(first or today, today - timedelta(days=ranges.DEFAULT_DAYS - 1))
@@ -163,6 +175,7 @@ async def _render(
         "changes": {} if choice.is_all else changes,
         "lead": _lead(page_stats),
         "range_query": urlencode({**choice.query, **choice.filters}),
+        "page_query": _query(choice, choice.filters),
         "live_query": "" if choice.is_all else urlencode(choice.query),
         "picker": {**picker, "presets": _presets(picker["presets"], choice)},
         "is_all": choice.is_all,

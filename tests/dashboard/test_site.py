@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from urllib.parse import quote
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.dashboard.test_pages import assert_harmless, figures
 from tests.stack import READER
 
 DAY = "2026-09-20"
+NOTES = "/campaigns/page/notes"
 HOSTILE = '"><script>alert(1)</script>&country=XX'
 
 
@@ -138,3 +140,27 @@ def test_site_page_bots_are_one_line(visited, reader, site, clock, stats):
     stats("page")
     text = re.sub(r"<[^>]*>", "", reader.get("/campaigns/page").text)
     assert re.search(r"Bots.*: 1 views \(25\.0% of all\) were by machines", text)
+
+
+@pytest.mark.parametrize("shown", ["from=2026-09-01", "range=all"])
+def test_site_page_note_saved_keeps_range_and_filters(visited, reader, send, shown):
+    query = row_links(reader.get(f"/campaigns/page?{shown}"))["German"]
+    saved = send(f"/campaigns/page?{query}", NOTES, text="Moved")
+    assert saved.headers["location"] == f"/campaigns/page?{query}&done=noted#notes"
+    after = reader.get(saved.headers["location"])
+    assert figures(after)["totals.visits"] == ("2" if shown == "range=all" else "1")
+    refused = send(f"/campaigns/page?{query}", NOTES, text=" ")
+    assert refused.status_code == 422
+    assert_harmless(refused)
+    assert figures(refused) == figures(after)
+
+
+def test_site_page_note_saved_drops_foreign_parameters(visited, reader, send):
+    hostile = f"language=de&next=//evil.example&done=removed&page={quote(HOSTILE)}"
+    saved = send("/campaigns/page", NOTES, text="Moved", range=hostile)
+    assert saved.headers["location"] == (
+        f"/campaigns/page?language=de&page={quote(HOSTILE, safe='')}&done=noted#notes"
+    )
+    assert_harmless(reader.get(saved.headers["location"]))
+    assert send("/campaigns/page", NOTES, text="Kept out", range=f"page={'x' * 161}").status_code == 422
+    assert "Kept out" not in reader.get("/campaigns/page").text
