@@ -127,6 +127,7 @@ async def _table(api: Api, chosen: Sequence[Campaign], range_query: dict[str, st
     if not campaign_figures:
         return None
     counts = compare.openers if kind == "email" else compare.bounces
+    is_all_time = campaign_figures[0][1]["from"] is None
     top = _scale_top(campaign_figures)
     for row, difference in zip(rows, compare.differences_to_first(campaign_figures, counts), strict=True):
         row["rate"] = svg.open_rate_bar(row["stats"]["open_rate"], top)
@@ -134,6 +135,7 @@ async def _table(api: Api, chosen: Sequence[Campaign], range_query: dict[str, st
         row["curve"] = _curve(await opening_curve.read(api.store, row["campaign"], api.settings, now))
     return {
         "rows": rows,
+        "has_differences": kind == "web" or is_all_time,
         "top": top,
         "clients": client_shares(campaign_figures),
         "curves": [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from html import unescape
 
 import pytest
 
@@ -167,6 +168,17 @@ def test_compare_range_shows_changes_of_sites_only(story, opened, viewed, clock,
     week = next(link for link in links if "from=2026-09-16&until=2026-09-22" in link)
     assert rows(reader.get(week))["mail"]["By a person"] == "21"
     assert not re.search('class="change"', reader.get("/compare?id=mail&id=later").text)
+
+
+def test_compare_mails_in_a_range_have_no_differences(story, reader):
+    for day in (DAY, "2026-09-21"):  # the day of sending, and a day after
+        answer = reader.get(f"/compare?id=mail&id=later&id=page&id=shop&from={day}&until={day}")
+        assert all("bounce rate" in text for text in differences(answer))
+        assert "share opened by a person" not in answer.text
+        assert "each mailing has had another time to be opened" in answer.text
+        all_time = re.search(r'<a href="([^"]*)">for all time</a>', answer.text)
+        assert all_time is not None
+        assert len(differences(reader.get(unescape(all_time[1])))) == 2
 
 
 def test_compare_day_is_in_each_campaigns_time_zone(story, reader, opened, stats, sign_in):
