@@ -79,6 +79,7 @@ BUSY = (
     Shown("campaign-email", "/campaigns/demo-newsletter"),
     Shown("campaign-email-hours", "/campaigns/demo-newsletter?from={day}&until={day}&interval=hour"),
     Shown("campaign-web", "/campaigns/demo-site"),
+    Shown("campaign-web-hours", "/campaigns/demo-site?from={day}&until={day}&interval=hour"),
     Shown("campaign-web-filtered", "/campaigns/demo-site?page=/teas/sencha&referrer_kind=search"),
     Shown("setup-email", "/campaigns/spring"),
     Shown("setup-wrong", "/campaigns/spring", _send("Save", sent="many")),

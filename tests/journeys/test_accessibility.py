@@ -24,11 +24,21 @@ MAX_SCREENS = 10
 FIRST_FIGURE_PX = 300
 """Height within which the first figure begins on a phone."""
 LEADING = (
-    *("campaign-email", "campaign-of-a-reader", "campaign-web"),
+    *("list", "list-tag", "list-mailings"),
+    *("campaign-email", "campaign-email-hours", "campaign-of-a-reader"),
+    *("campaign-web", "campaign-web-hours", "campaign-web-filtered"),
     *("share-email", "share-web", "shared-email"),
 )
 """Pages that lead with a figure."""
-FIRST_FIGURE = "document.querySelector('.big, .figures dd').getBoundingClientRect().top + scrollY"
+FIRST_FIGURE = """(() => {
+    const top = (figure) => {
+        const content = document.createRange()
+        content.selectNodeContents(figure) // without the label of a cell, which is its ::before
+        return content.getBoundingClientRect().top + scrollY
+    }
+    const figures = [...document.querySelectorAll('.big, .figures dd, .campaigns td:is(.rate, .n)')]
+    return Math.min(...figures.filter((figure) => figure.offsetHeight).map(top))
+})()"""
 HEIGHT = "document.documentElement.scrollHeight"
 OVERHANG = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
