@@ -43,10 +43,13 @@ MAX_VALUE_CHARACTERS = 1000
 """Characters of a field's value that are written."""
 MAX_PLACES = 12
 """Places of a traceback that are written: the innermost."""
-_LIBRARY_LEVELS = {"uvicorn.error": logging.ERROR, "rq": logging.WARNING, "rq.worker": logging.WARNING}
-"""Lowest level of libraries that are talkative. uvicorn warns of each malformed request, so a stranger could
-fill the log. RQ sets the level of `rq.worker` itself if it has none. With PIXEL_LOG_LEVEL=debug all their
-lines are written."""
+_LIBRARY_LEVELS = {
+    **{"uvicorn.error": logging.ERROR, "mail.log": logging.ERROR},
+    **{"rq": logging.WARNING, "rq.worker": logging.WARNING},
+}
+"""Lowest level of libraries that are talkative. uvicorn warns of each malformed request, and aiosmtpd, whose
+log is `mail.log`, of each unknown command, so a stranger could fill the log. RQ
+sets the level of `rq.worker` itself if it has none. With PIXEL_LOG_LEVEL=debug, all lines are written."""
 _OWN_PACKAGES = ("pixel_server", "workers")
 
 
@@ -338,7 +341,7 @@ def is_json() -> bool:
     return _State.form == "json"
 
 
-def set_process(name: Literal["up", "web", "pages", "worker", "schedule", "metrics"]) -> None:
+def set_process(name: Literal["up", "web", "pages", "worker", "schedule", "relay", "metrics"]) -> None:
     """Sets what this process calls itself in its lines. Without it a process is `command`."""
     _State.process = name
 

@@ -14,8 +14,10 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-from pixel_server import logs, sign_in_scopes, store_url
+from pixel_server import logs, sign_in_scopes, smtp_url, store_url
+from pixel_server.addresses import parse_host_port
 from pixel_server.sign_in_scopes import SignInScopes
+from pixel_server.slug import SLUG_RULE, is_slug
 from pixel_server.tokens import MODES
 
 GpcEffect = Literal["ignore", "count", "drop"]
@@ -48,6 +50,22 @@ def _header(value: str) -> str:
 
 def _redis_url(value: str) -> str:
     store_url.check_files(store_url.parse(value))
+    return value
+
+
+def _smtp_url(value: str) -> str:
+    smtp_url.parse(value)
+    return value
+
+
+def _campaign(value: str) -> str:
+    if not is_slug(value):
+        raise ValueError(SLUG_RULE)
+    return value
+
+
+def _host_port(value: str) -> str:
+    parse_host_port(value)
     return value
 
 
@@ -134,6 +152,10 @@ def _networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
         return tuple(ip_network(word, strict=False) for word in _words(value) if word != "unix")
     except ValueError as error:
         raise ValueError(f"{error}; give addresses, networks, or the word unix") from None
+
+
+_SECRET_WORDS = ("SECRET", "KEY", "URL", "RELAY_TO")
+"""Words in the names of settings whose values are never shown in an error."""
 
 
 def _setting(env: str, default: Any, text: str, parse: Callable[[str], Any] = _text) -> Any:
@@ -411,6 +433,68 @@ class Settings:
         _number(0, 3600),
     )
 
+    relay_to: str | None = _setting(
+        "PIXEL_RELAY_TO",
+        None,
+        "Mail server to which `pixel-server relay` passes mails: `smtp://user:password@mail.example.org:587`.",
+        _smtp_url,
+    )
+    relay_listen: str = _setting(
+        "PIXEL_RELAY_LISTEN",
+        "127.0.0.1:2525",
+        "Address and port at which the relay takes mails.",
+        _host_port,
+    )
+    relay_campaign: str | None = _setting(
+        "PIXEL_RELAY_CAMPAIGN",
+        None,
+        "Campaign of a mail that names none in the field `X-Pixel-Campaign`.",
+        _campaign,
+    )
+    relay_each: int = _setting(
+        "PIXEL_RELAY_EACH",
+        0,
+        "1 offers LMTP, in which a mail to several recipients goes to each with a pixel of their own.",
+        _number(0, 1),
+    )
+    relay_require_pixel: int = _setting(
+        "PIXEL_RELAY_REQUIRE_PIXEL",
+        0,
+        "1 refuses a mail that gets no pixel. Otherwise such a mail is passed on without one.",
+        _number(0, 1),
+    )
+    relay_certificate: Path | None = _setting(
+        "PIXEL_RELAY_CERT",
+        None,
+        "File with the certificate of the relay and its chain, in PEM. It is loaded again when it changes.",
+        _path,
+    )
+    relay_tls_key: Path | None = _setting(
+        "PIXEL_RELAY_TLS_KEY", None, "File with the key of the relay's certificate, in PEM.", _path
+    )
+    relay_users: Path | None = _setting(
+        "PIXEL_RELAY_USERS",
+        None,
+        "File of the users who may send through the relay; `pixel-server relay-user NAME` writes it. It is "
+        "needed if the relay listens on an address that other machines reach.",
+        _path,
+    )
+    relay_connections: int = _setting(
+        "PIXEL_RELAY_CONNECTIONS", 100, "Number of connections that the relay takes.", _number(1, 1000)
+    )
+    relay_size: int = _setting(
+        "PIXEL_RELAY_SIZE",
+        50 << 20,
+        "Bytes of the largest mail that the relay takes. The limit of the next server holds too.",
+        _number(1 << 16, 1 << 30),
+    )
+    relay_memory: int = _setting(
+        "PIXEL_RELAY_MEMORY",
+        200 << 20,
+        "Bytes of all mails that the relay has in memory. A mail beyond them is to be sent again later.",
+        _number(1 << 16, 1 << 34),
+    )
+
     log_form: str = _setting(
         "PIXEL_LOG", "text", "Form of the lines of the log: `text` or `json`.", _word_of(*logs.FORMS)
     )
@@ -446,7 +530,7 @@ class Settings:
             except UnicodeEncodeError:
                 raise SettingsError(f"{env}: must be UTF-8 text") from None
             except ValueError as error:
-                is_secret = any(word in env for word in ("SECRET", "KEY", "URL"))  # a URL may hold a password
+                is_secret = any(word in env for word in _SECRET_WORDS)  # a URL may hold a password
                 shown = "" if is_secret else f"={value[:100]!r}"
                 raise SettingsError(f"{env}{shown}: {error}") from None
         values["trust_unix"] = "unix" in _words(environ.get("PIXEL_TRUSTED_PROXIES", ""))
@@ -540,7 +624,10 @@ def _check_sign_in(settings: Settings) -> None:
         raise SettingsError("PIXEL_SIGN_IN_GROUPS_HEADER: must not be the header of PIXEL_SIGN_IN_HEADER")
 
 
-SECRET_NAMES = ("REDIS_URL", "PIXEL_QUEUE_URL", "PIXEL_SECRET", "PIXEL_RECIPIENT_SECRET", "PIXEL_API_KEY")
+SECRET_NAMES = (
+    *("REDIS_URL", "PIXEL_QUEUE_URL", "PIXEL_RELAY_TO"),
+    *("PIXEL_SECRET", "PIXEL_RECIPIENT_SECRET", "PIXEL_API_KEY"),
+)
 """Settings that can also be read from a file: `PIXEL_SECRET_FILE=/run/secrets/signing`."""
 MAX_SECRET_BYTES = 64 << 10
 """Largest size of such a file."""
@@ -602,7 +689,8 @@ def shown_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    return "SECRET" in name or "KEY" in name or ("URL" in name and store_url.has_password(value))
+    is_url = "URL" in name or name == "PIXEL_RELAY_TO"
+    return "SECRET" in name or "KEY" in name or (is_url and store_url.has_password(value))
 
 
 def table() -> list[tuple[str, str, str]]:

@@ -29,7 +29,7 @@ COMMANDS = {
     "explain": (f"{_COMMANDS}.explain:explain", "Show how a hit would be classified, and by which rule."),
     "health": (
         f"{_COMMANDS}.health:health",
-        "Check `up`, `serve` or `work` from inside its container.",
+        "Check `up`, `serve`, `work` or `relay` from inside its container.",
     ),
     "hosts": (
         f"{_COMMANDS}.hosts:hosts",
@@ -47,6 +47,14 @@ COMMANDS = {
     "recipients": (
         f"{_COMMANDS}.recipients:recipients",
         "Write to a file what the recipients of a campaign did.",
+    ),
+    "relay": (
+        f"{_COMMANDS}.relay:relay",
+        "Pass mails on to a mail server, with the pixel in each HTML mail to one recipient.",
+    ),
+    "relay-user": (
+        f"{_COMMANDS}.relay:relay_user",
+        "Add a user of the relay, or give a user a new password.",
     ),
     "restore": (f"{_COMMANDS}.backup:restore", "Make a data directory from the file of a backup."),
     "retention": (f"{_HERE}.retention:retention", "Remove data that has been kept long enough."),

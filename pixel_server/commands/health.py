@@ -14,6 +14,7 @@ from typing import NamedTuple
 import click
 import redis
 
+from pixel_server.addresses import parse_host_port
 from pixel_server.commands.failures import Failure
 from pixel_server.commands.support import settings_here
 from pixel_server.settings import Settings
@@ -23,7 +24,7 @@ DEFAULT_PORT = 8000
 TIMEOUT_SECONDS = 2.0
 WORKER_SEEN_SECONDS = 10
 """Seconds for which a worker counts as running after its last heartbeat."""
-_COMMANDS = ("up", "serve", "work")
+_COMMANDS = ("up", "serve", "work", "relay")
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - nothing listens here
 """Address to ask, by an address that stands for all addresses of the machine."""
 
@@ -40,10 +41,10 @@ class Main(NamedTuple):
 @click.option("--worker", is_flag=True, help="Check the workers, whatever command runs here.")
 @click.option("--pid", default=1, show_default=True, help="Process whose command is checked, or its parent.")
 def health(worker: bool, pid: int) -> None:
-    """Check `up`, `serve` or `work` from inside its container. The exit code is 1 if the check fails.
+    """Check `up`, `serve`, `work` or `relay` from inside its container.
 
-    A web process must answer. Of workers, which `work` runs, Redis must hold a heartbeat from this machine
-    that is at most ten seconds old.
+    The exit code is 1 if the check fails. A web process must answer, and a relay must greet. Of workers,
+    which `work` runs, Redis must hold a heartbeat from this machine that is at most ten seconds old.
     """
     main = None if worker else find_main(_command_lines(pid), os.environ.get("PORT", ""))
     if main is None or main.command == "work":
@@ -51,9 +52,12 @@ def health(worker: bool, pid: int) -> None:
         if not count:
             raise Failure(f"no worker of this machine has been seen for {WORKER_SEEN_SECONDS} s")
         click.echo(f"workers seen: {count}")
+        return
+    if main.command == "relay":
+        _require_greeting(main.host, main.port)
     else:
         _require_answer(main.host, main.port)
-        click.echo(f"port {main.port} answers")
+    click.echo(f"port {main.port} answers")
 
 
 def _command_lines(pid: int) -> Iterator[list[str]]:
@@ -97,6 +101,9 @@ def find_main(command_lines: Iterable[list[str]], port_set: str) -> Main:
     port_set: value of the variable `PORT`. Without such a command, this is a web process.
     """
     rest = next(filter(None, map(_own_command, command_lines)), ["serve"])
+    if rest[0] == "relay":
+        host, relay_port = parse_host_port(_option(rest, "--listen") or settings_here().relay_listen)
+        return Main("relay", relay_port, _LOOPBACK.get(host, host))
     port = _option(rest, "--port") or port_set
     host = (_option(rest, "--host") or "").strip("[]")
     return Main(rest[0], int(port) if port.isdigit() else DEFAULT_PORT, _LOOPBACK.get(host, host))
@@ -133,6 +140,17 @@ def _require_answer(host: str, port: int) -> None:
         connection.close()
     if status != 200:
         raise Failure(f"port {port} answers {status}")
+
+
+def _require_greeting(host: str, port: int) -> None:
+    """Raises Failure unless a relay at this address greets. A relay whose connections are all taken does."""
+    try:
+        with socket.create_connection((host, port), timeout=TIMEOUT_SECONDS) as connection:
+            greeting = connection.recv(3)
+    except OSError as error:
+        raise Failure(f"port {port} does not answer: {error}") from None
+    if greeting not in (b"220", b"421"):
+        raise Failure(f"port {port} does not greet as a mail server does")
 
 
 def _count_workers(settings: Settings, machine: str) -> int:

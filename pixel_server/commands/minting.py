@@ -36,9 +36,27 @@ def check_campaign(campaign: str) -> None:
 def make_minter(campaign: str) -> Minter:
     """Returns a minter that makes links in the campaign's mode.
 
-    Warns on standard error if the campaign does not exist. Raises Failure if it is a web campaign, if the
-    server's public address is not known, or if `up` has other secrets.
+    Warns on standard error if the campaign does not exist. Raises Failure as `find_minter` does.
     """
+    minter, warning = find_minter(campaign)
+    if warning:
+        click.echo(f"pixel-server: {warning}", err=True)
+    return minter
+
+
+def find_minter(campaign: str) -> tuple[Minter, str]:
+    """Returns a minter that makes links in the campaign's mode, and a warning about the campaign, or "".
+
+    Raises Failure if it is a web campaign, if the server's public address is not known, or if `up` has other
+    secrets.
+    """
+    base_url, settings, secrets = link_parts()
+    mode, warning = _find_mode(campaign, settings, secrets)
+    return Minter(base_url, secrets, mode), warning
+
+
+def link_parts() -> tuple[str, Settings, Secrets]:
+    """Returns what links are made of: the base URL, the settings and the secrets. Raises Failure."""
     settings = settings_here()
     base_url = settings.base_url or base_url_of_up(settings)
     if base_url is None:
@@ -48,7 +66,7 @@ def make_minter(campaign: str) -> Minter:
         )
     secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
     _require_secrets_of_up(settings, secrets)
-    return Minter(base_url, secrets, _find_mode(campaign, settings, secrets))
+    return base_url, settings, secrets
 
 
 def find_sending_time(campaign: str, at: datetime | None) -> int | None:
@@ -86,30 +104,27 @@ def _require_secrets_of_up(settings: Settings, secrets: Secrets) -> None:
         raise Failure("`up` has other secrets: set the same PIXEL_SECRET and PIXEL_RECIPIENT_SECRET here")
 
 
-def _find_mode(campaign: str, settings: Settings, secrets: Secrets) -> Mode:
+def _find_mode(campaign: str, settings: Settings, secrets: Secrets) -> tuple[Mode, str]:
     """Returns the campaign's mode: from the store, or else from the file that a web process last wrote.
 
-    Warns if the campaign does not exist: its id may be mistyped. Raises Failure if it is a web campaign.
+    Also returns a warning if the campaign does not exist, because its id may be mistyped, or if its mode is
+    off. Raises Failure if it is a web campaign.
     """
     cache = CampaignCache(client.connect_async(store_url(settings)), Consent(settings))
     if not _learn_from_store(cache, campaign, settings, secrets):
         cache.restore(settings.data / CACHE_FILE)
         if not cache.kinds:  # nothing is known of any campaign, so no warning is due
-            return cache.mode(campaign)
+            return cache.mode(campaign), ""
     if cache.is_web(campaign):
         raise Failure(f"{campaign!r} is a web campaign: its pixel is the same for all; see docs/web.md")
+    mode, warnings = cache.mode(campaign), []
     if campaign in cache.gone:
-        _warn(f"the campaign {campaign!r} was deleted: no open of it is counted")
+        warnings.append(f"the campaign {campaign!r} was deleted: no open of it is counted")
     elif campaign not in cache.kinds:
-        _warn(f"{UnknownCampaign(campaign)} yet: its first open will create it")
-    mode = cache.mode(campaign)
+        warnings.append(f"{UnknownCampaign(campaign)} yet: its first open will create it")
     if mode is Mode.OFF:
-        _warn(f"the mode of {campaign!r} is off: no link is made")
-    return mode
-
-
-def _warn(text: str) -> None:
-    click.echo(f"pixel-server: {text}", err=True)
+        warnings.append(f"the mode of {campaign!r} is off: no link is made")
+    return mode, "; ".join(warnings)
 
 
 def _learn_from_store(cache: CampaignCache, campaign: str, settings: Settings, secrets: Secrets) -> bool:

@@ -91,7 +91,7 @@ class Minter:
         Raises ValueError if the base URL or the mode cannot be used.
         """
         base_url = parse_base_url(base_url)
-        self._mode = parse_mode(mode)
+        self.mode = parse_mode(mode)
         self._pixel_prefix = f"{base_url}/o/"
         self._privacy_prefix = f"{base_url}/privacy?t="
         self._secrets = secrets
@@ -116,7 +116,7 @@ class Minter:
         if not is_slug(campaign):
             raise ValueError(f"campaign: not an id: {campaign[:64]!r}")
         check_recipient(recipient)
-        chosen_mode = self._mode if mode is None else parse_mode(mode)
+        chosen_mode = self.mode if mode is None else parse_mode(mode)
         if chosen_mode is Mode.OFF:
             return None
         seconds = int(time.time() if now is None else now) if sent_at is None else sent_at

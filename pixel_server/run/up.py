@@ -46,11 +46,19 @@ PORT_TIMEOUT_SECONDS = 8.0
 """Seconds to wait for the port after a restart: the children of a killed `up` may still hold the port."""
 
 
-def run(host: str, port: int, settings: Settings, with_valkey: bool, with_demo: bool) -> None:
+def run(
+    host: str,
+    port: int,
+    settings: Settings,
+    with_valkey: bool,
+    with_demo: bool,
+    relay_at: tuple[str, int] | None = None,
+) -> None:
     """Runs everything until Ctrl-C.
 
     with_valkey: whether to start the bundled Valkey, because REDIS_URL is not set. with_demo: whether to add
-    the demo, in a process of its own, once everything runs.
+    the demo, in a process of its own, once everything runs. relay_at: host and port of the SMTP relay, or
+    None without it.
     """
     os.umask(0o077)  # all files are for this user alone
     data = settings.data.resolve()
@@ -61,6 +69,8 @@ def run(host: str, port: int, settings: Settings, with_valkey: bool, with_demo: 
     last_state = read_up_state(data)
     is_restart = last_state is not None and last_state.address == _address(host, port)
     listening = listen.bind(host, port, PORT_TIMEOUT_SECONDS if is_restart else 0.0)
+    timeout = PORT_TIMEOUT_SECONDS if last_state is not None else 0.0
+    relay_listening = listen.bind(*relay_at, timeout) if relay_at else None
     address = _address(host, listening.getsockname()[1])
     valkey = Valkey(data) if with_valkey else None
     redis_url = valkey.url if valkey else settings.redis_url
@@ -77,7 +87,7 @@ def run(host: str, port: int, settings: Settings, with_valkey: bool, with_demo: 
         environ = _child_environment(state, data, with_valkey)
         exported, queue_url = exported_environment(environ), settings.queue_url or ""
         write_up_state(data, replace(state, settings=exported, queue_url=queue_url))
-        children = _children(listening, environ)
+        children = _children(listening, relay_listening, environ)
         for child in children:
             child.start()
         demo = Child("demo", ["demo", "add"], environ) if with_demo else None
@@ -92,6 +102,8 @@ def run(host: str, port: int, settings: Settings, with_valkey: bool, with_demo: 
         _watch(keeper, stop, address, redis_url, print_banner, demo)
     finally:
         listening.close()
+        if relay_listening:
+            relay_listening.close()
         if valkey:
             valkey.stop()
             valkey.wait(TIMEOUT_SECONDS)
@@ -111,12 +123,19 @@ def _child_environment(state: UpState, data: Path, with_valkey: bool) -> dict[st
     return environ
 
 
-def _children(listening: socket.socket, environ: dict[str, str]) -> list[Child]:
+def _children(
+    listening: socket.socket, relay_listening: socket.socket | None, environ: dict[str, str]
+) -> list[Child]:
+    """Returns the children. Their sockets stay open while a child is restarted, so clients only wait."""
     handle = listening.fileno()
-    return [
+    children = [
         Child("web", ["serve", "--handle", str(handle)], environ, [handle]),
         Child("workers", ["work"], environ),
     ]
+    if relay_listening is not None:
+        relay_handle = relay_listening.fileno()
+        children.append(Child("relay", ["relay", "--handle", str(relay_handle)], environ, [relay_handle]))
+    return children
 
 
 def _watch(

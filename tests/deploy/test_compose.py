@@ -80,7 +80,7 @@ def test_compose_containers_are_checked_and_restarted_and_have_no_privileges(nam
     assert service["read_only"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["logging"] == {"driver": "local"}, "its files do not grow without end"
-    assert ("ports" in service) == (name == "https")
+    assert ("ports" in service) == (name in ("https", "relay"))
 
 
 def test_compose_store_is_reached_by_web_and_worker_only():
@@ -89,6 +89,7 @@ def test_compose_store_is_reached_by_web_and_worker_only():
     assert {name for name, service in SERVICES.items() if "back" in service["networks"]} == {
         "web",
         "worker",
+        "relay",
         "store",
     }
 
@@ -106,13 +107,17 @@ def test_docs_make_the_secret_files_that_compose_names():
 def test_compose_settings_are_in_the_table_and_agree():
     environ = SERVICES["web"]["environment"]
     assert environ == SERVICES["worker"]["environment"]
+    of_relay = SERVICES["relay"]["environment"]
+    assert {name for name in of_relay.keys() - environ.keys() if name in SETTING_NAMES} == (
+        of_relay.keys() - environ.keys()
+    )
     assert environ.keys() <= SETTING_NAMES | {f"{name}_FILE" for name in SECRET_NAMES}
     Settings.from_env(environ | ENV)
     [subnet] = COMPOSE["networks"]["front"]["ipam"]["config"]
     assert environ["PIXEL_TRUSTED_PROXIES"] == subnet["subnet"]
 
 
-@pytest.mark.parametrize("name", ["web", "worker"])
+@pytest.mark.parametrize("name", ["web", "worker", "relay"])
 def test_compose_commands_exist_as_they_stand(name: str):
     assert_exists(SERVICES[name]["command"])
     kind, *words = SERVICES[name]["healthcheck"]["test"]

@@ -111,6 +111,6 @@ def test_docs_install_what_exists():
     named = set(re.findall(r"deploy/systemd/[\w.*-]+", docs))
     assert named
     assert all(list(ROOT.glob(name)) for name in named)
-    assert set(re.findall(r"pixel-server-(?:up|web|worker)", docs)) == {
+    assert set(re.findall(r"pixel-server-(?:up|web|worker|relay)", docs)) == {
         unit.removesuffix(".service") for unit in UNITS
     }

@@ -15,8 +15,8 @@ print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before} - s
 print(*sorted(sys.modules))
 """
 GROUND_FLOOR = {"settings", "secret", "slug", "times", "tokens", "files", "consent", "store_url", "logs"} | {
-    "scopes",
-    "sign_in_scopes",
+    *("scopes", "sign_in_scopes"),
+    *("addresses", "smtp_url"),
 }
 NOT_LOADED = {"asyncio", "html.parser", "smtplib"}
 """Modules of the standard library that take long to load."""

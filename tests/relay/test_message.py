@@ -1,0 +1,123 @@
+"""The pixel of a mail on its way, and the fields that are taken out of its header."""
+
+from __future__ import annotations
+
+import pytest
+
+from pixel_server.mail.links import Minter
+from pixel_server.mail.placement import pixels
+from pixel_server.relay.message import NoMinter, Rules, prepare
+from tests.relay.servers import BASE_URL, SECRETS, minter_of
+
+HEAD = b"From: a@example.org\r\nSubject: Hi\r\nContent-Type: text/html\r\n"
+BODY = b"\r\n<html><body><p>Hi</p></body></html>\r\n"
+ADA = "Ada@example.org"
+RULES = Rules("spring", minter_of)
+SIGNED = (
+    b'Content-Type: multipart/signed; boundary="b"\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>Hi</p>\r\n'
+    b"--b\r\nContent-Type: application/pgp-signature\r\n\r\nx\r\n--b--\r\n"
+)
+
+
+def test_prepare_html_changes_only_the_pixel():
+    prepared = prepare(HEAD + BODY, [ADA], RULES)
+    (pixel,) = pixels(prepared.raw)
+    assert prepared.raw[: pixel.start] + prepared.raw[pixel.end :] == HEAD + BODY
+    assert (pixel.token.campaign, pixel.token.recipient) == ("spring", SECRETS.recipient_key(ADA))
+    assert pixel.token.is_sending_time
+    assert prepared.why_without == ""
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"X-Pixel-Campaign: summer\r\n",
+        b"x-PIXEL-campaign:summer  \r\n",
+        b"X-Pixel-Campaign:\r\n\t summer\r\n \r\n",
+        b"X-Pixel-Campaign : summer\r\n",
+        b"X-Pixel-Campaign: summer\r\nX-Pixel-Campaign: summer\r\n",
+    ],
+)
+@pytest.mark.parametrize("place", [0, len(HEAD)])
+def test_prepare_campaign_field_chooses_the_campaign_and_is_taken_out(field: bytes, place: int):
+    prepared = prepare(HEAD[:place] + field + HEAD[place:] + BODY, [ADA], RULES)
+    (pixel,) = pixels(prepared.raw)
+    assert pixel.token.campaign == "summer"
+    assert prepared.raw[: pixel.start] + prepared.raw[pixel.end :] == HEAD + BODY
+
+
+@pytest.mark.parametrize(
+    ("field", "why"),
+    [
+        (b"X-Pixel-Mode: Off\r\n", "is off"),
+        (b"X-Pixel-Mode: count\r\nx-pixel-mode: off\r\n", "is off"),
+        (b"X-Pixel-Mode: of\r\n", "mode: must be one of"),
+        (b"X-Pixel-Campaign: Spring Sale\r\n", "not the id"),
+        (b"X-Pixel-Campaign: =?utf-8?q?spring?=\r\n", "not the id"),
+        (b"X-Pixel-Campaign: \xff\x00" + b"a" * 70_000 + b"\r\n", "not the id"),
+        (b"X-Pixel-Campaign:\r\n", "names no campaign"),
+        (b"X-Pixel-Campaign: a\r\nX-Pixel-Campaign: b\r\n", "several campaigns"),
+    ],
+)
+def test_prepare_field_without_a_pixel_is_taken_out_too(field: bytes, why: str):
+    prepared = prepare(field + HEAD + BODY, [ADA], RULES)
+    assert prepared.raw == HEAD + BODY
+    assert why in prepared.why_without
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (b"Subject: Hi\r\n\r\nText with <html>.\r\n", "no HTML part"),
+        (SIGNED, "signed"),
+        (SIGNED.replace(b"signed", b"encrypted"), "encrypted"),
+        (b"DKIM-Signature: v=1; h=x-pixel-campaign\r\nX-Pixel-Campaign: a\r\n" + HEAD + BODY, "DKIM"),
+        (b"Content-Type: application/pkcs7-mime\r\n\r\nMII=\r\n", "S/MIME"),
+        (b"", "no HTML part"),
+        (b"\r\n", "no HTML part"),
+        (b"no header at all\r\n", "no HTML part"),
+        (HEAD + b"Content-Transfer-Encoding: base64\r\n\r\n!!!=x\r\n", "base64"),
+    ],
+)
+def test_prepare_mail_that_gets_no_pixel_keeps_every_byte(raw: bytes, why: str):
+    prepared = prepare(raw, [ADA], RULES)
+    assert prepared.raw == raw
+    assert why in prepared.why_without
+
+
+def test_prepare_signed_mail_loses_only_its_field():
+    assert prepare(b"X-Pixel-Campaign: a\r\n" + SIGNED, [ADA], RULES).raw == SIGNED
+
+
+def test_prepare_field_in_an_attached_mail_is_kept():
+    raw = b"Content-Type: message/rfc822\r\n\r\nX-Pixel-Campaign: a\r\n" + HEAD + BODY
+    assert prepare(raw, [ADA], RULES).raw == raw
+
+
+def test_prepare_several_recipients_no_campaign_or_no_minter_gives_no_pixel():
+    def no_minter(campaign: str) -> Minter:
+        raise NoMinter("'spring' is a web campaign")
+
+    assert "several recipients" in prepare(HEAD + BODY, [ADA, "b@example.org"], RULES).why_without
+    assert "names no campaign" in prepare(HEAD + BODY, [ADA], Rules(None, minter_of)).why_without
+    assert "web campaign" in prepare(HEAD + BODY, [ADA], Rules("spring", no_minter)).why_without
+
+
+def test_prepare_mode_field_lowers_the_mode_of_the_campaign_and_never_raises_it():
+    def mode(field: bytes, of_campaign: str) -> str:
+        rules = Rules("spring", lambda campaign: Minter(BASE_URL, SECRETS, of_campaign))
+        (pixel,) = pixels(prepare(field + HEAD + BODY, [ADA], rules).raw)
+        return pixel.token.mode.name.lower()
+
+    assert mode(b"X-Pixel-Mode: count\r\n", "pseudonymous") == "count"
+    assert mode(b"X-Pixel-Mode: identified\r\n", "last") == "last"
+
+
+def test_prepare_fault_of_this_program_lets_the_mail_go_on(caplog: pytest.LogCaptureFixture):
+    def fails(campaign: str) -> Minter:
+        raise RuntimeError("ada@example.org")
+
+    prepared = prepare(b"X-Pixel-Campaign: a\r\n" + HEAD + BODY, [ADA], Rules(None, fails))
+    assert prepared.raw == HEAD + BODY
+    assert "could not be added" in prepared.why_without
+    assert "relay-pixel-failed" in {record.own.name for record in caplog.records}  # type: ignore[attr-defined]
