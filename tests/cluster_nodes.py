@@ -80,7 +80,13 @@ class ClusterNode:
         return self._client.execute_command(*str(name).split(), *rest)
 
     def is_ready(self) -> bool:
-        """Returns whether the node takes commands for all slots."""
+        """Returns whether the node takes commands for all slots.
+
+        Raises AssertionError with the end of its log if the process has ended.
+        """
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError("".join((self.directory / "valkey.log").read_text().splitlines(True)[-5:]))
         try:
             return b"cluster_state:ok" in self.ask("CLUSTER INFO")
         except redis.RedisError:

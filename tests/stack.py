@@ -21,15 +21,22 @@ from typing import Any
 PROGRAM = str(Path(sys.executable).with_name("pixel-server"))
 
 
+_ports: set[int] = set()
+
+
 def free_port() -> int:
     """Returns a port that nothing listens on, below those that the system gives to outgoing connections.
 
-    Such a connection could otherwise take the port before the program under test listens on it.
+    Such a connection could otherwise take the port before the program under test listens on it. Each port is
+    returned once.
     """
     below = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
         port = random.randrange(min(10_000, below // 2), below)
+        if port in _ports:
+            continue
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            _ports.add(port)
             return port
 
 
