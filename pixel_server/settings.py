@@ -236,6 +236,13 @@ class Settings:
         "stored of the recipient or visitor) or `drop` (the hit is not recorded).",
         _one_of(*GPC_EFFECTS),
     )
+    withdraw_on: str = _setting(
+        "PIXEL_WITHDRAW_ON",
+        "none",
+        "Events of mail services that withdraw a recipient: `none`, `complained` (a complaint of spam), or "
+        "`unsubscribed` (an unsubscription or a complaint).",
+        _one_of("none", "complained", "unsubscribed"),
+    )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "PIXEL_TRUSTED_PROXIES",
         (),

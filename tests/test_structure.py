@@ -32,6 +32,7 @@ FLOORS = (
     {"webhooks"},
     {"classify", "campaigns"},
     {"auth", "recipients", "copying"},
+    {"deliveries"},
     {"collect", "figures", "workers"},
     {"api", "run", "demo", "relay", "verification"},
     {"backups"},

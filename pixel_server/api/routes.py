@@ -8,6 +8,7 @@ from starlette.responses import Response
 from pixel_server.api import (
     audit,
     campaigns,
+    deliveries,
     explain,
     inventory,
     keys,
@@ -47,6 +48,7 @@ CALLS = (
     *shares.CALLS,
     *recipient_lists.CALLS,
     *recipients.CALLS,
+    *deliveries.CALLS,
     *audit.CALLS,
     *withdrawals.CALLS,
     *inventory.CALLS,

@@ -23,6 +23,10 @@ COMMANDS = {
     "check": (f"{_COMMANDS}.check:check", "Check the pixel of a mail before it is sent."),
     "copy": (f"{_HERE}.copy:copy", "Copy the store to another Redis, also to another number of shards."),
     "dead-letters": (f"{_COMMANDS}.dead_letters:dead_letters", "List and drop hits that cannot be read."),
+    "deliveries": (
+        f"{_COMMANDS}.deliveries:deliveries",
+        "Count what mail services report: delivered, bounced, complained, unsubscribed.",
+    ),
     "demo": (f"{_COMMANDS}.demo:demo", "Add and remove two made-up campaigns."),
     "doctor": (f"{_COMMANDS}.doctor:doctor", "Report what needs the operator's attention."),
     "embed": (f"{_COMMANDS}.embed:embed", "Put the pixel into a mail."),

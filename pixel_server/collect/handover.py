@@ -7,7 +7,8 @@ proxy may send both kinds over one connection.
 
 The process for pages answers requests that read. The process for pixels answers requests that write, so that
 a withdrawal or a new campaign holds for pixels at once. Signing in sets only a cookie in the browser, so the
-process for pages answers it.
+process for pages answers it. It also takes the events of mail services, because they may be many and change
+nothing that pixels need at once.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ _CLOSE = {"Connection": "close"}
 _NO_PIXEL = {"X-Pixel": "failed; reason=elsewhere", "Cache-Control": "no-store"}
 _may_be_start = re.compile(rb"[A-Z]{0,20}(?: [!-~\x80-\xff]*)?").fullmatch
 _match_start = re.compile(rb"([A-Z]+) (?:https?://[^/?# \r\n]*)?(/[^ ?#\r\n]*)").match
+_is_for_events = re.compile(rb"/in/.*|/api/campaigns/[^/]*/deliveries", re.DOTALL).fullmatch
 _OTHER_PATHS_OF_PIXEL_PROCESS = frozenset((b"/healthz", b"/readyz", b"/p.js", b"/o", b"/p"))
 
 
@@ -65,8 +67,13 @@ def side_of_path(method: bytes, path: bytes, prefix: bytes) -> Side:
     """Returns the side that answers this method and this path, which may be percent-encoded."""
     if is_for_pixel_process(path, prefix):
         return Side.PIXELS
-    is_sign_in = method == b"POST" and path.endswith(b"/sign-in")
-    return Side.PAGES if is_sign_in or method in (b"GET", b"HEAD") else Side.PIXELS
+    is_for_pages = method == b"POST" and (path.endswith(b"/sign-in") or _takes_events(path, prefix))
+    return Side.PAGES if is_for_pages or method in (b"GET", b"HEAD") else Side.PIXELS
+
+
+def _takes_events(path: bytes, prefix: bytes) -> bool:
+    """Returns whether events of mail services are sent to this path."""
+    return _is_for_events(path.removeprefix(prefix)) is not None
 
 
 def side_of(data: bytes, prefix: bytes) -> Side | None:

@@ -71,11 +71,15 @@ def _total_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _mail_rows(campaign: Campaign, figures: dict[str, Any]) -> list[tuple[str, str]]:
-    rows = [("sent", "not set" if figures["sent"] is None else f"{figures['sent']:,}")]
+    source = {"deliveries": " (reported by a mail service)", "lists": " (on lists)"}
+    why = source.get(figures["sent_source"], "")
+    rows = [("sent", "not set" if figures["sent"] is None else f"{figures['sent']:,}{why}")]
     if campaign.sent_at is not None:
         rows.append(("sent at", iso_ms(campaign.sent_at * 1000)))
-    if campaign.bounced:
-        rows.append(("bounced", f"{campaign.bounced:,}"))
+    if figures["bounced"]:
+        rows.append(("bounced", f"{figures['bounced']:,}"))
+    for name, value in (figures["deliveries"] or {}).items():
+        rows.append((f"reported {name.replace('_', ' ')}", f"{value:,}"))
     rate = figures["open_rate"]
     if rate is not None:
         low, high = f"{rate['low']:.1%}", f"{rate['high']:.1%}"

@@ -73,6 +73,7 @@ _OF_SHARDS: dict[str, Rule] = {
     keys.people.pattern: "recipients",
     keys.listed.pattern: "recipients",
     keys.names.pattern: "recipients",
+    keys.deliveries.pattern: "recipients",
 }
 
 

@@ -77,6 +77,8 @@ def _values(campaign_stats: Mapping[str, Any]) -> Iterator[tuple[str, float | No
     """Yields each path with its value: `("verdicts.person.hits", 12)`."""
     for name in ("sent", "delivered", "bounce_share"):
         yield name, campaign_stats[name]
+    for name, value in (campaign_stats["deliveries"] or {}).items():
+        yield f"deliveries.{name}", value
     for name, value in campaign_stats["totals"].items():
         yield f"totals.{name}", value
     for name, counts in campaign_stats["verdicts"].items():

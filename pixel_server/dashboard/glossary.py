@@ -24,8 +24,16 @@ DEFINITIONS = {
     "sent_at": (
         "Day of sending, in the campaign's time zone. If it is not set, the day of the campaign's creation."
     ),
-    "sent": "Number of mails sent: the number that you entered, or the number of recipients with links.",
+    "sent": (
+        "Number of mails sent: the number that you entered, or the recipients that your mail service "
+        "reported, or the number of recipients with links."
+    ),
     "delivered": "Mails sent, without the mails that bounced.",
+    "reported_delivered": "Recipients to whom your mail service delivered a mail.",
+    "reported_bounced_hard": "Recipients whose mail came back for good: the address does not work.",
+    "reported_bounced_soft": "Recipients whose mail was refused for now, and was not delivered later.",
+    "reported_complained": "Recipients who reported a mail as spam.",
+    "reported_unsubscribed": "Recipients who unsubscribed.",
     "hits": "All recorded requests for a pixel, by people and by machines.",
     "hits_gpc": "Requests by people who ask not to be tracked (Sec-GPC or DNT).",
     "dropped_gpc": "Requests by people who ask not to be tracked. Nothing about them is stored.",

@@ -7,6 +7,7 @@ from typing import Any
 
 from pixel_server.api.context import Api
 from pixel_server.campaigns.campaign import Campaign
+from pixel_server.counters.delivery_record import Kind
 from pixel_server.dashboard import formatting, range_picker, svg
 from pixel_server.figures import open_rate, sending_ranges
 from pixel_server.figures.ranges import Range
@@ -23,6 +24,14 @@ MORE_FIGURES = {
     "dropped_opted_out": "Dropped, opted out",
 }
 """Labels of the totals that the page does not show elsewhere."""
+DELIVERIES: dict[Kind, str] = {
+    "delivered": "Reported as delivered",
+    "bounced_hard": "Bounced for good",
+    "bounced_soft": "Bounced for now",
+    "complained": "Reported as spam",
+    "unsubscribed": "Unsubscribed",
+}
+"""Labels of what mail services report."""
 
 
 def picker(
@@ -48,6 +57,7 @@ async def context(
     opens_by = campaign_stats["opens_person_by"]
     rate = campaign_stats["open_rate"]
     return {
+        "delivery_labels": DELIVERIES,
         "is_sent": sending_ranges.is_sent(campaign, now),
         "rate": svg.open_rate_bar(rate),
         "lead": lead(rate),

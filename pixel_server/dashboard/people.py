@@ -16,7 +16,7 @@ from pixel_server.api import withdrawals as withdrawal_calls
 from pixel_server.api.context import Api
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import UnreadableCampaign
-from pixel_server.dashboard import forms, recipient_timeline, render
+from pixel_server.dashboard import forms, mailing, recipient_timeline, render
 from pixel_server.problems import Problem
 from pixel_server.recipients import withdrawals
 from pixel_server.tokens import decode_unreserved
@@ -107,6 +107,7 @@ async def show_recipient(api: Api, request: Request) -> Response:
         "number_of_events": len(events),
         "campaigns": campaigns,
         "max_campaigns": MAX_CAMPAIGNS,
+        "delivery_names": mailing.DELIVERIES,
         "campaign_names": await _campaign_names(api, shown),
         "came_from": came_from if came_from in {row["campaign"] for row in campaigns} else "",
         "identities": sorted({row["recipient"] for row in campaigns if row["recipient"]}),

@@ -180,7 +180,7 @@ def _entry(campaign: Campaign, sums: totals.Sums, consent: Consent) -> Entry:
     share = None if rate is None else rate["low"] if rate["estimate"] is None else rate["estimate"]
     uniques = figures[totals.UNIQUES[campaign.kind]]
     name = campaign.name.casefold()
-    sent_at, sent = campaign.sent_at or campaign.created, totals.sent(campaign, sums)
+    sent_at, sent = campaign.sent_at or campaign.created, totals.mails(campaign, sums).sent
     times_and_figures = (campaign.created, sums.last_hit, share, uniques, sent_at, sent, figures.get("views"))
     return Entry(campaign.id, campaign.kind, name, *times_and_figures, campaign.tags)
 

@@ -34,7 +34,8 @@ ESTIMATE = {"method": "sample of visits"}
 FIGURES = ("views", "visits", "bounces")
 """Totals that can be filtered."""
 _UNKNOWN = (
-    *("sent", "delivered", "rules", "rulesets", "opens_person_by", "time_to_open", "time_on_page"),
+    *("sent", "sent_source", "bounced", "delivered", "deliveries"),
+    *("rules", "rulesets", "opens_person_by", "time_to_open", "time_on_page"),
     *("open_rate", "hidden", "clipped"),
 )
 """Fields of stats that no sample knows."""

@@ -135,6 +135,8 @@ SOURCES = {source.key.pattern: source for source in (
         "recipient key: first and last open, opens by verdict, time to open, which pixels were loaded",
         "recipients", _RECORDS),
     Source(keys.listed, "lists", "recipient key, day of the last mail", "recipients", _ENTRIES),
+    Source(keys.deliveries, "deliveries",
+        "recipient key: delivered, bounced, complained, unsubscribed", "recipients", _ENTRIES),
     Source(keys.names, "names", "recipient key: recipient and name, as uploaded", "recipients", _ENTRIES),
     Source(keys.last, "days of last opens", "recipient key: a day", "recipients", _LAST_DAYS),
     Source(keys.addresses, "address estimates", "HyperLogLog: names nobody", "sets", _KEYS),

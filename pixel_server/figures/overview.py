@@ -146,7 +146,7 @@ def _row(campaign: Campaign, sums: totals.Sums, days: list[int | None], consent:
     are_people_told_apart = totals.tells_people_apart(campaign, consent)
     figures, rate, over = totals.figures_and_rate(campaign, sums, are_people_told_apart)
     uniques = figures[totals.UNIQUES[campaign.kind]]
-    sent, views = totals.sent(campaign, sums), figures.get("views")
+    sent, views = totals.mails(campaign, sums).sent, figures.get("views")
     return Row(campaign, sent, rate, over, uniques, days, sums.last_hit, views)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pixel_server.campaigns import storage
-from pixel_server.counters import histogram, recipient_record
+from pixel_server.counters import delivery_record, histogram, recipient_record
 from pixel_server.recipients import lists
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
@@ -14,6 +15,8 @@ from pixel_server.times import iso_day, iso_ms
 
 _BATCH = 1000
 """Number of campaigns read in one round trip."""
+_KINDS = (keys.people, keys.listed, keys.names, keys.deliveries)
+"""Kinds of keys that hold data of a recipient in one campaign, in the order of `_campaign_json`."""
 
 
 async def read(store: AsyncRedis, shards: int, recipient: bytes) -> dict[str, Any]:
@@ -30,10 +33,10 @@ async def read(store: AsyncRedis, shards: int, recipient: bytes) -> dict[str, An
         part = campaign_ids[i : i + _BATCH]
         pipe = store.pipeline(transaction=False)
         for campaign_id in part:
-            for key in (keys.people, keys.listed, keys.names):
+            for key in _KINDS:
                 pipe.hget(key(shard, campaign_id, bucket), recipient)
         answers = await pipe.execute()
-        for campaign_id, *values in zip(part, answers[::3], answers[1::3], answers[2::3], strict=True):
+        for campaign_id, values in zip(part, _rows(answers), strict=True):
             if any(value is not None for value in values):
                 campaigns.append({"campaign": campaign_id, **_campaign_json(*values)})
     last_day = await store.hget(keys.last(shard, bucket), recipient)
@@ -46,8 +49,17 @@ async def read(store: AsyncRedis, shards: int, recipient: bytes) -> dict[str, An
     }
 
 
+def _rows(answers: Sequence[bytes | None]) -> Iterator[Sequence[bytes | None]]:
+    """Yields the answers of each campaign, one for each of _KINDS."""
+    for i in range(0, len(answers), len(_KINDS)):
+        yield answers[i : i + len(_KINDS)]
+
+
 def _campaign_json(
-    packed_record: bytes | None, listed: bytes | None, packed_entry: bytes | None
+    packed_record: bytes | None,
+    listed: bytes | None,
+    packed_entry: bytes | None,
+    packed_facts: bytes | None,
 ) -> dict[str, Any]:
     record = recipient_record.unpack(packed_record)
     entry = lists.unpack(packed_entry) if packed_entry is not None else None
@@ -56,6 +68,7 @@ def _campaign_json(
         "last_mail_day": iso_day(day) if listed and (day := lists.mail_day(listed)) is not None else None,
         "recipient": entry.recipient if entry else None,
         "name": entry.name if entry else None,
+        "deliveries": delivery_record.names(delivery_record.unpack(packed_facts)),
         "opens": record.opens,
         "first_open": iso_ms(record.first * 1000) if record.opens else None,
         "last_open": iso_ms(record.last * 1000) if record.opens else None,

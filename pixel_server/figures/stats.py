@@ -45,6 +45,7 @@ async def read(
     rate, has_more_openers = figures.open_rate(totals)
     times = {**figures.open_times(), **figures.page_times()}
     last_hit = sums.all_time.last_hit
+    mails = all_time.mails(campaign, sums.all_time)
     return {
         "campaign": campaign.id,
         "from": None if time_range.is_all_time else ranges.show(time_range.start, time_range.zone),
@@ -53,8 +54,11 @@ async def read(
         "time_zone": time_range.zone.key,
         "as_of": iso_ms(as_of),
         "totals": totals,
-        "sent": all_time.sent(campaign, sums.all_time),
-        "delivered": all_time.delivered(campaign, sums.all_time),
+        "sent": mails.sent,
+        "sent_source": mails.source,
+        "bounced": None if mails.sent is None else mails.bounced,
+        "delivered": mails.delivered,
+        "deliveries": all_time.deliveries(sums.all_time),
         "verdicts": figures.verdicts(),
         "rules": figures.rules(),
         "rulesets": figures.rulesets(),
@@ -272,7 +276,7 @@ class _Stats:
         A range has no estimate, because hidden recipients are counted for all time only.
         """
         counts = self.sums.all_time.counts if self.range.is_all_time else {}
-        delivered = all_time.delivered(self.campaign, self.sums.all_time)
+        delivered = all_time.mails(self.campaign, self.sums.all_time).delivered
         rate, has_more_openers = all_time.rate(totals, delivered, counts)
         if rate is not None and not self.range.is_all_time:
             rate = {**rate, "estimate": None, "interval": None, "method": None}

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
 from pixel_server.campaigns.campaign import Campaign, Kind
 from pixel_server.consent import Consent
+from pixel_server.counters.delivery_record import KINDS
+from pixel_server.counters.delivery_record import Kind as DeliveryKind
 from pixel_server.figures import open_rate
 from pixel_server.store import keys
 from pixel_server.store.key import Tag
@@ -39,6 +41,7 @@ OVERVIEW_FIELDS: dict[Kind, tuple[str, ...]] = {
     "email": (
         *("last_hit", "mailed", "unique_opens", "unique_opens_person", "opens_anonymous"),
         *("recipients_hidden", "recipients_hidden_person"),
+        *("delivered", "bounced_hard", "bounced_soft"),
     ),
     "web": ("last_hit", "views"),
 }
@@ -46,6 +49,7 @@ OVERVIEW_FIELDS: dict[Kind, tuple[str, ...]] = {
 the others are sums."""
 
 Figures = dict[str, int | None]
+Source = Literal["given", "deliveries", "lists"]
 
 
 @dataclass(slots=True)
@@ -71,15 +75,44 @@ def tells_people_apart(campaign: Campaign, consent: Consent) -> bool:
     return consent.rule(campaign.mode, None).mode >= Mode.PSEUDONYMOUS
 
 
-def sent(campaign: Campaign, sums: Sums) -> int | None:
-    """Returns the number of mails sent: as the sender stated it, or else the sum of the lists (`mailed`)."""
-    return campaign.sent if campaign.sent is not None else sums.counts.get("mailed") or None
+class Mails(NamedTuple):
+    """The mails of a campaign. sent, delivered, source: None if not known. bounced: 0 if nothing is known.
+
+    source: where `sent` comes from, see `mails`.
+    """
+
+    sent: int | None
+    bounced: int
+    source: Source | None
+
+    @property
+    def delivered(self) -> int | None:
+        """Returns the mails sent less the mails that bounced."""
+        return None if self.sent is None else max(0, self.sent - self.bounced)
 
 
-def delivered(campaign: Campaign, sums: Sums) -> int | None:
-    """Returns the mails sent less the mails that bounced, or None if the mails sent are not known."""
-    mails = sent(campaign, sums)
-    return None if mails is None else max(0, mails - campaign.bounced)
+def mails(campaign: Campaign, sums: Sums) -> Mails:
+    """Returns the numbers of mails.
+
+    `sent` is what the sender stated ("given"); or else the recipients that a mail service reported as
+    delivered or bounced ("deliveries"), if it reported any as delivered; or else the sum of the lists
+    ("lists"). `bounced` is what the sender stated, or else what mail services reported.
+    """
+    delivered = sums.counts.get("delivered", 0)
+    reported = sums.counts.get("bounced_hard", 0) + sums.counts.get("bounced_soft", 0)
+    bounced = campaign.bounced or reported
+    if campaign.sent is not None:
+        return Mails(campaign.sent, bounced, "given")
+    if delivered:
+        return Mails(delivered + reported, bounced, "deliveries")
+    listed = sums.counts.get("mailed", 0)
+    return Mails(listed, bounced, "lists") if listed else Mails(None, bounced, None)
+
+
+def deliveries(sums: Sums) -> dict[DeliveryKind, int] | None:
+    """Returns what mail services reported: numbers of recipients. Returns None if they reported nothing."""
+    counts = {kind: sums.counts.get(kind, 0) for kind in KINDS}
+    return counts if any(counts.values()) else None
 
 
 def figures(campaign: Campaign, sums: Sums, are_people_told_apart: bool) -> Figures:
@@ -96,7 +129,7 @@ def figures_and_rate(
 ) -> tuple[Figures, open_rate.Rate | None, bool]:
     """Returns (figures, open rate, whether more recipients opened than mails were delivered), of all time."""
     shown = figures(campaign, sums, are_people_told_apart)
-    return shown, *rate(shown, delivered(campaign, sums), sums.counts)
+    return shown, *rate(shown, mails(campaign, sums).delivered, sums.counts)
 
 
 def hide_unknown(figures: dict[str, Any], campaign: Campaign, are_people_told_apart: bool) -> None:

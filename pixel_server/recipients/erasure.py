@@ -192,7 +192,10 @@ async def _remove(store: AsyncRedis, secrets: Secrets, recipient: bytes, shards:
     """
     shard, bucket = shard_of(recipient, shards), recipient_record.people_bucket(recipient)
     await checkpoint.raise_generation(store, shard)
-    erased = Erased([], {"opens": 0, "listed": 0, "names": 0, "last_open_day": 0, "dead_letters": 0})
+    erased = Erased(
+        [],
+        {"opens": 0, "listed": 0, "names": 0, "deliveries": 0, "last_open_day": 0, "dead_letters": 0},
+    )
     commands: list[checkpoint.Command] = []
     async for campaign_ids in _campaigns(store):
         commands += await _removal_commands(store, shard, recipient, campaign_ids, erased)
@@ -224,7 +227,12 @@ async def _removal_commands(
 ) -> list[checkpoint.Command]:
     """Returns the commands that remove a recipient from these campaigns. Notes the removals in `erased`."""
     bucket = recipient_record.people_bucket(recipient)
-    places = {"opens": keys.people, "listed": keys.listed, "names": keys.names}
+    places = {
+        "opens": keys.people,
+        "listed": keys.listed,
+        "names": keys.names,
+        "deliveries": keys.deliveries,
+    }
     newest = await checkpoint.read_newest_ms(store, shard)
     minutes = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest)]
     prefixes = [key.kind_prefix(shard) for key in places.values()]

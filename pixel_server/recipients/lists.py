@@ -183,7 +183,7 @@ async def begin(store: AsyncRedis, campaign: str, with_names: bool, settings: Se
     if with_names and retention.is_over(stored.sent_at, days.names, now):
         raise ListClosed("this campaign's time to keep names is over")
     await storage.note_upload(store, campaign, now)
-    await storage.amend(store, campaign, _reopen if with_names else _reopen_without_names, is_announced=False)
+    await storage.amend(store, campaign, _reopen if with_names else reopen_without_names, is_announced=False)
 
 
 def _reopen(campaign: Campaign) -> Campaign:
@@ -201,7 +201,7 @@ def _reopen(campaign: Campaign) -> Campaign:
     )
 
 
-def _reopen_without_names(campaign: Campaign) -> Campaign:
+def reopen_without_names(campaign: Campaign) -> Campaign:
     """Returns the campaign with its recipients marked as present. Does not mark its names."""
     reopened = _reopen(campaign)
     return msgspec.structs.replace(

@@ -204,6 +204,8 @@ people = CampaignBucketKey("px:{s}:people:ID:BUCKET", "hash", _AFTER_SENDING,
     "packed recipients", writer="roll-up", reader="roll-up, api")
 listed = CampaignBucketKey("px:{s}:listed:ID:BUCKET", "hash", _AFTER_SENDING,
     "recipients on the list, day of their last mail", writer="api", reader="api")
+deliveries = CampaignBucketKey("px:{s}:deliveries:ID:BUCKET", "hash", _AFTER_SENDING,
+    "packed facts that a mail service told of recipients' mails", writer="web, cli", reader="web, cli")
 names = CampaignBucketKey("px:{s}:names:ID:BUCKET", "hash", "{settings.keep_names:,} days after sending",
     "packed recipients with their names", writer="api", reader="api")
 # fmt: on

@@ -12,7 +12,14 @@ from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.campaigns.retention import KeepDays
 from pixel_server.copying.values import Stored, read
-from pixel_server.counters import open_breakdown, recipient_record, series, visit_sample, web_breakdown
+from pixel_server.counters import (
+    delivery_record,
+    open_breakdown,
+    recipient_record,
+    series,
+    visit_sample,
+    web_breakdown,
+)
 from pixel_server.counters.series import Cell
 from pixel_server.store import keys
 from pixel_server.store.key import Key, RedisType
@@ -20,6 +27,8 @@ from pixel_server.store.protocols import AsyncRedis, Fields
 
 BATCH = 200
 """Keys that are read in one round trip."""
+_READ_BUCKETED = (keys.people, keys.listed, keys.deliveries, keys.buckets, keys.web, keys.sample)
+"""Kinds of a campaign's keys of recipients, days and buckets that are read."""
 _CLASS_FIELDS = {
     recipient_record.PERSON: "recipients_person",
     recipient_record.PREFETCH: "recipients_prefetch",
@@ -101,7 +110,7 @@ async def read_counts(store: AsyncRedis, shard: int, campaign: str, bucketed: It
     ]
     for name in bucketed:
         kind = keys.kind_of(name)
-        if kind is not None and kind in (keys.people, keys.listed, keys.buckets, keys.web, keys.sample):
+        if kind is not None and kind in _READ_BUCKETED:
             names.append((name, kind.redis_type))
     for i in range(0, len(names), BATCH):
         for stored in await read(store, names[i : i + BATCH]):
@@ -141,6 +150,9 @@ def _add(counts: Counts, stored: Stored) -> None:
         counts.sampled[last] = sum(map(visit_sample.is_number, stored.value))
     elif kind is keys.listed:
         counts.listed += len(stored.value)
+    elif kind is keys.deliveries:
+        for value in stored.value.values():
+            counts.people.update(delivery_record.totals(delivery_record.unpack(value)))
     elif kind is keys.people:
         for value in stored.value.values():
             _add_recipient(counts, value)
@@ -249,7 +261,8 @@ def _sample_faults(expected: Expected, counts: Counts) -> Iterator[str]:
 
 def recipient_faults(expected: Expected, counts: Counts) -> Iterator[str]:
     """Yields the totals of recipients that differ from the recipients' records."""
-    for name in ("unique_opens", "unique_opens_person", *_CLASS_FIELDS.values()):
+    opened = "unique_opens", "unique_opens_person", *_CLASS_FIELDS.values()
+    for name in (*opened, *delivery_record.KINDS):
         total, records = counts.total.get(name, 0), counts.people[name]
         if records > total or (expected.has_all_recipients and total - records > expected.removed):
             yield f"total {name} is {total}, the recipients say {records}"

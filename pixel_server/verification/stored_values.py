@@ -14,6 +14,7 @@ from pixel_server.classify import network_store
 from pixel_server.classify.network_feeds import PUBLISHED
 from pixel_server.counters import (
     burst_window,
+    delivery_record,
     open_breakdown,
     recipient_record,
     series,
@@ -171,10 +172,11 @@ _DECODERS: Mapping[str, Decode] = {
     keys.people.pattern: recipient_record.unpack,
     keys.listed.pattern: _decode_day,
     keys.names.pattern: lists.unpack,
+    keys.deliveries.pattern: delivery_record.unpack,
 }
 """Decoder of each value of a kind of key, by the kind's pattern."""
 _BY_RECIPIENT = frozenset(
-    key.pattern for key in (keys.last, keys.people, keys.listed, keys.names, keys.evidence)
+    key.pattern for key in (keys.last, keys.people, keys.listed, keys.names, keys.deliveries, keys.evidence)
 )
 """Patterns of the hashes whose fields begin with a recipient key."""
 _LISTS = frozenset(name.encode() for name in PUBLISHED)

@@ -229,7 +229,8 @@ def test_uploads_withdrawn_recipient_is_left_out(mail, put, shown, site, secrets
     put([{"recipient": "ada", "name": "Ada"}])
     key = secrets.recipient_key("ada").hex()
     erased = site.delete(f"/api/recipients/{key}").json()
-    assert erased["removed"] == {"opens": 0, "listed": 1, "names": 1, "last_open_day": 0, "dead_letters": 0}
+    kinds = {"opens": 0, "listed": 1, "names": 1, "deliveries": 0, "last_open_day": 0, "dead_letters": 0}
+    assert erased["removed"] == kinds
     site.post("/api/withdrawals", json={"recipients": ["bob"]})
     rows = [{"recipient": who, "name": who} for who in ("ada", "bob", "eve")]
     assert of(put(rows)) == counts(3, new=1, withdrawn=2)

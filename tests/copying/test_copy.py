@@ -93,6 +93,8 @@ def fill(web, secrets) -> None:
     )
     headers = {"Content-Type": "application/x-ndjson"}
     assert web.put("/api/campaigns/mail/recipients", content=people, headers=headers).status_code == 200
+    told = "".join(json.dumps({"recipient": f"person-{n}", "event": "delivered"}) + "\n" for n in range(20))
+    assert web.post("/api/campaigns/mail/deliveries", content=told, headers=headers).status_code == 200
     open_mails(web, secrets, range(30))
     for n in range(5):
         web.get("/p/site.gif", params={"u": f"https://example.org/page-{n}"}, headers={"User-Agent": FIREFOX})

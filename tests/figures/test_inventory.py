@@ -45,6 +45,8 @@ def test_inventory_used_store_counts_each_kind(
     stats("mail")
     body = b'{"recipient": "ada", "name": "Ada"}\n{"recipient": "joe"}\n'
     site.put("/api/campaigns/mail/recipients", content=body, headers=LIST)
+    told = b'{"recipient": "ada", "event": "delivered"}\n'
+    site.post("/api/campaigns/mail/deliveries", content=told, headers=LIST)
     site.post("/api/campaigns/mail/shares", json={"name": "A partner"})
     clock.at("2026-03-04T00:00Z")
     site.post("/api/withdrawals", json={"recipients": ["one", "two"]})
@@ -62,6 +64,7 @@ def test_inventory_used_store_counts_each_kind(
         "recipients": 2,
         "lists": 2,
         "names": 2,
+        "deliveries": 1,
         "traces of the last hits": numbers["traces of the last hits"],
         "daily opens by client, device, country": 2,
         "daily views by page, referrer, country ...": 3,

@@ -13,6 +13,7 @@ from pixel_server import __version__
 from pixel_server.api.openapi import (
     audit,
     campaigns,
+    deliveries,
     explain,
     health,
     inventory,
@@ -44,7 +45,7 @@ bodies have an offset, and lie between 1970 and {iso(MAX_INSTANT)[:10]}."""
 
 _RESOURCES: tuple[ModuleType, ...] = (
     *(campaigns, links, stats, overview, explain, notes, shares, recipients, audit, withdrawals),
-    *(inventory, keys),
+    *(inventory, keys, deliveries),
 )
 """Modules of the resources. Each has OPERATIONS, by the name of the handler, and SCHEMAS, by name."""
 _OPERATIONS: dict[str, Operation] = {

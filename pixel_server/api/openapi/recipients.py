@@ -16,6 +16,7 @@ from pixel_server.api.openapi.values import (
     text_or_null,
 )
 from pixel_server.api.openapi.withdrawals import PERIOD
+from pixel_server.counters import delivery_record
 from pixel_server.figures import sorted_recipients
 
 
@@ -203,6 +204,10 @@ SCHEMAS = {
                 **_LISTED,
                 last_mail_day=or_null(
                     text("", format="date"), "Day of the last mail that is known to be sent; null if none."
+                ),
+                deliveries=array(
+                    {"enum": list(delivery_record.KINDS)},
+                    description="What mail services reported of the recipient's mails.",
                 ),
                 **_OPENS,
                 opens_prefetch=count("Opens by a machine that loads images whether or not the mail is read."),

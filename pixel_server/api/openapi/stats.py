@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from pixel_server.api.openapi.operation import MAY_SHARE, Operation, content, ok
 from pixel_server.api.openapi.schema import answer, array, mapping, page, ref
@@ -30,6 +30,7 @@ from pixel_server.figures import (
     ranges,
     sending_ranges,
     stats,
+    totals,
     web_breakdowns,
 )
 from pixel_server.verdicts import CLASSES
@@ -144,10 +145,31 @@ _STATS: dict[str, Any] = {
     "totals": {"anyOf": [ref("EmailTotals"), ref("WebTotals")]},
     "sent": or_null(
         count(""),
-        "The campaign's `sent`; without it, the recipients whose links were made with `sent`. In modes "
-        "`count` and `last`, each call counts its recipients again.",
+        "The campaign's `sent`; without it, the recipients that mail services reported as delivered or "
+        "bounced; without these, the recipients whose links were made with `sent`. In modes `count` and "
+        "`last`, each call counts its recipients again.",
+    ),
+    "sent_source": or_null(
+        choice(get_args(totals.Source), ""),
+        "Where `sent` comes from: the sender (`given`), mail services (`deliveries`), or lists and links "
+        "(`lists`). Null if `sent` is.",
+    ),
+    "bounced": or_null(
+        count(""),
+        "The campaign's `bounced`; if that is 0, the recipients that mail services reported as bounced. "
+        "Null if `sent` is.",
     ),
     "delivered": or_null(count(""), "`sent` less `bounced`; null if not known."),
+    "deliveries": or_null(
+        answer(
+            delivered=count("Recipients to whom a mail was delivered, and none bounced hard."),
+            bounced_hard=count("Recipients whose mail bounced for good."),
+            bounced_soft=count("Recipients whose mail bounced for now, and was not delivered later."),
+            complained=count("Recipients who reported a mail as spam."),
+            unsubscribed=count("Recipients who unsubscribed."),
+        ),
+        "What mail services reported of all time, whatever the range. Null if they reported nothing.",
+    ),
     "rules": or_null(
         {"type": "object", "additionalProperties": count("")},
         "Hits by the id of the rule that judged them. Null in a range.",
