@@ -70,6 +70,8 @@ _SIZES = [bytes([size]) for size in range(256)]
 
 People = dict[str, dict[bytes, RecipientRecord]]
 """Stored records of recipients, by campaign and recipient key."""
+PeopleChanges = dict[bytes, tuple[RecipientRecord, RecipientRecord]]
+"""Old and new records of recipients, by recipient key."""
 
 
 @dataclass(slots=True)
@@ -171,19 +173,21 @@ def plan(
     now: float,
     records: Records,
     sample_size: int,
+    changes: PeopleChanges | None = None,
 ) -> Iterator[Command]:
     """Yields the commands that add a campaign's sums to its stored counts.
 
     Adds the recipients' merged records to `records`. keep_days: days for which each kind of data is kept.
     Hits of days that are no longer kept change only the totals. sample_size: number of visits of a day of
-    which the shard may keep a record.
+    which the shard may keep a record. changes: gets the old and the new record of each recipient of whom a
+    person's open is known, unless it is None.
     """
     campaign = sums.campaign.id
     first_bucket = retention.oldest_bucket(sums.campaign, keep_days.buckets, now)
     first_day = retention.oldest_day(sums.campaign, keep_days.days, now)
     cells = {start: list(cell) for start, cell in sums.cells.items()}
     labels = {day: Counter(counts) for day, counts in sums.labels.items()}
-    recipient_totals = _merge_people(shard, sums, stored, cells, labels, records)
+    recipient_totals = _merge_people(shard, sums, stored, cells, labels, records, changes)
     yield from _totals(shard, campaign, cells)
     for name, count in recipient_totals.items():
         if count:
@@ -216,11 +220,12 @@ def _merge_people(
     cells: dict[int, Cell],
     labels: dict[str, Counter[str]],
     records: Records,
+    changes: PeopleChanges | None,
 ) -> dict[str, int]:
     """Merges each recipient's new record into the stored record, and adds the result to `records`.
 
-    Moves unique opens between `cells`, and the counts of delays between the days of `labels`. Returns, by
-    name, the changes of the totals that count recipients.
+    Moves unique opens between `cells`, and the counts of delays between the days of `labels`. Notes the old
+    and the new records in `changes`. Returns, by name, the changes of the totals that count recipients.
     """
     totals: dict[str, int] = {}
     values = records.setdefault(keys.people.prefix(shard, sums.campaign.id), [])
@@ -229,6 +234,8 @@ def _merge_people(
         merged = new if old is NO_RECORD else recipient_record.merge(old, new)
         if (retracted := sums.retracted.get(key)) is not None:
             merged = recipient_record.reclassify(merged, retracted)
+        if changes is not None and (old.person or merged.person):
+            changes[key] = old, merged
         if merged.first != old.first:
             _move_unique_open(cells, series.UNIQUE_OPENS, old.first, merged.first)
         if merged.first_person != old.first_person:

@@ -75,19 +75,19 @@ class Evidence:
 class Retraction:
     """Opens of one recipient that a pass takes back.
 
-    traces_field: field of the recipient's traces. unknown: number of opens of unknown verdict. person_times:
-    times of opens by a person, seconds.
+    traces_field: field of the recipient's traces. unknown: number of opens of unknown verdict. by_person:
+    the opens by a person.
     """
 
     sums: Sums
     traces_field: bytes
     unknown: int = 0
-    person_times: list[int] = field(default_factory=list)
+    by_person: list[MinuteTrace] = field(default_factory=list)
 
     def add(self, minute: int, trace: Trace) -> None:
         """Adds an open that is taken back."""
         if trace.kind == PERSON:
-            self.person_times.append(minute * 60 + trace.at // 1000)
+            self.by_person.append((minute, trace))
         else:
             self.unknown += 1
 
@@ -98,7 +98,7 @@ class Retraction:
             for minute, trace in traces
             if trace.is_open and trace.kind in COUNTED_AS_PERSON
         ]
-        times = self.person_times
+        times = [minute * 60 + trace.at // 1000 for minute, trace in self.by_person]
         return ScannerOpens(len(times), self.unknown, frozenset(times), remaining, oldest_minute * 60)
 
 
@@ -188,6 +188,7 @@ def _note_retractions(
         known_traces += evidence.too_late.get(traces_field, ())
         summary = retraction.summary(known_traces, evidence.oldest_minute)
         retraction.sums.retracted[traces_field[:8]] = summary
+        retraction.sums.taken_back[traces_field[:8]] = retraction.by_person
 
 
 def _keep_trace(minute_traces: list[Trace], trace: Trace) -> bool:

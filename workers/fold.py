@@ -17,10 +17,12 @@ from pixel_server.hit import EMAIL, WEB, Hit, UnreadableData, encode
 from pixel_server.recipients.withdrawals import Periods, covers
 from pixel_server.secret import Secrets
 from pixel_server.slug import is_slug
+from pixel_server.webhooks.endpoint import NOTHING_WANTED, Wanted
 from workers.fold_hit import MODE_COUNT
 from workers.fold_mail import add_mail
 from workers.fold_web import add_web
 from workers.sums import Sums, Tally
+from workers.webhook_events import wants_opens
 
 MODE_BITS = 0x07
 """Bits of a hit's flags that name the mode of its link."""
@@ -54,11 +56,12 @@ def fold(
     judge: Judge,
     secrets: Secrets,
     salts: Salts,
+    wanted: Wanted = NOTHING_WANTED,
 ) -> Tally:
     """Returns the tally of these hits. A hit of a campaign that is not in `campaigns` is dropped.
 
     withdrawn: by recipient key, the periods in which hits of the recipient are not counted. salts: salts of
-    the days that `fold_web.salt_days` returns for these hits.
+    the days that `fold_web.salt_days` returns for these hits. wanted: events that endpoints of webhooks want.
     """
     tally = Tally()
     trace_hash = secrets.evidence_hash()
@@ -73,6 +76,7 @@ def fold(
                 sums = tally.sums[hit.campaign] = Sums(
                     campaign, consent.rule(campaign.mode, campaign.gpc), burst_window.field(b"", campaign.id)
                 )
+                sums.notes_opens = wants_opens(wanted, campaign.id)
             token_mode = hit.flags & MODE_BITS
             tally.newest_ms = max(tally.newest_ms, hit.time)
             if hit.recipient in withdrawn and covers(withdrawn[hit.recipient], hit.time):

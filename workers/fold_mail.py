@@ -25,7 +25,7 @@ from workers.fold_hit import (
     asks_no_tracking,
     judge_hit,
 )
-from workers.sums import ANONYMOUS_OPEN, LATE_OPEN, NO_OPEN, OPEN, Sums, Tally, TracedHit
+from workers.sums import ANONYMOUS_OPEN, LATE_OPEN, NO_OPEN, OPEN, NotedOpen, Sums, Tally, TracedHit
 
 PART_BITS = 0x18
 """Bits of a hit's flags that name the part of the mail."""
@@ -76,6 +76,7 @@ def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, 
     if country:
         sums.countries[start, country] = sums.countries.get((start, country), 0) + 1
         labels = (*labels, country)
+    trace = None
     if judged.trace is not None:
         hashed = trace_hash.copy()
         hashed.update(recipient + address)
@@ -91,6 +92,8 @@ def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, 
             client_hash,
         )
         tally.traced_hits.append(TracedHit(sums, recipient + sums.id_bytes, time, trace, tally.newest_ms))
+    if sums.notes_opens and kind == OPEN and verdict in ELIGIBLE:
+        tally.noted_opens.append(NotedOpen(sums, recipient, time, judged, country, trace))
     if hit.method == "GET":
         _add_to_record(sums, hit, part, judged, delay, is_open)
 

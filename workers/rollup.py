@@ -20,6 +20,7 @@ from pixel_server.store.checkpoint import read_checkpoint
 from pixel_server.store.client import StoreRefusedError
 from pixel_server.store.clock import Clock
 from pixel_server.store.protocols import Redis
+from workers import courier
 from workers.context import context, known_mark
 from workers.numbers import WORK
 from workers.rollup_pass import Outcome, Rollup
@@ -122,7 +123,8 @@ def drain_shards(
     gc.disable()  # a pass makes no cycles, and the search for them takes a tenth of its time
     try:
         with ThreadPoolExecutor(min(len(shards), MAX_THREADS)) as threads:
-            rollups = [Rollup(store, settings, secrets, shard) for shard in shards]
+            wake = functools.partial(courier.wake, settings, secrets)
+            rollups = [Rollup(store, settings, secrets, shard, wake=wake) for shard in shards]
             return sum(threads.map(functools.partial(_drain, deadline=deadline, clock=clock), rollups))
     finally:
         gc.enable()

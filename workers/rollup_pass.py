@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -31,6 +31,8 @@ from pixel_server.store.protocols import Pipeline, Redis
 from pixel_server.store.readers import Reader, read, together
 from pixel_server.store.script import even_if_full
 from pixel_server.store.store_version import VERSION_FIELD, describe_needed_version
+from pixel_server.webhooks import storage as webhook_storage
+from pixel_server.webhooks.endpoint import NOTHING_WANTED, Wanted
 from workers import apply
 from workers.bursts import find_bursts
 from workers.count_visits import count_visits
@@ -44,6 +46,7 @@ from workers.stream_reader import (
     read_pass,
 )
 from workers.sums import Tally
+from workers.webhook_events import WebhookEvents
 
 log = Log(__name__)
 
@@ -81,7 +84,7 @@ class Lookups(NamedTuple):
     """All that the folding of hits depends on, besides the hits.
 
     withdrawn: periods in which hits are not counted, by recipient key. salt_commands: commands that store new
-    salts.
+    salts. wanted: events that endpoints of webhooks want.
     """
 
     campaigns: Mapping[str, Campaign]
@@ -89,6 +92,11 @@ class Lookups(NamedTuple):
     judge: Judge
     salts: Salts
     salt_commands: list[Command]
+    wanted: Wanted = NOTHING_WANTED
+
+
+def _do_nothing() -> None:
+    pass
 
 
 @dataclass(slots=True)
@@ -98,7 +106,8 @@ class Rollup:
     max_entries: largest number of entries that a pass reads. counted: number of hits counted so far.
     burst_hits: number of hits that bursts made a scanner's so far.
     is_behind: whether the last pass stopped at its limit. began_after: id of the last counted entry when the
-    last pass began. max_ahead_ms: see `stream_reader.decode_entries`.
+    last pass began. max_ahead_ms: see `stream_reader.decode_entries`. wake: called after a commit that made
+    events of webhooks. has_events: whether the last pass made any.
     """
 
     store: Redis
@@ -111,6 +120,8 @@ class Rollup:
     is_behind: bool = False
     began_after: str = ""
     max_ahead_ms: int = MAX_AHEAD_MS
+    wake: Callable[[], None] = _do_nothing
+    has_events: bool = False
 
     def try_pass(self, now: float) -> Outcome:
         """Runs `run_pass`. Stops the shard if the store holds something that this version cannot read."""
@@ -158,6 +169,8 @@ class Rollup:
         generation = self._commit(before.generation, last_entry, commands, records, has_erased_hits)
         if generation is None:
             return Outcome.NOT_COMMITTED
+        if self.has_events:
+            self.wake()
         self._log(decoded, tally)
         self.counted += len(decoded.hits)
         burst_rule = lookups.judge.burst_rule_id
@@ -189,22 +202,23 @@ class Rollup:
             salts = yield from visitor_salts.read_or_make(pipe, self.shard, generation, day_ends, now)
             return campaigns, *salts
 
-        (campaigns, salts, salt_commands), withdrawn = read(
+        (campaigns, salts, salt_commands), withdrawn, wanted = read(
             self.store,
             lambda pipe: together(
                 pipe,
                 campaigns_and_salts(pipe),
                 withdrawals.periods_by_recipient(pipe, self.secrets, recipients),
+                webhook_storage.read_wanted(pipe),
             ),
         )
-        return Lookups(campaigns, withdrawn, load_judge(self.settings), salts, salt_commands)
+        return Lookups(campaigns, withdrawn, load_judge(self.settings), salts, salt_commands, wanted)
 
     def _fold(self, decoded: Decoded, lookups: Lookups) -> Tally:
         """Classifies the hits, and adds them up."""
         consent = Consent(self.settings)
-        campaigns, withdrawn, judge, salts, _ = lookups
+        campaigns, withdrawn, judge, salts, _, wanted = lookups
         with COMPUTING:
-            tally = fold(decoded.hits, campaigns, withdrawn, consent, judge, self.secrets, salts)
+            tally = fold(decoded.hits, campaigns, withdrawn, consent, judge, self.secrets, salts, wanted)
         tally.dead_letters.extend(decoded.unreadable)
         return tally
 
@@ -227,10 +241,11 @@ class Rollup:
         self, tally: Tally, lookups: Lookups, before: Checkpoint, now: float
     ) -> tuple[list[Command], Records]:
         """Returns the commands and the recipients' records of the commit."""
-        judge, shard, records = lookups.judge, self.shard, Records()
+        judge, shard, records, wanted = lookups.judge, self.shard, Records(), lookups.wanted
         generation, newest_ms = before.generation, before.newest_ms
         people: apply.People = {}
-        _, bursts, visits, last_open_days, _ = checkpoint.read_at(
+        events = WebhookEvents(self.secrets, wanted)
+        _, bursts, visits, last_open_days, _, _ = checkpoint.read_at(
             self.store,
             shard,
             generation,
@@ -241,6 +256,7 @@ class Rollup:
                 count_visits(pipe, shard, tally, newest_ms),
                 apply.plan_last_open_days(pipe, shard, tally.last_open_days),
                 apply.read_people(pipe, shard, tally, people),
+                events.read_length(pipe, shard),
             ),
         )
         commands = lookups.salt_commands + bursts + visits
@@ -249,12 +265,17 @@ class Rollup:
             self.store, shard, generation, lambda pipe: apply.read_stored(pipe, shard, tally, people)
         ):
             keep_days = retention.campaign_days(self.settings, sums.campaign)
+            changes = events.changes_of(sums)
             with COMPUTING:
-                commands += apply.plan(self.shard, sums, stored, keep_days, now, records, sample_size)
+                commands += apply.plan(
+                    self.shard, sums, stored, keep_days, now, records, sample_size, changes
+                )
             commands += apply.plan_rulesets(self.shard, sums, judge.ruleset, now)
         commands += last_open_days
         commands += apply.plan_bookkeeping(self.shard, tally, newest_ms)
-        return commands, records
+        event_commands = events.plan(shard, self.settings.shards, tally, now)
+        self.has_events = bool(event_commands)
+        return commands + event_commands, records
 
     def _commit(
         self,

@@ -38,7 +38,9 @@ class Sums:
     hashes by local day. labels: opens by people, by local day and label, as in `open_breakdown`. web_counts:
     views and visits by local day, as in `web_breakdown`. sampled: changed records of visits by local day and
     number, as in `visit_sample`. rules: hits by id of the rule that judged them.
-    retracted: opens that turned out to be part of a burst, by recipient key. local_days: cache of the local
+    retracted: opens that turned out to be part of a burst, by recipient key. taken_back: of these, the opens
+    that were counted as a person's, each as (minute since 1970, trace). notes_opens: whether an endpoint of
+    webhooks wants to know of opens. local_days: cache of the local
     day of each bucket. hashes: cache of visitor hashes by salt.
     """
 
@@ -57,6 +59,8 @@ class Sums:
     sampled: dict[str, dict[bytes, SampledVisit]] = field(default_factory=dict)
     rules: Counter[str] = field(default_factory=Counter)
     retracted: dict[bytes, ScannerOpens] = field(default_factory=dict)
+    taken_back: dict[bytes, list[tuple[int, Trace]]] = field(default_factory=dict)
+    notes_opens: bool = False
     local_days: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     hashes: dict[bytes, blake2b] = field(default_factory=dict)
 
@@ -129,6 +133,20 @@ class TracedHit(msgspec.Struct, gc=False):
     newest_ms: int
 
 
+class NotedOpen(msgspec.Struct, gc=False):
+    """An open by a person, of which an endpoint of webhooks wants to know.
+
+    country: its label, "" if unknown. trace: None if the open leaves no trace that a burst could take back.
+    """
+
+    sums: Sums
+    recipient: bytes
+    time_ms: int
+    verdict: Verdict
+    country: str
+    trace: Trace | None
+
+
 class View(msgspec.Struct, gc=False):
     """A view of a page, or a report on a view.
 
@@ -160,8 +178,8 @@ class Tally:
 
     sums: sums of each campaign, by its id. drops: numbers of hits that must not be counted, by reason.
     dead_letters: hits that cannot be counted. last_open_days: by recipient key, the day of the last open
-    (days since 1970) in mode `last`. newest_ms: time of the newest hit. traced_hits, views: in the order of
-    the stream.
+    (days since 1970) in mode `last`. newest_ms: time of the newest hit. traced_hits, views, noted_opens: in
+    the order of the stream.
     """
 
     sums: dict[str, Sums] = field(default_factory=dict)
@@ -171,3 +189,4 @@ class Tally:
     newest_ms: int = 0
     traced_hits: list[TracedHit] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
+    noted_opens: list[NotedOpen] = field(default_factory=list)

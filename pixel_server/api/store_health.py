@@ -15,8 +15,6 @@ from pixel_server.store.store_version import VERSION_FIELD
 
 WORKER_SEEN_SECONDS = 10
 """Seconds for which a worker counts as running after its last heartbeat."""
-MAX_WAIT_SECONDS = 60
-"""Largest number of seconds that a hit may wait to be counted before a warning is shown."""
 
 
 async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 0) -> dict[str, Any]:
@@ -97,7 +95,7 @@ def warnings(health: dict[str, Any]) -> list[tuple[str, str]]:
         text = f"no worker has been seen for {WORKER_SEEN_SECONDS} s: hits are stored but not counted"
         texts.append(("workers", text))
     age = health["oldest_uncounted_seconds"]
-    if age is not None and age > MAX_WAIT_SECONDS:
+    if age is not None and age > producer.MAX_WAIT_SECONDS:
         texts.append(("workers", f"a hit has waited {age:.0f} s to be counted"))
     texts += [("workers", f"shard {shard} stands still: {why}") for shard, why in health["stopped"].items()]
     texts += [("clocks", clock.describe(*wrong)) for wrong in health["wrong_clocks"].items()]

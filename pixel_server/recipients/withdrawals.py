@@ -21,7 +21,7 @@ from typing import Any
 
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.secret import Secrets
-from pixel_server.store import checkpoint, keys
+from pixel_server.store import aof_rewrite, checkpoint, keys
 from pixel_server.store.protocols import AsyncRedis, Pipeline, Value
 from pixel_server.store.readers import Reader
 from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
@@ -138,8 +138,8 @@ async def withdraw(
     new, changed = await _change(store, secrets, recipients, call, state, now)
     for shard in {shard_of(recipient, shard_count) for recipient in changed}:
         await checkpoint.raise_generation(store, shard)
-    if changed:
-        await purge_recipients(store, secrets, changed, shard_count)
+    if changed and await purge_recipients(store, secrets, changed, shard_count) and erase:
+        await aof_rewrite.request(store)
     return new
 
 

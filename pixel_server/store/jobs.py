@@ -16,10 +16,12 @@ ROLLUP = "workers.rollup.drain"
 CHORES = "workers.maintenance.run"
 RETENTION = "workers.retention.run"
 NETWORKS = "workers.networks.run"
+WEBHOOKS = "workers.webhooks.run"
 """Dotted names of the functions that the jobs call."""
 
-PERIOD_SECONDS = {CHORES: 60, RETENTION: 30, NETWORKS: 600}
-"""Seconds between two runs of a periodic job. The job NETWORKS mostly finds that nothing is due."""
+PERIOD_SECONDS = {CHORES: 60, RETENTION: 30, NETWORKS: 600, WEBHOOKS: 5}
+"""Seconds between two runs of a periodic job. The job NETWORKS mostly finds that nothing is due. The job
+WEBHOOKS is queued only if there are endpoints, and mostly finds that a worker is sending already."""
 
 SLICE_SECONDS = 5
 """Seconds after which another roll-up of a shard can be queued although a roll-up is queued already.
@@ -30,7 +32,7 @@ roll-ups of a shard at once do no harm: the roll-up whose commit fails ends.
 FEW_SHARDS, SHARDS_PER_ROLLUP = 16, 4
 """Number of shards up to which each shard has a roll-up of its own, and with many more shards the number of
 shards that share a roll-up. A job costs about as much as a pass over a shard with few hits."""
-_MAX_WAIT_SECONDS = {ROLLUP: 60, CHORES: 600, RETENTION: 600, NETWORKS: 600}
+_MAX_WAIT_SECONDS = {ROLLUP: 60, CHORES: 600, RETENTION: 600, NETWORKS: 600, WEBHOOKS: 10}
 """Seconds after which a job that no worker took leaves the queue."""
 
 

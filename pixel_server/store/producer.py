@@ -100,6 +100,9 @@ return #pruned
 """
 )
 
+MAX_WAIT_SECONDS = 60
+"""Largest number of seconds that a hit may wait to be counted before the operator is warned."""
+
 _OLDEST_ENTRY = """
 -- KEYS: stream. Returns the id of its first entry, or ''.
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]

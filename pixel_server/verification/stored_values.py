@@ -104,7 +104,7 @@ def _place_faults(kind: Key, name: str, fields: Mapping[bytes, bytes], shards: i
 def entry_fault(kind: Key, fields: Mapping[bytes, bytes]) -> str:
     """Returns why an entry of a stream cannot be read, "" if it can."""
     if kind is keys.outbox or kind.pattern == keys.NOTICES:
-        return "" if b"lost" in fields else _fault(event.decode, fields.get(b"event", b""))
+        return _fault(event.decode, fields[b"event"]) if b"event" in fields else ""
     if kind is not keys.hits:
         return ""
     for field, data in fields.items():

@@ -1,9 +1,12 @@
 """Outboxes: where an event lies from the script that makes it true until it is in the queues.
 
 Each shard has an outbox, into which the commit of a roll-up writes. Events that belong to no shard are
-notices, in the slot of {all}: the script that stores a withdrawal writes its notice there. An entry has two
-fields, the mark of the event's recipient (or zeros) and the stored event. An entry of the second kind has
-only the field `lost`: the number of events that found the outbox full.
+notices, in the slot of {all}: the script that stores a withdrawal writes its notice there. An entry is one
+of three kinds, by its fields:
+
+    mark, event     the mark of the event's recipient (or zeros), and the stored event
+    look            id of a campaign whose opens may have reached a milestone
+    lost            number of events that found the outbox full
 """
 
 from __future__ import annotations
@@ -28,14 +31,16 @@ _PURGED_AT_ONCE = 1000
 
 
 class Entry(NamedTuple):
-    """An entry of an outbox. id: in the stream. event: None if it cannot be read, or was lost.
+    """An entry of an outbox. id: in the stream. event: None in an entry of another kind.
 
-    lost: number of events that were dropped because the outbox was full.
+    look: id of a campaign, or "". lost: number of events. fault: why it cannot be read, "" if it can.
     """
 
     id: bytes
-    event: Event | None
+    event: Event | None = None
+    look: str = ""
     lost: int = 0
+    fault: str = ""
 
 
 def max_entries(shards: int) -> int:
@@ -44,16 +49,22 @@ def max_entries(shards: int) -> int:
 
 
 def commands(
-    secrets: Secrets, shard: int, events: Sequence[Event], length: int, shards: int
+    secrets: Secrets, shard: int, events: Sequence[Event], looks: Iterable[str], length: int, shards: int
 ) -> list[Command]:
-    """Returns the commands that put events into a shard's outbox. length: number of its entries now."""
+    """Returns the commands that put events into a shard's outbox.
+
+    looks: ids of campaigns whose opens may have reached a milestone. length: number of its entries now.
+    """
     key, room = keys.outbox(shard), max(0, max_entries(shards) - length)
-    put: list[Command] = [
+    put: list[Command] = []
+    if length < 2 * max_entries(shards):
+        put += [("XADD", key, "*", "look", campaign) for campaign in looks]
+    put += [
         ("XADD", key, "*", "mark", mark_of(secrets, made), "event", event.encode(made))
         for made in events[:room]
     ]
-    lost = len(events) - len(put)
-    if lost and length < 2 * max_entries(shards):
+    lost = len(events) - room
+    if lost > 0 and length < 2 * max_entries(shards):
         put.append(("XADD", key, "*", "lost", str(lost)))
     return put
 
@@ -85,12 +96,14 @@ async def read(store: AsyncRedis, shards: int) -> dict[str, list[Entry]]:
 
 
 def _decode(entry: bytes, fields: dict[bytes, bytes]) -> Entry:
-    if lost := fields.get(b"lost"):
-        return Entry(entry, None, int(lost))
     try:
+        if b"look" in fields:
+            return Entry(entry, look=fields[b"look"].decode())
+        if b"lost" in fields:
+            return Entry(entry, lost=int(fields[b"lost"]))
         return Entry(entry, event.decode(fields.get(b"event", b"")))
-    except ValueError:
-        return Entry(entry, None)
+    except ValueError as error:
+        return Entry(entry, fault=str(error) or type(error).__name__)
 
 
 async def remove(store: AsyncRedis, name: str, entries: Iterable[Entry]) -> None:

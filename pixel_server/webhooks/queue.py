@@ -383,10 +383,15 @@ def _result_keys(endpoint_id: str) -> list[str]:
     return [keys.WEBHOOKS, *(kind(endpoint_id) for kind in kinds)]
 
 
-async def forget(store: AsyncRedis, endpoint_id: str, event_ids: Iterable[str]) -> None:
-    """Removes events that must not be sent any more. A claim removes the units that have none left."""
-    if ids := list(event_ids):
-        await store.hdel(keys.hook_events(endpoint_id), *ids)
+async def forget(store: AsyncRedis, endpoint_id: str, unit: Unit, event_ids: Collection[str]) -> None:
+    """Removes events of a claimed unit that must not be sent any more, and the unit if it has no others."""
+    if event_ids:
+        await store.hdel(keys.hook_events(endpoint_id), *event_ids)
+    if len(event_ids) == len(unit.events):
+        pipe = store.pipeline(transaction=True)
+        pipe.execute_command("ZREM", keys.hook_due(endpoint_id), unit.id)
+        pipe.hdel(keys.hook_units(endpoint_id), unit.id)
+        await pipe.execute()
 
 
 async def send_again(store: AsyncRedis, endpoint_id: str, unit_ids: Sequence[str] | None = None) -> int:
