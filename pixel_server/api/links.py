@@ -45,11 +45,7 @@ async def make(api: Api, campaign: Campaign, content: Any) -> list[dict[str, Any
 
     Raises Problem 409 if the campaign cannot have links, and 422 if rows are bad.
     """
-    if campaign.kind != "email":
-        raise Problem(409, f"a web campaign has one pixel for all: /p/{campaign.id}.gif")
-    if campaign.closed_at is not None:
-        raise Problem(409, "this campaign is closed: its time to keep recipients is over")
-    minter = api.minter(campaign.base_url)
+    minter = minter_of(api, campaign)
     rows, are_sent = parse_rows(content, api.consent.rule(campaign.mode, None).mode)
     await storage.note_links(api.store, campaign.id, api.clock())
     if are_sent:
@@ -59,6 +55,15 @@ async def make(api: Api, campaign: Campaign, content: Any) -> list[dict[str, Any
         links += [mint(minter, campaign.id, row, api.clock()) for row in rows[i : i + BATCH_ROWS]]
         await asyncio.sleep(0)
     return links
+
+
+def minter_of(api: Api, campaign: Campaign) -> Minter:
+    """Returns the minter of a campaign's links. Raises Problem 409 if the campaign cannot have links."""
+    if campaign.kind != "email":
+        raise Problem(409, f"a web campaign has one pixel for all: /p/{campaign.id}.gif")
+    if campaign.closed_at is not None:
+        raise Problem(409, "this campaign is closed: its time to keep recipients is over")
+    return api.minter(campaign.base_url)
 
 
 async def make_links(api: Api, request: Request) -> Response:

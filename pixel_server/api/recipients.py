@@ -60,18 +60,21 @@ async def store_list(
     *,
     is_csv: bool | None,
     mailed_at: float | None,
+    column: str = "recipient",
+    may_store_names: bool = True,
 ) -> Upload:
     """Stores a list of recipients, and writes that to the audit log. Returns what was read.
 
     chunks: the bytes of the list. is_csv: False for NDJSON, None to detect the format. mailed_at: time (s) of
-    sending, or None if the mails do not count as sent. Raises Problem 409 if the campaign takes no list, 422
-    if it cannot be read, and ClientDisconnect if it is cut off.
+    sending, or None if the mails do not count as sent. column: name of the recipients' column.
+    may_store_names: whether names are stored if the campaign keeps names. Raises Problem 409 if the campaign
+    takes no list, 422 if it cannot be read, and ClientDisconnect if it is cut off.
     """
-    with_names = keeps_names(api, campaign)
+    with_names = keeps_names(api, campaign) and may_store_names
     store_rows = uploads.list_writer(
         api.store, api.secrets, api.settings, campaign.id, with_names, api.clock(), who, mailed_at=mailed_at
     )
-    upload = Upload(store_rows, is_csv=is_csv, keeps_names=with_names)
+    upload = Upload(store_rows, is_csv=is_csv, keeps_names=with_names, column=column)
     try:
         await upload.read(chunks)
     except ClientDisconnect:

@@ -17,9 +17,7 @@ from pixel_server.commands.sent_mails import CountSent, count_sent, sending_opti
 from pixel_server.commands.support import as_json
 from pixel_server.mail import recipient_files
 from pixel_server.mail.links import Minter, MintOptions
-from pixel_server.mail.recipient_files import Filled
-
-NEW_COLUMNS = ("pixel_url", "pixel_html", "privacy_url")
+from pixel_server.mail.recipient_files import LINK_COLUMNS, Filled
 
 
 @click.command()
@@ -91,12 +89,12 @@ def _link_list(
 ) -> tuple[Filled, Path]:
     """Writes the list with its links. Returns the numbers of rows, and the file that names the bad rows."""
 
-    def make_columns(recipients: Sequence[str]) -> list[tuple[str, str, str]]:
+    def make_columns(recipients: Sequence[str]) -> list[recipient_files.Values]:
         count(recipients)
         links = [minter.link(campaign, recipient, **options) for recipient in recipients]
-        return [(link.url or "", link.html or "", link.privacy_url or "") for link in links]
+        return [recipient_files.link_values(link) for link in links]
 
     bad = out.with_name(f"{out.name}.bad")
-    with open_list(source, column, NEW_COLUMNS) as (recipients, on_progress), files.open_whole(out) as file:
+    with open_list(source, column, LINK_COLUMNS) as (recipients, on_progress), files.open_whole(out) as file:
         filled = recipient_files.fill(recipients, file, bad, make_columns, on_progress)
     return filled, bad

@@ -28,6 +28,9 @@ PARTS = {
 INITIAL_FIELDS = {"recipient": "", "part": "single", "test": ""}
 """The fields of the form for a recipient's pixel."""
 
+LIST_FIELDS = {"column": "recipient", "count_sent": "yes", "leave_out": ""}
+"""The fields of the form for a list of recipients, beside the list."""
+
 
 async def page(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
@@ -109,14 +112,18 @@ def is_local(base_url: str) -> bool:
 def context(api: Api, campaign: Campaign) -> dict[str, Any]:
     """Returns the context of pages that show the pixel of a campaign."""
     base_url = campaign.base_url or api.settings.base_url
+    mode = api.consent.rule(campaign.mode, None).mode
     return {
         "campaign": campaign,
         "keeps_recipients": campaign_page.keeps_recipients(api, campaign),
-        "is_off": api.consent.rule(campaign.mode, None).mode == Mode.OFF,
+        "is_off": mode == Mode.OFF,
         "base_url": base_url,
         "is_local": is_local(base_url or ""),
         "image": image(base_url or "", campaign.id),
         "script": script(base_url or "", campaign.id),
         "parts": PARTS,
         "link": None,
+        "list_fields": LIST_FIELDS,
+        "checked": None,
+        "has_names": campaign.closed_at is None and mode == Mode.IDENTIFIED and campaign.kind == "email",
     }

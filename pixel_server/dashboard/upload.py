@@ -15,6 +15,7 @@ from pixel_server.api.request_stream import BodyError
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import render
 from pixel_server.problems import Problem
+from pixel_server.recipients import lists
 
 
 async def page(api: Api, request: Request) -> Response:
@@ -50,7 +51,8 @@ async def upload(api: Api, request: Request) -> Response:
             api, request, campaign, refused="the file is empty: choose a list", is_sent=is_sent, status=422
         )
     status = 422 if stored.bad and not stored.has_usable_lines else 200
-    return _page(api, request, campaign, stored=stored, is_sent=is_sent, status=status)
+    listed = await lists.count_listed(api.store, campaign.id, api.settings.shards)
+    return _page(api, request, campaign, stored=stored, listed=listed, is_sent=is_sent, status=status)
 
 
 def _page(
@@ -59,6 +61,7 @@ def _page(
     campaign: Campaign,
     *,
     stored: uploads.Upload | None = None,
+    listed: int = 0,
     refused: str = "",
     is_sent: bool = True,
     status: int = 200,
@@ -66,6 +69,7 @@ def _page(
     context: dict[str, Any] = {
         "campaign": campaign,
         "stored": stored,
+        "listed": listed,
         "refused": refused,
         "is_sent": is_sent,
         "takes_lists": status != 409,

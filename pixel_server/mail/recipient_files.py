@@ -14,6 +14,7 @@ from typing import IO, Any, NamedTuple
 
 from pixel_server import files
 from pixel_server.mail.csv_list import CsvList
+from pixel_server.mail.links import Link
 from pixel_server.mail.list_charset import BOM
 from pixel_server.mail.list_reader import ListReader
 from pixel_server.mail.list_rows import Columns, ListRow, Warn
@@ -24,6 +25,13 @@ BATCH_ROWS, BATCH_BYTES = 2000, 4 << 20
 
 Values = Sequence[str | int | None]
 """Values of the new columns of a row. None is an empty cell."""
+LINK_COLUMNS = ("pixel_url", "pixel_html", "privacy_url")
+"""Names of the columns that hold the links of a recipient, for the merge fields of a mail service."""
+
+
+def link_values(link: Link) -> Values:
+    """Returns the values of LINK_COLUMNS for the links of one mail."""
+    return link.url, link.html, link.privacy_url
 
 
 class RecipientFile:

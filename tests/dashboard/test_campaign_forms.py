@@ -256,7 +256,7 @@ def test_pixel_page_invalid_recipient_is_refused(reader, send, mail, recipient):
     answer = send("/campaigns/mail/pixel", recipient=recipient)
     assert answer.status_code == 422
     assert wrong(answer).keys() == {"recipient"}
-    assert "data-copy" not in answer.text
+    assert "Image tag" not in answer.text
 
 
 def test_pixel_page_no_base_url_or_mode_off_has_no_form(site, reader, send, mail, page, settings):

@@ -33,7 +33,7 @@ def test_checklist_mail_number_of_mails_is_stored_and_ticks(site, reader, mail):
     mail(time_zone="Europe/Berlin")
     answer = reader.get("/campaigns/mail")
     assert is_checklist(answer)
-    assert "/campaigns/mail/recipients/upload" in answer.text
+    assert "/campaigns/mail/pixel/list" in answer.text
     assert ticked(answer) == []
     refused = fill(reader, "/campaigns/mail", 0, sent="many", sent_at="soon")
     assert refused.status_code == 422
@@ -112,7 +112,7 @@ def test_checklist_read_scope_has_no_forms(sign_in, made_key, mail):
     visitor = sign_in(made_key("read")[1])
     answer = visitor.get("/campaigns/mail")
     assert is_checklist(answer)
-    assert "recipients/upload" not in answer.text
+    assert "pixel/list" not in answer.text
     posts = [each["action"] for each in Page(answer).all("form") if each.get("method") == "post"]
     assert posts == ["/sign-out"]
     token = form_of(answer, "/sign-out")["csrf"]

@@ -38,8 +38,9 @@ def test_upload_page_stores_lines_and_says_what_was_left_out(site, mail, upload)
     answer = upload("recipient,name\nada,Ada\nbob,Bob\neve,Eve\n" + "x" * 300 + ",\n")
     page = assert_harmless(answer)
     assert answer.status_code == 200
-    assert "2 recipients are on the list" in page.text
-    assert "2: 1 withdrew, 1 line cannot be used" in page.text
+    assert "1 added, 1 was on the list already, 2 left out" in page.text
+    assert "Left out: 1 who withdrew, and 1 line that cannot be used." in page.text
+    assert "2 recipients were put on the list" in page.text
     assert "Line 5" in page.text
     assert site.get("/api/campaigns/mail/stats").json()["sent"] == 2
     told = [line["what"] for line in site.get("/api/audit").json()["items"]]
@@ -57,7 +58,7 @@ def test_upload_page_ndjson_not_sent_is_stored_but_not_counted_as_sent(site, mai
 def test_upload_page_long_list_is_stored_whole(site, mail, upload):
     mail()
     answer = upload("recipient\n" + "".join(f"reader-{n}@example.org\n" for n in range(20_000)))
-    assert "20,000 recipients are on the list" in Page(answer).text
+    assert "20,000 added, 0 were on the list already" in Page(answer).text
     assert listed(site) == 20_000
 
 

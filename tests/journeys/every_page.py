@@ -53,6 +53,16 @@ def _tick(page: Page) -> None:
         box.check()
 
 
+def _upload_for_links(page: Page) -> None:
+    """Asks for the links of a list with a bad line."""
+    rows = f"recipient\nada@example.org\n{'x' * 300}\n"
+    page.locator("#links-list").set_input_files(
+        {"name": "list.csv", "mimeType": "text/csv", "buffer": rows.encode()}
+    )
+    with page.expect_navigation():
+        page.get_by_role("button", name="Make links and download", exact=True).click()
+
+
 def _upload(page: Page) -> None:
     """Uploads a list with a bad line and a recipient who withdrew, with the page's script."""
     rows = f"recipient,name\nada@example.org,Ada\njoe@example.org,Joe\n{'x' * 300},\nDee@example.org,Dee\n"
@@ -60,7 +70,7 @@ def _upload(page: Page) -> None:
         {"name": "list.csv", "mimeType": "text/csv", "buffer": rows.encode()}
     )
     page.get_by_role("button", name="Upload", exact=True).click()
-    page.get_by_text("2 recipients are on the list").wait_for()
+    page.get_by_text("on the list already").wait_for()
 
 
 EMPTY = (
@@ -101,6 +111,7 @@ BUSY = (
     Shown("pixel-email", "/campaigns/spring/pixel"),
     Shown("pixel-made", "/campaigns/spring/pixel", _send("Create pixel", recipient="ada@example.org")),
     Shown("pixel-wrong", "/campaigns/spring/pixel", _send("Create pixel", recipient="")),
+    Shown("links-wrong", "/campaigns/spring/pixel", _upload_for_links),
     Shown("pixel-web", "/campaigns/wiki/pixel"),
     Shown("delete", "/campaigns/wiki/delete"),
     Shown("delete-wrong", "/campaigns/wiki/delete", _send("Delete permanently", id="wik")),
