@@ -25,7 +25,6 @@ from pixel_server.dashboard import (
     render,
     shared_figures,
     site,
-    svg,
 )
 from pixel_server.dashboard.glossary import DIMENSION_TITLES
 from pixel_server.figures import breakdowns, ranges, visit_filters
@@ -86,7 +85,6 @@ async def show(
         "late_since": late_since,
         "texts": figure_texts.texts_of(campaign_stats),
         "changes": {},
-        "parts": svg.stack({name: counts["hits"] for name, counts in campaign_stats["verdicts"].items()}),
         "range_query": urlencode(range_query),
         "page_query": urlencode(range_query),
         "picker": picker,

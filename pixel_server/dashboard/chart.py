@@ -14,7 +14,7 @@ MAX_TABLE_ROWS = 750
 """Largest number of rows of the table below a chart. Rows without hits are left out first, then old rows."""
 
 
-_TITLES = {"day": "by day", "hour": "by hour", "15m": "by 15 minutes", ranges.HOUR_THEN_DAY: "per hour"}
+_TITLES = {"day": "per day", "hour": "per hour", "15m": "per 15 minutes", ranges.HOUR_THEN_DAY: "per hour"}
 
 
 def context(campaign_stats: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def context(campaign_stats: Mapping[str, Any], columns: Sequence[tuple[str, str]
     now = datetime.fromisoformat(campaign_stats["as_of"])
     until_now = [item for item in campaign_stats["series"] if datetime.fromisoformat(item["start"]) <= now]
     series = _with_notes(until_now, campaign_stats["notes"])
-    unit, label = columns[0]
+    unit = columns[0][0]
     interval = campaign_stats["interval"]
     drawn, hours = [item[unit] for item in series], None
     if interval == ranges.HOUR_THEN_DAY:
@@ -38,7 +38,8 @@ def context(campaign_stats: Mapping[str, Any], columns: Sequence[tuple[str, str]
     return {
         "columns": columns,
         "unit": unit,
-        "title": f"{label} {_TITLES[interval]}",
+        "title": f"{unit.capitalize()} {_TITLES[interval]}",
+        "series": columns[:2],
         "path": path,
         "highest": highest,
         "rows": rows,

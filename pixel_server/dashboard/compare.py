@@ -132,6 +132,7 @@ async def _table(api: Api, chosen: Sequence[Campaign], range_query: dict[str, st
     for row, difference in zip(rows, compare.differences_to_first(campaign_figures, counts), strict=True):
         row["rate"] = svg.open_rate_bar(row["stats"]["open_rate"], top)
         row["to_first"] = _difference_texts(difference)
+        row["why_no_difference"] = why_no_difference(campaign_figures[0], (row["campaign"], row["stats"]))
         row["curve"] = _curve(await opening_curve.read(api.store, row["campaign"], api.settings, now))
     return {
         "rows": rows,
@@ -177,6 +178,22 @@ def _difference_texts(difference: open_rate.Difference | None) -> dict[str, Any]
         "between": formatting.between(low, high),
         "significant": difference["significant"],
     }
+
+
+def why_no_difference(*compared: CampaignStats) -> str:
+    """Returns why two campaigns have no difference: `"Spring mail has no open rate"`. Pure.
+
+    The stats of mailings are of all time.
+    """
+    for campaign, campaign_stats in compared:
+        if campaign.kind == "web":
+            if not campaign_stats["totals"]["visits"]:
+                return f"{campaign.name} has no visits"
+        elif campaign_stats["open_rate"] is None:
+            return f"{campaign.name} has no open rate"
+        elif campaign_stats["totals"]["opens_anonymous"]:
+            return f"some opens of {campaign.name} belong to no known recipient"
+    return "too few recipients have a mail program that shows who reads"
 
 
 def client_shares(campaign_figures: Sequence[CampaignStats]) -> dict[str, Any] | None:

@@ -18,17 +18,20 @@ from pixel_server.figures.ranges import Range
 
 LONGEST_DAY_SECONDS = 25 * 3600
 """Seconds in the longest day, on which the clock is put back by an hour."""
-_SHARES = ("open_rate.low", "open_rate.high", "open_rate.estimate", "bounce_share")
+_SHARES = ("bounce_share",)
 _DURATIONS = ("time_to_open", "time_on_page", "time_of_visit")
 _QUARTILES = ("quartile_1", "median", "quartile_3")
-_RATE_PARTS = ("low", "high", "estimate")
 
 
 def texts_of(campaign_stats: Mapping[str, Any]) -> dict[str, str]:
     """Returns the text of each figure by its path in the stats: `{"totals.opens": "1,204"}`."""
     texts = {path: _text(path, value) for path, value in _values(campaign_stats)}
-    for part in _RATE_PARTS:
-        texts.setdefault(f"open_rate.{part}", formatting.UNKNOWN)
+    rate = campaign_stats["open_rate"]
+    texts.update({f"open_rate.{part}": text for part, text in formatting.rate_parts(rate).items()})
+    texts["opened_share"] = _opened_share(campaign_stats)
+    for name in ("unique_opens_person", "unique_opens"):
+        is_single = campaign_stats["totals"].get(name) == 1
+        texts[f"unit.{name}"] = "recipient" if is_single else "recipients"
     for name in _DURATIONS:
         for part in _QUARTILES:
             texts.setdefault(f"{name}.{part}", formatting.UNKNOWN)
@@ -41,7 +44,8 @@ def without_misleading(
     """Returns the stats without the figures of a mailing that mislead in this period.
 
     - A limited period has no time to open: late openers are not in it, or only late openers are.
-    - A limited period that begins after sending has no open rate, because earlier openers are not in it.
+    - A limited period that begins after sending has no open rate, because earlier openers are not in it. (A
+      mailing's own page shows the rate of all time instead.)
     """
     if campaign.kind == "web" or period.is_all_time:
         return dict(campaign_stats)
@@ -87,9 +91,15 @@ def _values(campaign_stats: Mapping[str, Any]) -> Iterator[tuple[str, float | No
     for name in _DURATIONS:
         for part, value in (campaign_stats[name] or {}).items():
             yield f"{name}.{part}", value
-    for part in _RATE_PARTS:
-        if campaign_stats["open_rate"]:
-            yield f"open_rate.{part}", campaign_stats["open_rate"][part]
+
+
+def _opened_share(campaign_stats: Mapping[str, Any]) -> str:
+    """Returns the share of the delivered mails that people opened in this range."""
+    person, delivered = campaign_stats["totals"].get("unique_opens_person"), campaign_stats["delivered"]
+    if person is None or not delivered or person > delivered:
+        return formatting.UNKNOWN
+    rate = campaign_stats["open_rate"] or {"low": 0, "high": 0}
+    return formatting.rate(person / delivered, rate["low"], rate["high"])
 
 
 def _text(path: str, value: float | None) -> str:

@@ -3,20 +3,25 @@
 The rule: a page shows no digit that the figure does not know, and writes each kind of value in one way.
 
 - Counts are exact and have all their digits: `1,204`.
-- Shares have one decimal, because they are compared: `13.0%`. Only the leading number of a mailing is in
-  whole percent.
+- Shares have one decimal, because they are compared: `13.0%`.
+- The parts of an open rate are in whole percent if the rate is known less exactly than that: `28%` to `55%`.
 - Durations are known within 5%, so they have two digits or so: `36 min`, `2 h 10 min`.
 - Times are to the minute, in the zone of the campaign: `17 Nov 2026, 08:30 CET`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from pixel_server.times import DAY
 
 UNKNOWN = "\N{EN DASH}"
+MAX_EXACT_SPAN = 0.02
+"""Largest distance of the ends of an open rate that is written with a decimal."""
+RATE_PARTS = ("low", "high", "estimate")
 _MINUTE, _HOUR = 60, 3600
 _UNITS = (
     ("min", _MINUTE, "s", 1, 5, _HOUR),
@@ -37,6 +42,29 @@ def share(value: float | None) -> str:
     if value is None:
         return UNKNOWN
     return f"{value:.0%}" if value in (0, 1) else f"{value:.1%}"
+
+
+def rate(value: float | None, low: float, high: float) -> str:
+    """Returns a part of an open rate that lies between `low` and `high`.
+
+    The text is in whole percent if they are more than MAX_EXACT_SPAN apart: `"34%"`, else as `share` writes.
+    """
+    if value is None or high - low <= MAX_EXACT_SPAN:
+        return share(value)
+    return "under 1%" if 0 < value < 0.005 else f"{value:.0%}"
+
+
+def rate_parts(open_rate: Mapping[str, Any] | None) -> dict[str, str]:
+    """Returns the texts of an open rate's `low`, `high` and `estimate`: dashes if there is no rate."""
+    if open_rate is None:
+        return dict.fromkeys(RATE_PARTS, UNKNOWN)
+    return {part: rate(open_rate[part], open_rate["low"], open_rate["high"]) for part in RATE_PARTS}
+
+
+def interval(ends: Sequence[float]) -> str:
+    """Returns the two ends of an interval of open rates: `"32% to 37%"`."""
+    low, high = ends
+    return f"{rate(low, low, high)} to {rate(high, low, high)}"
 
 
 def span(seconds: float | None) -> str:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 DEFINITIONS = {
     "open_rate": (
-        "The share of delivered mails that were read. Low end: mails opened by a person. High end: mails "
-        "with any open. The truth lies between them, because some mail programs load all images and so hide "
-        "whether the mail was read."
+        "The share of delivered mails that were read. Low end: mails opened by people. High end: mails "
+        "opened by people or by machines. The truth lies between them, because some mail programs load all "
+        "images and so hide whether the mail was read."
     ),
     "estimate": (
         "The share of read mails if recipients with hidden opens read as often as all others, with its 95% "
         "interval. Not shown if too few recipients are visible."
     ),
     "unique_opens_person": (
-        "Recipients with an open by a person, directly or through an image proxy (Gmail, Yahoo)."
+        "Recipients with an open by a person, directly or through a mail provider (Gmail, Yahoo). Each "
+        "recipient counts once. In a range: recipients whose first open by a person is in the range."
     ),
     "unique_opens": (
-        "Recipients with an open by a person or by a machine. In a range: recipients whose first open is in "
-        "the range."
+        "Recipients with an open by a person or by a machine. Each recipient counts once. In a range: "
+        "recipients whose first open is in the range."
     ),
-    "opens": "Requests for the image of a mail, by people and by machines.",
+    "opens": "Times that a mail was opened, by people and by machines. Repeated opens count each time.",
     "opens_anonymous": "Opens that are stored without anything that tells recipients apart.",
     "sent_at": (
         "Day of sending, in the campaign's time zone. If it is not set, the day of the campaign's creation."
@@ -85,9 +86,9 @@ DEFINITIONS = {
         "added up."
     ),
     "against": (
-        "Difference between the share opened by a person and the share of the first campaign, with its 95% "
-        "interval, among recipients whose mail program does not hide opens. Larger than chance: fewer "
-        "than one in 20 pairs of equal mailings would differ this much. All recipients are taken as "
+        "The estimated open rate is the share opened by people among the recipients whose mail program does "
+        "not hide opens. The counted share is of all delivered mails, so it is lower. Larger than chance: "
+        "fewer than one in 20 pairs of equal mailings would differ this much. All recipients are taken as "
         "different people."
     ),
     "against_bounces": (
@@ -103,6 +104,16 @@ DEFINITIONS = {
     ),
     "trend": "Opens or views on each of the last 14 days.",
 }
+
+CLASS_LABELS = {
+    "person": "People, directly",
+    "proxy": "People, through a mail provider",
+    "prefetch": "Mail programs that load all images",
+    "scanner": "Scanners and bots",
+    "own": "Your own tests",
+    "unknown": "Not known",
+}
+"""Names of the classes of requests, as the page of a mailing shows them."""
 
 DIMENSION_TITLES = {
     "page": "Pages",

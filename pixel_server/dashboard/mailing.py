@@ -9,12 +9,17 @@ from pixel_server.api.context import Api
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters.delivery_record import Kind
 from pixel_server.dashboard import formatting, range_picker, svg
+from pixel_server.dashboard.glossary import CLASS_LABELS
 from pixel_server.figures import open_rate, sending_ranges
 from pixel_server.figures.ranges import Range
 
 TEMPLATE = "mailing.html"
-COLUMNS = (("opens", "Opens"), ("unique_opens", "Unique opens"), ("unique_opens_person", "By a person"))
-"""Columns of the table below the chart."""
+COLUMNS = (
+    ("opens", "Opens, machines too"),
+    ("unique_opens_person", "First opens by people"),
+    ("unique_opens", "First opens, machines too"),
+)
+"""Columns of the table below the chart of opens. The chart draws the first two."""
 MORE_FIGURES = {
     "hits": "Requests",
     "unique_ips": "Unique IP addresses",
@@ -50,60 +55,77 @@ async def context(
     campaign_stats: Mapping[str, Any],
     now: float,
 ) -> dict[str, Any]:
-    """Returns the open rate's bar and texts, and the rows of each dimension.
-
-    The rows are None if this range has no breakdowns.
-    """
-    opens_by = campaign_stats["opens_person_by"]
-    rate = campaign_stats["open_rate"]
+    """Returns the open rate, the classes of requests and the breakdowns of a mailing, for its template."""
+    rate, whole = campaign_stats["open_rate"], campaign_stats["whole"]
     return {
         "delivery_labels": DELIVERIES,
         "is_sent": sending_ranges.is_sent(campaign, now),
         "rate": svg.open_rate_bar(rate),
         "lead": lead(rate),
-        "why_no_rate": why_no_rate(campaign_stats) if rate is None else "",
-        "why_no_estimate": why_no_estimate(campaign_stats) if rate else "",
-        "lists": opens_by and {name: svg.ranked(rows, "opens") for name, rows in opens_by.items()},
+        "why_no_rate": why_no_rate(whole) if rate is None else "",
+        "why_no_estimate": why_no_estimate(whole) if rate else "",
+        "parts": svg.stack({name: counts["hits"] for name, counts in campaign_stats["verdicts"].items()}),
+        "by_whom": _by_whom(campaign_stats["verdicts"]),
+        "class_labels": CLASS_LABELS,
+        **_lists(campaign_stats["opens_person_by"]),
+    }
+
+
+def _by_whom(verdicts: Mapping[str, Mapping[str, int | None]]) -> dict[str, int]:
+    """Returns the number of requests by people, by machines, and of all."""
+    hits = {name: counts["hits"] or 0 for name, counts in verdicts.items()}
+    return {
+        "people": hits["person"] + hits["proxy"],
+        "machines": hits["prefetch"] + hits["scanner"],
+        "all": sum(hits.values()),
+    }
+
+
+def _lists(opens_by: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns {lists, bases}: the rows of each dimension, and the number of opens that they divide.
+
+    `lists` is None if this range has no breakdowns.
+    """
+    if opens_by is None:
+        return {"lists": None, "bases": {}}
+    return {
+        "lists": {name: svg.ranked(rows, "opens") for name, rows in opens_by.items()},
+        "bases": {name: sum(row["opens"] for row in rows) for name, rows in opens_by.items()},
     }
 
 
 def lead(rate: Mapping[str, Any] | None) -> str:
     """Returns the open rate in one figure: `"≈ 34%"`, or `"34.2%"` if it is known exactly.
 
-    Returns "" if there is no rate or no estimate. The figure has a decimal if the whole percent would lie
-    outside the certain range.
+    Returns "" if there is no rate or no estimate.
     """
     if rate is None:
         return ""
-    low, high, estimate = rate["low"], rate["high"], rate["estimate"]
-    if low == high:
-        return formatting.share(low)
-    if estimate is None:
-        return ""
-    is_whole_within = estimate >= 0.1 and low <= round(estimate, 2) <= high
-    return "≈ " + (f"{estimate:.0%}" if is_whole_within else formatting.share(estimate))
+    texts = formatting.rate_parts(rate)
+    if rate["low"] == rate["high"]:
+        return texts["low"]
+    return "" if rate["estimate"] is None else f"≈ {texts['estimate']}"
 
 
 def why_no_rate(campaign_stats: Mapping[str, Any]) -> str:
-    """Returns the reason why there is no open rate, as a sentence."""
+    """Returns the reason why a mailing has no open rate, as a sentence. campaign_stats: of all time."""
     if campaign_stats["totals"]["unique_opens"] is None:
         return "Recipients are not told apart here, so there is no rate. Opens are counted."
     if campaign_stats["over"]:
         return "More recipients opened than mails were delivered: check the number of sent mails."
     if campaign_stats["delivered"] == 0:
         return "No mail was delivered, so there is no rate."
-    if campaign_stats["delivered"] is None:
-        return "The number of sent mails is not known, so there is no rate."
-    return "There is no rate for a range that begins after sending: earlier openers are not in it."
+    return "The number of sent mails is not known, so there is no rate."
 
 
 def why_no_estimate(campaign_stats: Mapping[str, Any]) -> str:
-    """Returns the reason why an uncertain open rate has no estimate, as a sentence. Returns "" if it has."""
+    """Returns the reason why an uncertain open rate has no estimate, as a sentence. Returns "" if it has.
+
+    campaign_stats: of all time.
+    """
     rate, totals, hidden = (campaign_stats[name] for name in ("open_rate", "totals", "hidden"))
     if rate["estimate"] is not None or rate["low"] == rate["high"]:
         return ""
-    if campaign_stats["from"] is not None:
-        return "The true rate lies between these. An estimate is made for all time only."
     if totals["opens_anonymous"]:
         return "No estimate is made, because some opens belong to no known recipient."
     if campaign_stats["delivered"] - hidden["recipients"] < open_rate.MIN_VISIBLE:

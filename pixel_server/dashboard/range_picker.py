@@ -99,7 +99,7 @@ def context(
     return {
         "presets": [("All time", urlencode(more), period.is_all_time), *presets],
         "label": "All time" if period.is_all_time else "",
-        "chart_days": f"The last {ranges.DEFAULT_DAYS} days" if period.is_all_time else "",
+        "chart_days": f"the last {ranges.DEFAULT_DAYS} days" if period.is_all_time else "",
         "from": "" if period.is_all_time else first,
         "until": "" if period.is_all_time else last,
         "interval": period.interval,
@@ -132,8 +132,11 @@ def since_sending(
     dates = {"from": "", "until": "", "interval": "day"} if chosen else {}
     is_cut = now >= start + sending_ranges.MAX_SERIES_DAYS * DAY
     chart_days = {}
-    if chosen:
-        chart_days = {"chart_days": f"The first {sending_ranges.MAX_SERIES_DAYS} days" if is_cut else ""}
+    if chosen in SINCE_SENDING:
+        chart_days = {"chart_days": f"the first {SINCE_SENDING[chosen]}"}
+    elif chosen:
+        whole = f"the first {sending_ranges.MAX_SERIES_DAYS} days" if is_cut else "since sending"
+        chart_days = {"chart_days": whole}
     label = f"The first {SINCE_SENDING[chosen]} after sending" if is_limited else picker["label"]
     return {
         **picker,

@@ -27,12 +27,15 @@ SORTED_AT_ONCE = 100_000
 """Largest number of recipients that are sorted and counted although nobody asked. It takes about 0.5 s."""
 STATES = {
     "all": ("All", "Everyone on the list, and everyone with an open."),
-    "opened": ("Opened", "Recipients with an open by a person or by a machine."),
+    "opened": ("Opened by people or machines", "Recipients with an open by a person or by a machine."),
     "person": (
-        "Opened by a person",
-        "Recipients with an open by a person, directly or through an image proxy.",
+        "Opened by people",
+        "Recipients with an open by a person, directly or through a mail provider such as Gmail.",
     ),
-    "machine_only": ("By machines only", "Recipients whose opens were all by a prefetch or a scanner."),
+    "machine_only": (
+        "By machines only",
+        "Recipients whose opens were all by machines: mail programs that load all images, or scanners.",
+    ),
     "unopened": (
         "Not opened",
         "Recipients on the list without an open. Recipients who withdrew are left out.",

@@ -72,7 +72,7 @@ def test_notes_add_returns_to_the_same_range(send, reader):
     shown = reader.get(answer.headers["location"])
     assert numbers(shown) == {"20 Sep 2026, 10:00 CEST": "Mail sent"}
     refused = send(reader, 422, text=" ", range=range_query)
-    assert "Opens by hour" in refused.text
+    assert "Opens per hour" in refused.text
 
 
 def test_notes_change_keeps_an_unchanged_time(send, reader, site):
@@ -110,7 +110,7 @@ def test_notes_change_refused_shows_its_own_form(send, reader, site):
 def test_notes_outside_the_range_are_counted(send, reader):
     send(reader, at="2026-01-01")
     shown = reader.get(PAGE)
-    assert "1 more note is outside this range" in shown.text
+    assert "1 note is outside this range" in shown.text
     assert "Mail sent" not in shown.text
     assert "Mail sent" in reader.get(f"{PAGE}?from=2025-12-01&until=2026-01-31").text
 

@@ -43,8 +43,9 @@ BODY = """<!doctype html>
 <main data-counted="totals.opens" data-live="/live" data-figures="/figures.json">
 <p class="fresh">Every hit before <time data-figure="as_of">long ago</time> is counted.</p>
 <p>Opens <b data-figure="totals.opens">0</b>, unique <b data-figure="totals.unique_opens">0</b></p>
-<figure class="chart" data-chart="/stats.json" data-unit="opens">
-<figcaption><h2>Opens by day</h2></figcaption>
+<figure class="chart" data-chart="/stats.json" data-unit="opens"
+ data-series='[["opens", "Opens"], ["unique_opens", "Unique opens"]]'>
+<figcaption><h2>Opens per day <span class="days">31 days</span></h2></figcaption>
 <noscript>Without script</noscript>
 <details><summary>Numbers</summary><table><tr><td>1</td></tr></table></details>
 </figure>

@@ -148,9 +148,9 @@ def test_dashboard_without_javascript_is_complete(busy: Stack, browser: Browser)
         page.get_by_text("Custom", exact=True).click()
         page.get_by_label("by").select_option("hour")
         page.get_by_role("button", name="Show").click()
-        page.get_by_role("heading", name="Opens by hour").wait_for()
+        page.get_by_role("heading", name="Opens per hour").wait_for()
         page.get_by_role("link", name="Today", exact=True).click()
-        page.get_by_role("heading", name="Opens by hour").wait_for()
+        page.get_by_role("heading", name="Opens per hour").wait_for()
         assert page.locator('.presets [aria-current="true"]').inner_text() == "Today"
         with page.expect_download() as download:
             page.goto(f"{busy.address}/campaigns/spring/recipients?state=person")
@@ -242,5 +242,5 @@ def test_dashboard_ticked_campaigns_are_compared(busy: Stack, browser: Browser):
     with looking(browser, busy, 1280, "light", script=False) as page:
         page.goto(busy.run("sign-in").stdout.strip())
         page.goto(f"{busy.address}/compare?id=first&id=second")
-        assert page.get_by_role("region", name="Opened by a person since sending").is_visible()
+        assert page.get_by_role("region", name="Opened by people since sending").is_visible()
         assert page.locator(".swatch:visible").count() == 0, "no chart, so no colours of its curves"

@@ -1,12 +1,9 @@
-// Draws each <figure class="chart" data-chart="URL of stats as JSON" data-unit="opens or views"> with uPlot.
+// Draws each <figure class="chart" data-chart="URL of stats as JSON" data-unit="opens or views"
+// data-series="[[name in the stats, label], ...]"> with uPlot. An element .days in the caption names the days that it shows.
 // The event `reload` on a figure loads its data again. Errors are shown as a message, and never break the page.
 (function () {
   "use strict";
 
-  const SERIES = {
-    opens: [["opens", "Opens"], ["unique_opens", "Unique opens"]],
-    views: [["views", "Views"], ["visits", "Visits"]],
-  };
   const STEP = { "15m": 900, hour: 3600, day: 86400 };
   const HOUR_THEN_DAY = "hour_then_day"; // an interval of an hour for 48 hours, then of a day; drawn per hour
   const HOUR = 3600, DAY = 86400, MONTH = 30 * DAY, YEAR = 365 * DAY;
@@ -53,6 +50,10 @@
       zone,
       day(at) { const p = parts(at); return `${p.day} ${p.month}`; },
       date(at) { const p = parts(at); return `${p.day} ${p.month} ${p.year}`; },
+      days(first, last) {
+        const [from, to] = [first, last].map((at) => this.date(at));
+        return from === to ? to : `${this.year(first) === this.year(last) ? this.day(first) : from} to ${to}`;
+      },
       month(at) { const p = parts(at); return `${p.month} ${p.year}`; },
       year(at) { return parts(at).year; },
       time(at) { const p = parts(at); return `${p.hour}:${p.minute}`; },
@@ -76,14 +77,14 @@
 
   // Converts stats to columns for uPlot. Series without any known value are left out. Intervals after now have
   // no value. The data of each series is drawn in two parts: the intervals that are over, then the running one.
-  function toColumns(stats, unit) {
+  function toColumns(stats, labels) {
     const starts = stats.series.map((item) => Date.parse(item.start) / 1000);
     const isPerHour = stats.interval === HOUR_THEN_DAY;
     const step = isPerHour ? HOUR : STEP[stats.interval] || DAY;
     const lastStep = isPerHour && starts.at(-1) - starts[0] >= 2 * DAY ? DAY : step;
     const ends = starts.map((start, i) => starts[i + 1] ?? start + lastStep);
     const upTo = Date.parse(stats.as_of) / 1000 || Infinity;
-    const series = (SERIES[unit] || SERIES.views)
+    const series = labels
       .map(([name, label]) => ({
         label, values: stats.series.map((item, i) => (starts[i] > upTo ? null : item[name] ?? null)),
       }))
@@ -159,11 +160,12 @@
     };
   }
 
-  // Returns the top of the vertical axis: a round number not below the highest value.
-  function axisTop(highest) {
-    if (!(highest > 4)) return 4;
-    const unit = 10 ** Math.floor(Math.log10(highest));
-    return [1, 1.2, 1.6, 2, 2.5, 3, 4, 5, 6, 8, 10].map((each) => each * unit).find((each) => each >= highest);
+  // Returns the labels of the vertical axis: up to six whole numbers, the last not below the highest value.
+  function axisLevels(highest) {
+    const unit = 10 ** Math.floor(Math.log10(Math.max(highest, 4)));
+    const tops = [[1, 5], [1.2, 4], [1.6, 4], [2, 4], [2.5, 5], [3, 3], [4, 4], [5, 5], [6, 3], [8, 4], [10, 5]];
+    const [top, count] = tops.find(([each]) => each * unit >= Math.max(highest, 4));
+    return Array.from({ length: count + 1 }, (_, i) => Math.round(i * top * unit / count));
   }
 
   class Chart {
@@ -193,7 +195,7 @@
       try {
         const answer = await fetch(this.figure.dataset.chart, { headers: { Accept: "application/json" } });
         if (!answer.ok) throw new Error(answer.status);
-        this.show(toColumns(await answer.json(), this.unit));
+        this.show(toColumns(await answer.json(), JSON.parse(this.figure.dataset.series)));
       } catch (error) {
         if (!this.u) this.showMessage(FAILED); // else the old chart stays; the page shows how old it is
       }
@@ -272,8 +274,8 @@
       this.wholeRange.type = "button";
       this.wholeRange.hidden = true;
       this.wholeRange.addEventListener("click", safe(() => this.zoom(this.shown.starts[0], this.shown.lastX)));
-      this.when = element("span", "when", this.readout);
-      this.readout.insertBefore(this.when, this.wholeRange);
+      this.days = this.figure.querySelector("figcaption .days");
+      this.daysOfWhole ??= this.days?.textContent ?? "";
     }
 
     options() {
@@ -296,7 +298,7 @@
               return end > from ? [from, end] : [from - step, from + step];
             },
           },
-          y: { range: (u, lowest, highest) => [0, axisTop(highest)] },
+          y: { range: (u, lowest, highest) => [0, axisLevels(highest).at(-1)] },
         },
         series: [{}, ...parts.map(({ i, isRunning }) => {
           const colour = () => this.colour(i ? "--chart-2" : "--chart-1");
@@ -313,8 +315,7 @@
           },
           {
             stroke, font, space: 44, size: 46, gap: 6, grid, ticks: { show: false },
-            incrs: [1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000].flatMap((each) => [each, each * 1e3, each * 1e6])
-              .sort((a, b) => a - b),
+            splits: (u, axis, lowest, highest) => axisLevels(highest),
             values: (u, values) => values.map((value) => (value < 10000 ? fullNumber : shortNumber).format(value)),
           },
         ],
@@ -387,10 +388,16 @@
       const { min, max } = u.scales.x;
       sums(this.shown, min, max).forEach((sum, i) => { this.values[i].textContent = number(sum); });
       const visible = starts.filter((at) => at >= min && at <= max);
-      const days = [visible[0], visible.at(-1)].map((at) => calendar.date(at ?? min));
-      // Without zoom, the caption shows the range.
-      this.when.textContent = !this.zoomed ? "" : days[0] === days[1] ? days[0] : `${days[0]} to ${days[1]}`;
+      const first = visible[0] ?? min, last = visible.at(-1) ?? min;
+      const text = this.firstDays(min, max) || calendar.days(first, last);
+      if (this.days) this.days.textContent = this.zoomed ? text : this.daysOfWhole;
       this.showPoint(u);
+    }
+
+    // Returns "the first 3 days" for a visible range that begins at sending, else "".
+    firstDays(min, max) {
+      const { starts, isAllSinceSending } = this.shown, days = (max - starts[0]) / DAY;
+      return isAllSinceSending && min <= starts[0] && Number.isInteger(days) ? `the first ${days} days` : "";
     }
 
     // Returns the index of the interval at the cursor, or null.
