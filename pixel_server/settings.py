@@ -563,7 +563,18 @@ _SHARED_PATHS = (
     ),
 )
 _DASHBOARD_PATHS = (
-    *("new", "compare", "campaigns", "keys", "recipients", "withdrawals", "kept", "audit", "settings"),
+    *(
+        "new",
+        "compare",
+        "audience",
+        "campaigns",
+        "keys",
+        "recipients",
+        "withdrawals",
+        "kept",
+        "audit",
+        "settings",
+    ),
 )
 RESERVED_PATHS = frozenset(_SHARED_PATHS + _DASHBOARD_PATHS)
 """First parts of the paths of this server, such as `api` of `/api/keys`."""

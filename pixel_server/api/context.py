@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -31,7 +32,8 @@ class Api:
     """The parts of this process that a handler may use.
 
     late_since: returns the time of the oldest hit in the spool (ms), or None if the
-    spool is empty. clock: returns seconds since 1970.
+    spool is empty. clock: returns seconds since 1970. audience_count: held while an
+    audience is counted.
     """
 
     store: AsyncRedis
@@ -47,6 +49,7 @@ class Api:
     proxy_users: ProxyUsers = field(default_factory=lambda: ProxyUsers(Settings()))
     recent: RecentAnswers = field(default_factory=RecentAnswers)
     route_times: RouteTimes = field(default_factory=RouteTimes)
+    audience_count: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def minter(self, base_url: str | None) -> Minter:
         """Returns a minter of links that begin with `base_url`, or with the server's base URL if it is None.

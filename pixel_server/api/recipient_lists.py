@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -36,7 +38,7 @@ KEY_DIGITS = 16
 """Hexadecimal digits of a recipient key."""
 NO_STORE = {"Cache-Control": "no-store"}
 ORDERS = ("asc", "desc")
-_PLACES = Paging("[0-9]{1,9}(?:-[0-9a-f]{16})?", fields.MAX_PAGE_SIZE)
+PLACES = Paging("[0-9]{1,9}(?:-[0-9a-f]{16})?", fields.MAX_PAGE_SIZE)
 """A place holds several recipients (see `figures.recipients`). A cursor is the number of the place at which
 the next page begins: `4711`. If a page ends in the middle of a place, the key of the page's last recipient
 follows, and the next page begins after this recipient: `4711-5f0c9a3be1d2a4b6`."""
@@ -72,10 +74,10 @@ async def list_recipients(api: Api, request: Request) -> Response:
             raise bad_parameter("sort", "must be left out if all recipients are requested as lines")
         query, found = await list_sorted(api, campaign, parameters, page.limit, request.state.who)
         return reply({"items": found.rows, "next": cursor(query.sort, found.last)})
-    place, last_key = _place(page)
+    place, last_key = place_of(page)
     parts = await read_recipients(api, campaign, parameters.get("state", "opened"), place, request.state.who)
-    parts = _without_earlier(api, parts, last_key)
-    return await _list_response(api, request, parts, recipients.FIELDS, page.limit)
+    parts = without_earlier(api, parts, last_key)
+    return await list_response(api, request, parts, recipients.FIELDS, page.limit)
 
 
 async def list_sorted(
@@ -223,7 +225,7 @@ def _list_errors(parameters: Mapping[str, str]) -> list[dict[str, str]]:
     ]
 
 
-def _place(page: Page) -> tuple[str, str]:
+def place_of(page: Page) -> tuple[str, str]:
     """Returns (the place at which a page begins, the key of the last recipient before the page or "")."""
     place, _, last_key = (page.after or "0").partition("-")
     return place, last_key
@@ -241,16 +243,16 @@ async def list_quiet(api: Api, request: Request) -> Response:
         since = fields.day(query.get("quiet_since"))
     except ValueError as error:
         errors.append({"field": "quiet_since", "message": str(error)})
-    page = _PLACES.parse(query, errors)
-    place, last_key = _place(page)
+    page = PLACES.parse(query, errors)
+    place, last_key = place_of(page)
     if int(place) >= place_count(api):
         raise bad_parameters([BAD_CURSOR])
     await audit_log.note(api.store, request.state.who, "recipients.read", state="quiet")
     span = inactive_recipients.Span(since, int(api.clock()))
     sources = await _inactive_sources(api)
     parts = inactive_recipients.rows(api.store, api.secrets, sources, api.settings.shards, span, int(place))
-    parts = _without_earlier(api, parts, last_key)
-    return await _list_response(api, request, parts, inactive_recipients.FIELDS, page.limit)
+    parts = without_earlier(api, parts, last_key)
+    return await list_response(api, request, parts, inactive_recipients.FIELDS, page.limit)
 
 
 async def _inactive_sources(api: Api) -> list[inactive_recipients.Source]:
@@ -266,10 +268,18 @@ async def _inactive_sources(api: Api) -> list[inactive_recipients.Source]:
     return sources
 
 
-async def _list_response(
-    api: Api, request: Request, parts: Parts, columns: Sequence[str], limit: int
+async def list_response(
+    api: Api,
+    request: Request,
+    parts: Parts,
+    columns: Sequence[str],
+    limit: int,
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Response:
-    """Returns all rows if `Accept` names NDJSON or CSV, else a page of at most `limit` rows in JSON."""
+    """Returns all rows if `Accept` names NDJSON or CSV, else a page of at most `limit` rows in JSON.
+
+    more: further members of the page.
+    """
     media_type = choose(request, NDJSON, CSV)
     if media_type == NDJSON:
         return StreamingResponse(recipients.ndjson(parts), 200, NO_STORE, NDJSON)
@@ -285,11 +295,12 @@ async def _list_response(
             break
     if len(items) > limit:
         key = items[limit - 1]["key"]
-        return reply({"items": items[:limit], "next": f"{_order(api, key)[0]}-{key}"})
-    return reply({"items": items, "next": str(next_place) if next_place < place_count(api) else None})
+        return reply({"items": items[:limit], "next": f"{_order(api, key)[0]}-{key}", **more})
+    cursor_after = str(next_place) if next_place < place_count(api) else None
+    return reply({"items": items, "next": cursor_after, **more})
 
 
-async def _without_earlier(api: Api, parts: Parts, last_key: str) -> Parts:
+async def without_earlier(api: Api, parts: Parts, last_key: str) -> Parts:
     """Yields the parts with only the rows after the recipient with `last_key`, or all rows if it is ""."""
     async for place_after, rows in parts:
         later = [row for row in rows if not last_key or _order(api, row["key"]) > _order(api, last_key)]
@@ -325,5 +336,5 @@ CALLS = (
     ),
     Call("GET", "/api/campaigns/{id}/recipients/counts", "people", count_recipients),
     Call("POST", "/api/campaigns/{id}/recipients/search", "people", search_recipients),
-    Call("GET", "/api/recipients", "people", list_quiet, query=(_QUIET_SINCE, *_PLACES.parameters)),
+    Call("GET", "/api/recipients", "people", list_quiet, query=(_QUIET_SINCE, *PLACES.parameters)),
 )

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.api import (
+    audience,
     audit,
     campaigns,
     deliveries,
@@ -49,6 +50,7 @@ CALLS = (
     *recipient_lists.CALLS,
     *recipients.CALLS,
     *deliveries.CALLS,
+    *audience.CALLS,
     *audit.CALLS,
     *withdrawals.CALLS,
     *inventory.CALLS,

@@ -14,6 +14,10 @@ from pixel_server.commands.lazy_group import LazyGroup
 
 _HERE, _COMMANDS = "pixel_server.cli", "pixel_server.commands"
 COMMANDS = {
+    "audience": (
+        f"{_COMMANDS}.audience:audience",
+        "Write to a file who opened some, all or none of several campaigns.",
+    ),
     "audit": (f"{_COMMANDS}.audit:audit", "Show who did what with personal data."),
     "campaign": (f"{_COMMANDS}.campaign:campaign", "Create, change, list, show and delete campaigns."),
     "backup": (

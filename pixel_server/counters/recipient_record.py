@@ -46,7 +46,6 @@ PERSON, PREFETCH, SCANNER, UNKNOWN, HIDES = 1, 2, 4, 8, 16
 """Bits of `RecipientRecord.classes`."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[int]).decode
 _decode_day = msgspec.msgpack.Decoder(tuple[int, int]).decode
 
 
@@ -94,6 +93,24 @@ class RecipientRecord(msgspec.Struct, frozen=True, gc=False):
 
 NO_RECORD = RecipientRecord()
 """Record of a recipient without opens."""
+
+
+class _Stored(msgspec.Struct, array_like=True, gc=False):
+    """The numbers of a stored record, in the order that the top of this file describes."""
+
+    format: int
+    flags: int
+    first: int
+    span: int
+    opens: int
+    person: int = 0
+    to_first_person: int = 0
+    prefetch: int = 0
+    scanner: int = 0
+    from_last_person: int = 0
+
+
+_decode = msgspec.msgpack.Decoder(_Stored).decode
 
 
 class ScannerOpens(NamedTuple):
@@ -189,20 +206,33 @@ def unpack(value: bytes | None) -> RecipientRecord:
     if value is None:
         return NO_RECORD
     refuse_newer(value, FORMAT, "recipient")
-    version, flags, first, span, opens, *rest = _decode(value)
-    person, to_first_person, prefetch, scanner, from_last_person = (*rest, 0, 0, 0, 0, 0)[:5]
-    delay = 0
-    if version > 1:
+    stored = _decode(value)
+    flags, delay = stored.flags, 0
+    if stored.format > 1:
         flags, delay = flags & 15, flags >> 4
-    if version < 3:
+    if stored.format < 3:
         flags |= BEFORE_SEEN | SEEN if flags & BOTTOM else BEFORE_SEEN
-    last = first + span
+    first, last, opens, person = stored.first, stored.first + stored.span, stored.opens, stored.person
     if not person:
-        return RecipientRecord(first, last, opens, flags, 0, 0, prefetch, scanner)
-    first_person, last_person = first + to_first_person, last - from_last_person
+        return RecipientRecord(first, last, opens, flags, 0, 0, stored.prefetch, stored.scanner)
+    first_person, last_person = first + stored.to_first_person, last - stored.from_last_person
     return RecipientRecord(
-        first, last, opens, flags, person, first_person, prefetch, scanner, delay, last_person
+        *(first, last, opens, flags, person, first_person, stored.prefetch, stored.scanner, delay),
+        last_person,
     )
+
+
+def opens_and_last(value: bytes, *, by_person: bool) -> tuple[int, int]:
+    """Returns (opens, time of the last open in s) of stored bytes, in a third of the time of `unpack`.
+
+    by_person: whether only the opens of a person count. Both are 0 without such an open. Raises NewerFormat.
+    """
+    refuse_newer(value, FORMAT, "recipient")
+    stored = _decode(value)
+    last = stored.first + stored.span
+    if not by_person:
+        return stored.opens, last
+    return (stored.person, last - stored.from_last_person) if stored.person else (0, 0)
 
 
 def pack_day(day: int) -> bytes:

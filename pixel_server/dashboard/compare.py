@@ -8,24 +8,19 @@ from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.api.context import Api
 from pixel_server.api.stats import MAX_COMPARED
-from pixel_server.campaigns import storage
-from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters.labels import OTHER
-from pixel_server.dashboard import figure_texts, formatting, range_picker, render, svg
-from pixel_server.figures import compare, open_rate, opening_curve, overview, ranges, stats
+from pixel_server.dashboard import campaign_picker, figure_texts, formatting, range_picker, render, svg
+from pixel_server.figures import compare, open_rate, opening_curve, ranges, stats
 from pixel_server.figures.compare import CampaignStats
 from pixel_server.figures.opening_curve import Point
-from pixel_server.figures.overview import MAX_QUERY_CHARACTERS
 from pixel_server.problems import Problem
 
-MAX_MATCHES = 20
-"""Largest number of campaigns that a search offers."""
 MAX_CLIENTS = 6
 """Largest number of mail programs with a column. One more column has all other programs."""
 CURVE_HOURS = {1: "1 h", 6: "6 h", 24: "1 d", 48: "2 d", 168: "7 d", 720: "30 d"}
@@ -35,8 +30,9 @@ _SCALE_TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 async def page(api: Api, request: Request) -> Response:
-    query = request.query_params.get("q", "").strip()[:MAX_QUERY_CHARACTERS]
-    chosen, errors = await _chosen(api, _ids(request.query_params))
+    query = campaign_picker.search_text(request.query_params)
+    ids = campaign_picker.ids(request.query_params, "ids")
+    chosen, errors = await campaign_picker.chosen(api, ids[: MAX_COMPARED + 1])
     status = 422 if len(chosen) > MAX_COMPARED else 404 if errors else 200
     if len(chosen) > MAX_COMPARED:
         errors.append(f"At most {MAX_COMPARED} campaigns can be compared.")
@@ -59,7 +55,7 @@ async def page(api: Api, request: Request) -> Response:
         ),
         "chosen": chosen,
         "query": query,
-        "matches": await _search(api, query, chosen) if query or not is_shown else [],
+        "matches": await campaign_picker.search(api, query, chosen) if query or not is_shown else [],
         "errors": errors,
         "picker": _picker(api, chosen, range_query),
         "submitted": submitted,
@@ -68,32 +64,6 @@ async def page(api: Api, request: Request) -> Response:
         "sites": tables[1],
     }
     return render.page(api, request, "compare.html", context, status)
-
-
-def _ids(params: QueryParams) -> list[str]:
-    """Returns the ids in a query: `id=a&id=b` from the form, or `ids=a,b` as in the API."""
-    return params.getlist("id") or [text for text in params.get("ids", "").split(",") if text]
-
-
-async def _chosen(api: Api, ids: Sequence[str]) -> tuple[list[Campaign], list[str]]:
-    """Returns the campaigns without duplicates, and error messages for unknown ids."""
-    campaigns, errors = [], []
-    for campaign_id in list(dict.fromkeys(ids))[: MAX_COMPARED + 1]:
-        try:
-            campaigns.append(await storage.get(api.store, campaign_id))
-        except storage.UnknownCampaign:
-            errors.append(f"There is no campaign “{campaign_id[:64]}”.")
-        except UnreadableCampaign:
-            errors.append(f"The campaign “{campaign_id[:64]}” cannot be read: update this server.")
-    return campaigns, errors
-
-
-async def _search(api: Api, query: str, chosen: Sequence[Campaign]) -> list[Campaign]:
-    """Returns campaigns that match the query and are not chosen yet, the newest first."""
-    newest_first = overview.Query(query, "-sent_at")
-    listing = await overview.read(api.store, api.settings, api.consent, newest_first, api.clock())
-    others = [row.campaign for row in listing.rows if row.campaign not in chosen]
-    return others[:MAX_MATCHES]
 
 
 def _picker(api: Api, chosen: Sequence[Campaign], range_query: dict[str, str]) -> dict[str, Any]:

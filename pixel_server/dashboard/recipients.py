@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from pixel_server.api import fields, recipient_lists
 from pixel_server.api.context import Api
 from pixel_server.campaigns.campaign import Campaign
-from pixel_server.dashboard import render
+from pixel_server.dashboard import downloads, render
 from pixel_server.figures import recipients, sorted_recipients
-from pixel_server.figures.recipients import Row
 from pixel_server.problems import Problem
 from pixel_server.tokens import Mode
 
@@ -153,21 +151,6 @@ async def download(api: Api, request: Request) -> Response:
     """Returns all recipients with a state, as CSV or NDJSON by the ending of the path."""
     campaign = await api.campaign(request.path_params["id"])
     state = request.query_params.get("state") or "opened"
-    unread = await recipient_lists.read_recipients(api, campaign, state, "0", request.state.who)
-    # Reads the first rows before the response begins, so that a store failure gives an error page.
-    parts = _chain(await anext(unread, (0, [])), unread)
-    is_csv = request.url.path.endswith(".csv")
-    name = f"{campaign.id}-{state}.{'csv' if is_csv else 'ndjson'}"
-    return StreamingResponse(
-        recipients.as_csv(parts) if is_csv else recipients.ndjson(parts),
-        headers={**render.headers(), "Content-Disposition": f'attachment; filename="{name}"'},
-        media_type="text/csv; charset=utf-8" if is_csv else "application/x-ndjson",
-    )
-
-
-async def _chain(
-    first: tuple[int, list[Row]], others: AsyncIterator[tuple[int, list[Row]]]
-) -> AsyncIterator[tuple[int, list[Row]]]:
-    yield first
-    async for part in others:
-        yield part
+    parts = await recipient_lists.read_recipients(api, campaign, state, "0", request.state.who)
+    ending = request.url.path.rpartition(".")[2]
+    return await downloads.file_of(parts, recipients.FIELDS, f"{campaign.id}-{state}.{ending}")

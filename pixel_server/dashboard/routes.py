@@ -12,6 +12,7 @@ from starlette.routing import Route
 from pixel_server.api import errors
 from pixel_server.api.context import Api
 from pixel_server.dashboard import (
+    audience,
     audit,
     campaign,
     campaign_edit,
@@ -41,6 +42,9 @@ PAGES = (
     Page("GET", "/new", "write", campaign_edit.new),
     Page("POST", "/new", "write", campaign_edit.create),
     Page("GET", "/compare", "read", compare.page),
+    Page("GET", "/audience", "people", audience.page),
+    Page("GET", "/audience/recipients.csv", "people", audience.download),
+    Page("GET", "/audience/recipients.ndjson", "people", audience.download),
     Page("GET", "/campaigns/{id}", "read", setup.page, allows_shared_key=True),
     Page("POST", "/campaigns/{id}", "write", setup.submit),
     Page("GET", "/campaigns/{id}/stats.json", "read", campaign.stats_json, allows_shared_key=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pixel_server.api import audience
 from pixel_server.api.openapi.document import document
 from pixel_server.api.routes import CALLS
 
@@ -14,6 +15,7 @@ LISTS = {
     "/api/campaigns/letter/shares": {},
     "/api/campaigns/letter/recipients": {"state": "unopened"},
     "/api/recipients": {"quiet_since": "2025-06-01"},
+    "/api/audience": {"of": "letter,extra-letter", "opened": "none"},
     "/api/withdrawals": {},
     "/api/audit": {},
     "/api/audit/recipients": {},
@@ -40,9 +42,11 @@ def fields_of(call):
 
 
 @pytest.fixture
-def filled(site, mail, page, clock):
+def filled(site, mail, page, clock, monkeypatch):
+    monkeypatch.setattr(audience, "PAGE_SECONDS", 60.0)  # a slow machine makes no shorter pages
     clock.at("2025-06-10T09:00Z")
     mail(id="letter", mode="identified")
+    mail(id="extra-letter")
     page(id="blog")
     page(id="extra")
     people = [f"reader-{number}@example.org" for number in range(7)]

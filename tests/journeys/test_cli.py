@@ -460,6 +460,34 @@ def test_cli_recipients_join_writes_the_opens_beside_each_row(stack: Stack, tmp_
         assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
 
 
+def test_cli_audience_counts_and_writes_a_file(stack: Stack, tmp_path: Path):
+    source = tmp_path / "list.csv"
+    source.write_text("recipient\nann\nben\n")
+    for campaign in ("first", "second"):
+        stack.run("campaign", "create", campaign)
+    stack.run("campaign", "upload", "first", str(source))
+    _, made = stack.call("POST", "/api/campaigns/second/links", {"recipients": ["ann"]})
+    stack.get(made["links"][0]["url"].removeprefix(stack.address))
+    until(lambda: json.loads(stack.run("audience", "second", "--json").stdout)["opened"] == [0, 1])
+    counts = json.loads(stack.run("audience", "first", "second", "--json").stdout)
+    assert (counts["recipients"], counts["opened"], counts["without_list"]) == (2, [1, 1, 0], ["second"])
+    printed = cli("audience", "first", "second", data=stack.data)
+    assert [line.split() for line in printed.stdout.splitlines()[1:]] == [
+        [str(n), "of", "2", str(count)] for n, count in enumerate(counts["opened"])
+    ]
+    assert printed.stderr.startswith("pixel-server: second has no list")
+    for opened, name in (("none", "out.csv"), ("any", "out.ndjson")):
+        stack.run("audience", "first", "second", "--opened", opened, "--out", str(tmp_path / name))
+    [ben] = csv.DictReader((tmp_path / "out.csv").open(newline=""))
+    ann = json.loads((tmp_path / "out.ndjson").read_text())
+    assert (ben["campaigns"], ben["opened"], ben["last_open"]) == ("1", "0", "")
+    assert (ann["campaigns"], ann["opened"], ann["opens"]) == (2, 1, 1)
+    missing = tmp_path / "missing.csv"
+    refused = cli("audience", "second", "--opened", "none", "--out", str(missing), data=stack.data)
+    assert_one_line(refused, "upload a list")
+    assert not missing.exists()
+
+
 def test_cli_upload_ctrl_c_ends_at_once(stack: Stack, tmp_path: Path):
     stack.run("campaign", "create", "endless")
     for wait in (0.0, 0.1, 0.3, 0.6):
@@ -550,6 +578,9 @@ def test_cli_link_with_unknown_secrets_is_refused(stack: Stack):
         (["campaign", "show", "nobody"], ["no campaign 'nobody'"]),
         (["campaign", "show", b"\xff"], ["no campaign"]),
         (["campaign", "delete", "nobody", "--yes"], ["no campaign 'nobody'"]),
+        (["audience", "nobody"], ["no campaign 'nobody'"]),
+        (["audience", "a", "a", "--opened", "0"], ["CAMPAIGN names a campaign twice; --opened must be any"]),
+        (["audience", "a", "--min-opens", "0", "--since", "x"], ["--since must be a day", "--min-opens"]),
         (["link", "Spring", "ada"], ["campaign", "a to z"]),
         (["link", "spring", ""], ["recipient", "1 to 256"]),
         (["link", "spring", "a" * 257], ["recipient", "1 to 256"]),

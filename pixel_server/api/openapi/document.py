@@ -11,6 +11,7 @@ from typing import Any
 
 from pixel_server import __version__
 from pixel_server.api.openapi import (
+    audience,
     audit,
     campaigns,
     deliveries,
@@ -44,8 +45,8 @@ include `from` and exclude `to`. A figure that is not known is `null`, never a g
 bodies have an offset, and lie between 1970 and {iso(MAX_INSTANT)[:10]}."""
 
 _RESOURCES: tuple[ModuleType, ...] = (
-    *(campaigns, links, stats, overview, explain, notes, shares, recipients, audit, withdrawals),
-    *(inventory, keys, deliveries),
+    *(campaigns, links, stats, overview, explain, notes, shares, recipients, audience),
+    *(audit, withdrawals, inventory, keys, deliveries),
 )
 """Modules of the resources. Each has OPERATIONS, by the name of the handler, and SCHEMAS, by name."""
 _OPERATIONS: dict[str, Operation] = {

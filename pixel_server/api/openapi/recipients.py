@@ -114,7 +114,7 @@ OPERATIONS = {
     ),
 }
 
-_LISTED = {
+LISTED = {
     "recipient": text_or_null("The recipient as uploaded, in mode `identified`; null if not stored."),
     "name": text_or_null("The name as uploaded, in mode `identified`; null if not stored."),
 }
@@ -132,7 +132,7 @@ _OPENS = {
 SCHEMAS = {
     "Recipient": answer(
         key=ref("RecipientKey"),
-        **_LISTED,
+        **LISTED,
         listed=_IS_LISTED,
         **_OPENS,
         withdrawn=flag("Whether the recipient withdrew."),
@@ -158,7 +158,7 @@ SCHEMAS = {
     ),
     "QuietRecipient": answer(
         key=ref("RecipientKey"),
-        **_LISTED,
+        **LISTED,
         campaigns=count("Campaigns whose mail the recipient had since that day."),
         last_open_person=instant_or_null("Last open by a person or a proxy for a person; null if none."),
     ),
@@ -201,7 +201,7 @@ SCHEMAS = {
             answer(
                 campaign=ref("CampaignId"),
                 listed=_IS_LISTED,
-                **_LISTED,
+                **LISTED,
                 last_mail_day=or_null(
                     text("", format="date"), "Day of the last mail that is known to be sent; null if none."
                 ),

@@ -1,0 +1,111 @@
+"""`/audience`: counts the recipients who opened some, all or none of several campaigns, and offers them as a
+file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server.api import audience as calls
+from pixel_server.api.audience import MAX_CAMPAIGNS, MAX_MIN_OPENS
+from pixel_server.api.context import Api
+from pixel_server.campaigns.campaign import Campaign
+from pixel_server.dashboard import campaign_picker, downloads, render
+from pixel_server.figures import audience, sorted_recipients
+from pixel_server.problems import Problem
+from pixel_server.recipients import lists
+
+COUNTED_AT_ONCE = 200_000
+"""Largest number of recipients, added up over the campaigns, that are counted although nobody asked. It takes
+about 0.5 s."""
+CONDITION = ("opened", "state", "since", "min_opens")
+"""Parameters of the condition, as in the API."""
+STATES = {"person": "by a person", "opened": "by a person or a machine"}
+"""Labels of `audience.STATES`."""
+LABELS = {
+    "of": "Campaigns",
+    "opened": "Opened",
+    "state": "Opens",
+    "since": "Since",
+    "min_opens": "Opens each",
+}
+"""Labels of the parameters in error messages."""
+
+
+async def page(api: Api, request: Request) -> Response:
+    params = request.query_params
+    ids = campaign_picker.ids(params, "of")
+    chosen, errors = await campaign_picker.chosen(api, ids[:MAX_CAMPAIGNS])
+    status = 404 if errors else 200
+    if len(ids) > MAX_CAMPAIGNS:
+        errors, status = [f"Choose at most {MAX_CAMPAIGNS} campaigns."], 422
+    context: dict[str, Any] = {"found": None, "counts": None, "number": 0}
+    if ids and not errors:
+        try:
+            context |= await _figures(api, request, ids)
+        except Problem as problem:
+            errors, status = _messages(problem), problem.status
+    context |= {
+        "chosen": chosen,
+        "query": campaign_picker.search_text(params),
+        "matches": await _others(api, request, chosen),
+        "errors": errors,
+        "states": STATES,
+        "submitted": {name: params.get(name, "") for name in CONDITION},
+        "max_min_opens": MAX_MIN_OPENS,
+        "link": urlencode([("of", ",".join(ids)), *_condition(params).items()]),
+    }
+    return render.page(api, request, "audience.html", context, status)
+
+
+async def _figures(api: Api, request: Request, ids: Sequence[str]) -> dict[str, Any]:
+    """Returns the counts of the audience, or how many recipients must be read first if they are many."""
+    found = await calls.find(api.store, api.settings, api.consent, _parameters(request.query_params, ids))
+    shards = api.settings.shards
+    numbers = [await sorted_recipients.count_recipients(api.store, id_, shards) for id_ in ids]
+    if sum(numbers) > COUNTED_AT_ONCE and "count" not in request.query_params:
+        return {"found": found, "number": sum(numbers)}
+    counts = await calls.count_alone(api, found, request.state.who)
+    least, most = found.condition.least, found.condition.most
+    return {"found": found, "counts": counts, "matching": sum(counts[least : most + 1])}
+
+
+async def _others(api: Api, request: Request, chosen: Sequence[Campaign]) -> list[Campaign]:
+    """Returns mailings that keep recipients and are not chosen."""
+    text = campaign_picker.search_text(request.query_params)
+    return [
+        campaign
+        for campaign in await campaign_picker.search(api, text, chosen, "email")
+        if campaign.closed_at is None and lists.keeps_recipients(campaign, api.consent)
+    ]
+
+
+def _parameters(params: QueryParams, ids: Sequence[str]) -> dict[str, str]:
+    """Returns the parameters of the API."""
+    return {"of": ",".join(ids), **_condition(params)}
+
+
+def _condition(params: QueryParams) -> dict[str, str]:
+    return {name: params[name] for name in CONDITION if params.get(name)}
+
+
+def _messages(problem: Problem) -> list[str]:
+    """Returns the messages of a problem, for the page."""
+    errors = [f"{LABELS[error['field']]} {error['message']}." for error in problem.errors or ()]
+    return errors or [f"{problem.detail[0].upper()}{problem.detail[1:]}.".replace("`", "")]
+
+
+async def download(api: Api, request: Request) -> Response:
+    """Returns all recipients of the audience, as CSV or NDJSON by the ending of the path."""
+    params = request.query_params
+    parameters = _parameters(params, campaign_picker.ids(params, "of"))
+    found = await calls.find(api.store, api.settings, api.consent, parameters)
+    parts = await calls.read(api.store, api.settings, api.secrets, found, request.state.who)
+    ending = request.url.path.rpartition(".")[2]
+    return await downloads.file_of(parts, audience.FIELDS, f"audience.{ending}")

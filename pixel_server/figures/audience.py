@@ -1,0 +1,257 @@
+"""Lists and counts the recipients who opened some, all or none of several campaigns. Reads each hash once.
+
+The base are the recipients who are known of any of these campaigns: on its list, or with an open of any
+verdict. Recipients who withdrew are left out, because their opens are dropped. See `figures.recipients` for
+places.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
+
+from pixel_server.counters import recipient_record
+from pixel_server.figures.recipients import (
+    FIRST_PLACES,
+    MAX_PLACES,
+    PLACES_IN_CHECK,
+    Parts,
+    Row,
+    next_step,
+    place_count,
+)
+from pixel_server.recipients import lists, withdrawals
+from pixel_server.secret import Secrets
+from pixel_server.store import keys, raw_replies
+from pixel_server.store.protocols import AsyncRedis
+from pixel_server.times import iso_ms
+
+FIELDS = ("key", "recipient", "name", "campaigns", "opened", "opens", "last_open")
+STATES = ("person", "opened")
+"""Opens that count. person: by a person, or a proxy for a person. opened: also by machines."""
+
+
+class Source(NamedTuple):
+    """A campaign that tells recipients apart. shows_names: whether names may be shown."""
+
+    id: str
+    shows_names: bool
+
+
+class Condition(NamedTuple):
+    """Tells which recipients are listed.
+
+    A recipient opened a campaign if at least `min_opens` opens count (see STATES), and the last of them is at
+    or after `since` (seconds since 1970). least, most: number of campaigns that the recipient opened.
+    """
+
+    least: int
+    most: int
+    state: str = "person"
+    since: int = 0
+    min_opens: int = 1
+
+
+class Opens:
+    """The opens of a recipient. campaigns: number of campaigns that the recipient opened, see Condition.
+
+    opens: number of opens that count, in all campaigns. last: time (s) of the last of them, or 0.
+    """
+
+    __slots__ = ("campaigns", "last", "opens")
+
+    def __init__(self) -> None:
+        self.campaigns = self.opens = self.last = 0
+
+
+_NO_OPENS = Opens()
+
+
+class Hash(NamedTuple):
+    """What a campaign knows of the recipients of a place.
+
+    listed: recipients on its list. records: recipients and their packed records in turn.
+    """
+
+    listed: Sequence[bytes]
+    records: Sequence[bytes]
+
+
+class Tally:
+    """The recipients of a place. known: number of campaigns that know each recipient."""
+
+    def __init__(self, hashes: Iterable[Hash], condition: Condition) -> None:
+        """Adds up the hashes of all campaigns. Raises NewerFormat if a newer version wrote a record."""
+        self.known: Counter[bytes] = Counter()
+        self._opens: dict[bytes, Opens] = {}
+        for listed, records in hashes:
+            recipients = records[::2]
+            self.known.update({*listed, *recipients})
+            self._add(zip(recipients, records[1::2], strict=True), condition)
+
+    def _add(self, records: Iterable[tuple[bytes, bytes]], condition: Condition) -> None:
+        by_person = condition.state == "person"
+        min_opens, since, opens_of = condition.min_opens, condition.since, self._opens
+        for recipient, packed in records:
+            opens, last = recipient_record.opens_and_last(packed, by_person=by_person)
+            if not opens:
+                continue
+            entry = opens_of.get(recipient)
+            if entry is None:
+                entry = opens_of[recipient] = Opens()
+            entry.opens += opens
+            if last > entry.last:  # noqa: PLR1730 - `max` takes three times as long
+                entry.last = last
+            if opens >= min_opens and last >= since:
+                entry.campaigns += 1
+
+    def opens(self, recipient: bytes) -> Opens:
+        return self._opens.get(recipient, _NO_OPENS)
+
+    def matching(self, condition: Condition) -> list[bytes]:
+        """Returns the recipients whose number of opened campaigns the condition allows, sorted by key."""
+        least, most = condition.least, condition.most
+        return sorted(key for key in self.known if least <= self.opens(key).campaigns <= most)
+
+
+Tallies = AsyncIterator[tuple[int, dict[int, Tally]]]
+"""Parts of a reading: (place after the part, tallies by place)."""
+
+
+async def rows(
+    store: AsyncRedis,
+    secrets: Secrets,
+    sources: Sequence[Source],
+    shards: int,
+    condition: Condition,
+    start: int = 0,
+) -> Parts:
+    """Yields the recipients who fulfil the condition, from a place on.
+
+    Raises NewerFormat if a newer version wrote a record or a name.
+    """
+    async for place_after, tallies in _read_tallies(store, sources, shards, condition, start):
+        matching = {place: tally.matching(condition) for place, tally in tallies.items()}
+        keys_of_all = [key for recipients in matching.values() for key in recipients]
+        withdrawn = await withdrawals.withdrawn_now(store, secrets, keys_of_all)
+        if withdrawn:
+            matching = {
+                place: [key for key in part if key not in withdrawn] for place, part in matching.items()
+            }
+        names = await _read_names(store, sources, matching)
+        yield (
+            place_after,
+            [
+                _row(recipient, tallies[place], names.get(recipient))
+                for place, recipients in matching.items()
+                for recipient in recipients
+            ],
+        )
+
+
+async def count(
+    store: AsyncRedis, secrets: Secrets, sources: Sequence[Source], shards: int, condition: Condition
+) -> list[int]:
+    """Returns how many recipients opened 0, 1, 2 ... and all of the campaigns. Reads all recipients.
+
+    Raises NewerFormat if a newer version wrote a record.
+    """
+    counts = [0] * (len(sources) + 1)
+    async for _, tallies in _read_tallies(store, sources, shards, condition):
+        known = [key for tally in tallies.values() for key in tally.known]
+        withdrawn = await withdrawals.withdrawn_now(store, secrets, known)
+        for tally in tallies.values():
+            for recipient in tally.known:
+                if recipient not in withdrawn:
+                    counts[tally.opens(recipient).campaigns] += 1
+    return counts
+
+
+async def _read_tallies(
+    store: AsyncRedis, sources: Sequence[Source], shards: int, condition: Condition, start: int = 0
+) -> Tallies:
+    end = place_count(shards)
+    step, max_places = max(1, FIRST_PLACES // len(sources)), max(1, MAX_PLACES // len(sources))
+    is_sparse = False
+    while start < end:
+        places = range(start, min(start + step, end))
+        pairs = [(place, source.id) for place in places for source in sources]
+        hashes = await _read_hashes(store, await _used(store, pairs) if is_sparse else pairs)
+        entries = sum(len(found.listed) + len(found.records) // 2 for _, found in hashes)
+        is_sparse = entries < len(pairs)
+        step = next_step(step, entries, max_places)
+        start = places[-1] + 1
+        yield (
+            start,
+            {
+                place: Tally((found for _, found in group), condition)
+                for place, group in groupby(hashes, key=itemgetter(0))
+            },
+        )
+
+
+_PlaceAndCampaign = tuple[int, str]
+
+
+async def _read_hashes(store: AsyncRedis, pairs: Sequence[_PlaceAndCampaign]) -> list[tuple[int, Hash]]:
+    """Returns (place, hash) of each pair. Makes one round trip."""
+    commands: list[tuple[str, str]] = []
+    for place, campaign in pairs:
+        parts = _key_parts(place, campaign)
+        commands += (("HKEYS", keys.listed(*parts)), ("HGETALL", keys.people(*parts)))
+    replies = await raw_replies.read(store, commands)
+    hashes = map(Hash, replies[::2], replies[1::2])
+    return [(place, found) for (place, _), found in zip(pairs, hashes, strict=True)]
+
+
+async def _used(store: AsyncRedis, pairs: Sequence[_PlaceAndCampaign]) -> list[_PlaceAndCampaign]:
+    """Returns the pairs that may have a hash. One EXISTS checks PLACES_IN_CHECK neighbouring places."""
+    groups: dict[tuple[str, int], list[str]] = {}
+    for place, campaign in pairs:
+        parts = _key_parts(place, campaign)
+        names = groups.setdefault((campaign, place // PLACES_IN_CHECK), [])
+        names += (keys.listed(*parts), keys.people(*parts))
+    counts = await raw_replies.read(store, [("EXISTS", *names) for names in groups.values()])
+    used = {group for group, number in zip(groups, counts, strict=True) if number}
+    return [(place, campaign) for place, campaign in pairs if (campaign, place // PLACES_IN_CHECK) in used]
+
+
+async def _read_names(
+    store: AsyncRedis, sources: Sequence[Source], matching: Mapping[int, Sequence[bytes]]
+) -> dict[bytes, lists.ListEntry]:
+    """Returns the list entries of these recipients, by place, that have a name in one of the campaigns."""
+    reads = [
+        (recipients, keys.names(*_key_parts(place, source.id)))
+        for place, recipients in matching.items()
+        for source in sources
+        if source.shows_names and recipients
+    ]
+    replies = await raw_replies.read(store, [("HMGET", name, *recipients) for recipients, name in reads])
+    return {
+        recipient: lists.unpack(packed)
+        for (recipients, _), reply in zip(reads, replies, strict=True)
+        for recipient, packed in zip(recipients, reply, strict=True)
+        if packed is not None
+    }
+
+
+def _key_parts(place: int, campaign: str) -> tuple[int, str, int]:
+    """Returns the parts of a key's name."""
+    shard, bucket = divmod(place, keys.PEOPLE_BUCKETS)
+    return shard, campaign, bucket
+
+
+def _row(recipient: bytes, tally: Tally, entry: lists.ListEntry | None) -> Row:
+    opens = tally.opens(recipient)
+    return {
+        "key": recipient.hex(),
+        "recipient": entry.recipient if entry else None,
+        "name": entry.name if entry else None,
+        "campaigns": tally.known[recipient],
+        "opened": opens.campaigns,
+        "opens": opens.opens,
+        "last_open": iso_ms(opens.last * 1000) if opens.last else None,
+    }
