@@ -26,14 +26,14 @@ COUNTED_AT_ONCE = 200_000
 about 0.5 s."""
 CONDITION = ("opened", "state", "since", "min_opens")
 """Parameters of the condition, as in the API."""
-STATES = {"person": "by a person", "opened": "by a person or a machine"}
+STATES = {"person": "a person", "opened": "a person or a machine"}
 """Labels of `audience.STATES`."""
 LABELS = {
     "of": "Campaigns",
     "opened": "Opened",
-    "state": "Opens",
+    "state": "By",
     "since": "Since",
-    "min_opens": "Opens each",
+    "min_opens": "Times",
 }
 """Labels of the parameters in error messages."""
 

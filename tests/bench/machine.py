@@ -66,8 +66,17 @@ def cpu_us(pids: Sequence[int]) -> float:
 
 def resident_mb(pid: int) -> float:
     """Returns the current resident memory of a process, in MB."""
+    return _memory_mb(pid, "VmRSS:")
+
+
+def peak_mb(pids: Sequence[int]) -> float:
+    """Returns the largest resident memory that one of these processes has had so far, in MB."""
+    return max(_memory_mb(pid, "VmHWM:") for pid in pids)
+
+
+def _memory_mb(pid: int, field: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(field):
             return int(line.split()[1]) / 1024
     return 0.0
 

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tests.bench import (
+    audience,
     flood,
     freshness,
     latency,
@@ -51,6 +52,7 @@ PARTS = (
     "pages",
     "shards",
     "upload",
+    "audience",
     "links",
     "freshness",
     "flood",
@@ -235,6 +237,8 @@ def main() -> None:
             keep("Figures with many shards", shards.measure(bench, campaigns=20))
         if "upload" in chosen.only:
             keep("An upload of a million recipients", upload.measure(bench))
+        if "audience" in chosen.only:
+            keep("The audience of 20 campaigns", audience.measure(bench))
         if "links" in chosen.only:
             keep("A million links for a list", links.measure(bench))
         if "freshness" in chosen.only:

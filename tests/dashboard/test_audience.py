@@ -76,7 +76,7 @@ def test_audience_page_offers_mailings_that_keep_recipients(story, site, mail, r
         ("id=bare&opened=none", 409, "Upload a list, or make links with sent"),
         ("&".join(f"id=c{n}" for n in range(21)), 422, "Choose at most 20 campaigns."),
         ("id=listed&opened=2", 422, "Opened must be any, all, none"),
-        ("id=listed&min_opens=0", 422, "Opens each must be a whole number from 1 to 1,000."),
+        ("id=listed&min_opens=0", 422, "Times must be a whole number from 1 to 1,000."),
         ("id=listed&since=soon", 422, "Since must be a day or a time"),
     ],
 )
