@@ -1,13 +1,17 @@
 """Milestones of a campaign: 10 %, 25 % and 50 % of the mails sent were opened by a person.
 
-Each is told once, also if `sent` changes later. The figure is `unique_opens_person` of the stats, over all
-shards. It is compared when opens were counted, and when the campaign was changed, as when `sent` is set.
+Each is told once, also if `sent` changes later. The figures are `unique_opens_person` and `sent` of the
+stats, over all shards. They are compared when opens were counted, and when the campaign was changed, as when
+`sent` is set. While a mail service still reports deliveries, its number grows with the opens. So if `sent`
+follows from its reports, nothing is told in the first hour after the first hit.
 """
 
 from __future__ import annotations
 
 from pixel_server.campaigns import campaign as campaigns
 from pixel_server.campaigns.campaign import UnreadableCampaign
+from pixel_server.campaigns.mails import FIELDS as FIELDS_OF_MAILS
+from pixel_server.campaigns.mails import mails_of
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis, Value
@@ -20,6 +24,8 @@ FIELD = "milestones"
 """Field of a campaign's hash with the milestones that were told: `"10 25"`."""
 CHANGES_FIELD = "changes"
 """Field of `keys.HOOK_MARKS` with the id of the last entry of `keys.CHANGES` that was looked at."""
+GROWING_SECONDS = 3600
+"""Seconds after the first hit in which reports of a mail service are not taken for the number of mails."""
 _MAX_CHANGES = 500
 
 _TELL = (
@@ -47,19 +53,18 @@ async def check(store: AsyncRedis, secrets: Secrets, campaign: str, shards: int,
     Does nothing for a campaign that is gone, or whose `sent` is not known. shards: number of shards. now_ms:
     Redis's time.
     """
-    record, told = await store.hmget(keys.campaign(campaign), ["record", FIELD])
+    record, told, first_hit = await store.hmget(keys.campaign(campaign), ["record", FIELD, "sealed"])
     if record is None or len((told or b"").split()) == len(PERCENTS):
         return 0
+    counts = await _sums(store, campaign, shards)
     try:
-        sent = campaigns.decode(record, campaign).sent
+        mails = mails_of(campaigns.decode(record, campaign), counts)
     except UnreadableCampaign:
         return 0
-    if not sent:
+    opened, sent = counts["unique_opens_person"], mails.sent
+    is_early = now_ms < (int(first_hit or 0) + GROWING_SECONDS) * 1000
+    if not sent or (mails.source == "deliveries" and is_early):
         return 0
-    pipe = store.pipeline(transaction=False)
-    for shard in range(shards):
-        pipe.hget(keys.total(shard, campaign), "unique_opens_person")
-    opened = sum(int(count or 0) for count in await pipe.execute())
     words: list[Value] = []
     for percent in PERCENTS:
         if opened * 100 >= percent * sent:
@@ -72,6 +77,18 @@ async def check(store: AsyncRedis, secrets: Secrets, campaign: str, shards: int,
         return 0
     call_keys = keys.campaign(campaign), keys.NOTICES
     return int(await store.eval(*script_call(_TELL, keys=call_keys, arguments=(FIELD, *words))))
+
+
+async def _sums(store: AsyncRedis, campaign: str, shards: int) -> dict[str, int]:
+    """Returns the sums of a campaign over all shards, by name."""
+    names = ("unique_opens_person", *FIELDS_OF_MAILS)
+    pipe = store.pipeline(transaction=False)
+    for shard in range(shards):
+        pipe.hmget(keys.total(shard, campaign), names)
+    columns = zip(*await pipe.execute(), strict=True)
+    return {
+        name: sum(int(count or 0) for count in column) for name, column in zip(names, columns, strict=True)
+    }
 
 
 async def changed_campaigns(store: AsyncRedis) -> tuple[set[str], bytes]:

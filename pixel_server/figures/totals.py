@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from pixel_server.campaigns.campaign import Campaign, Kind
+from pixel_server.campaigns.mails import Mails, mails_of
 from pixel_server.consent import Consent
 from pixel_server.counters.delivery_record import KINDS
 from pixel_server.counters.delivery_record import Kind as DeliveryKind
@@ -49,7 +50,6 @@ OVERVIEW_FIELDS: dict[Kind, tuple[str, ...]] = {
 the others are sums."""
 
 Figures = dict[str, int | None]
-Source = Literal["given", "deliveries", "lists"]
 
 
 @dataclass(slots=True)
@@ -75,38 +75,9 @@ def tells_people_apart(campaign: Campaign, consent: Consent) -> bool:
     return consent.rule(campaign.mode, None).mode >= Mode.PSEUDONYMOUS
 
 
-class Mails(NamedTuple):
-    """The mails of a campaign. sent, delivered, source: None if not known. bounced: 0 if nothing is known.
-
-    source: where `sent` comes from, see `mails`.
-    """
-
-    sent: int | None
-    bounced: int
-    source: Source | None
-
-    @property
-    def delivered(self) -> int | None:
-        """Returns the mails sent less the mails that bounced."""
-        return None if self.sent is None else max(0, self.sent - self.bounced)
-
-
 def mails(campaign: Campaign, sums: Sums) -> Mails:
-    """Returns the numbers of mails.
-
-    `sent` is what the sender stated ("given"); or else the recipients that a mail service reported as
-    delivered or bounced ("deliveries"), if it reported any as delivered; or else the sum of the lists
-    ("lists"). `bounced` is what the sender stated, or else what mail services reported.
-    """
-    delivered = sums.counts.get("delivered", 0)
-    reported = sums.counts.get("bounced_hard", 0) + sums.counts.get("bounced_soft", 0)
-    bounced = campaign.bounced or reported
-    if campaign.sent is not None:
-        return Mails(campaign.sent, bounced, "given")
-    if delivered:
-        return Mails(delivered + reported, bounced, "deliveries")
-    listed = sums.counts.get("mailed", 0)
-    return Mails(listed, bounced, "lists") if listed else Mails(None, bounced, None)
+    """Returns the numbers of mails, see `campaigns.mails`."""
+    return mails_of(campaign, sums.counts)
 
 
 def deliveries(sums: Sums) -> dict[DeliveryKind, int] | None:

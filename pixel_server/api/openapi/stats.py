@@ -18,6 +18,7 @@ from pixel_server.api.openapi.values import (
     text,
     text_or_null,
 )
+from pixel_server.campaigns import mails
 from pixel_server.counters import visit_sample, web_breakdown, web_names
 from pixel_server.figures import (
     campaign_sums,
@@ -30,7 +31,6 @@ from pixel_server.figures import (
     ranges,
     sending_ranges,
     stats,
-    totals,
     web_breakdowns,
 )
 from pixel_server.verdicts import CLASSES
@@ -150,7 +150,7 @@ _STATS: dict[str, Any] = {
         "`last`, each call counts its recipients again.",
     ),
     "sent_source": or_null(
-        choice(get_args(totals.Source), ""),
+        choice(get_args(mails.Source), ""),
         "Where `sent` comes from: the sender (`given`), mail services (`deliveries`), or lists and links "
         "(`lists`). Null if `sent` is.",
     ),

@@ -1,0 +1,128 @@
+"""Opens set something off: a receiver of another language gets each event of a whole server once by its id.
+
+Workers are killed again and again meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pixel_server.mail.links import Minter
+from pixel_server.secret import Secrets
+from pixel_server.settings import Settings
+from pixel_server.store.client import connect_async
+from pixel_server.webhooks import storage
+from tests.node_packages import node
+from tests.stack import READER, Stack, free_port, until
+
+RECIPIENTS = 120
+
+
+class NodeReceiver:
+    """A receiver that verifies with npm's `standardwebhooks`. lines: what it has written so far."""
+
+    def __init__(self, port: int, secret: str) -> None:
+        command = node("webhook_receiver.mjs", str(port), secret)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.lines: list[dict[str, Any]] = []
+        threading.Thread(target=self._read, daemon=True).start()
+        until(lambda: self.lines)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(json.loads(line))
+
+    def events(self, event_type: str) -> list[dict[str, Any]]:
+        """Returns the requests with this type of event, each as {id, payload}."""
+        return [line for line in list(self.lines) if line.get("payload", {}).get("type") == event_type]
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def stack() -> Iterator[Stack]:
+    stack = Stack(Path(tempfile.mkdtemp(prefix="px-")), PIXEL_WEBHOOK_PRIVATE="1")
+    stack.start()
+    yield stack
+    stack.stop()
+    shutil.rmtree(stack.data)
+    stack.log.unlink(missing_ok=True)
+
+
+def make_endpoint(stack: Stack, **fields: Any) -> str:
+    """Makes an endpoint, and returns its secret."""
+
+    async def make() -> str:
+        url = json.loads((stack.data / "up.json").read_text())["redis_url"]
+        store = connect_async(url)
+        try:
+            _, secret = await storage.create(store, Settings(webhook_private=1), **fields)
+        finally:
+            await store.aclose()
+        return secret
+
+    return asyncio.run(make())
+
+
+def kill_workers(stack: Stack) -> None:
+    for pid in stack.pids("work --one"):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_opens_reach_a_receiver_of_another_language_once_by_their_ids(stack: Stack):
+    port = free_port()
+    events = ["open.first", "withdrawal", "campaign.milestone"]
+    secret = make_endpoint(stack, url=f"http://127.0.0.1:{port}/hook", events=events, scopes=["people"])
+    receiver = NodeReceiver(port, secret)
+    try:
+        campaign = {"id": "spring", "name": "Spring", "kind": "email", "sent": RECIPIENTS}
+        assert stack.call("POST", "/api/campaigns", campaign)[0] == 201
+        minter = Minter(stack.address, Secrets.load(stack.data))
+        names = [f"person-{n}@example.org" for n in range(RECIPIENTS)]
+        url = str(minter.url("spring", names[0]))
+        done = subprocess.run(["curl", "-sS", "-A", READER, "-o", "/dev/null", url], check=False)
+        assert done.returncode == 0
+        [first] = until(lambda: receiver.events("open.first"))
+        assert first["payload"]["data"]["campaign"] == "spring"
+        assert first["payload"]["data"]["client"] == "Thunderbird"
+        for n, name in enumerate(names[1:]):
+            assert stack.get(str(minter.url("spring", name))) == (200, "recorded")
+            if n in (30, 70):
+                kill_workers(stack)
+        until(
+            lambda: (
+                len({line["payload"]["data"]["key"] for line in receiver.events("open.first")}) == RECIPIENTS
+            )
+        )
+        assert stack.call("POST", "/api/withdrawals", {"recipients": names[:2]})[0] == 200
+        until(lambda: len(receiver.events("withdrawal")) >= 2)
+        until(lambda: len({line["id"] for line in receiver.events("campaign.milestone")}) == 3)
+        ids = Counter(
+            key
+            for key, _ in {
+                (line["payload"]["data"]["key"], line["id"]) for line in receiver.events("open.first")
+            }
+        )
+        assert set(ids.values()) == {1}, "no recipient has two ids, however often an event was sent"
+        assert not [line for line in receiver.lines if "error" in line]
+        assert "traceback=" not in stack.output()
+    finally:
+        receiver.stop()
