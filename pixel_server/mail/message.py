@@ -75,14 +75,20 @@ def add_pixel_to_bytes(
     *,
     twin: bool = False,
     replace: bool = False,
+    max_text_bytes: int | None = None,
     **options: Unpack[MintOptions],
 ) -> ChangedMessage:
     """Returns a message with the pixel. raw: the message as sent, or as in an `.eml` file.
 
-    Takes the parameters of `add_pixel` and raises the same errors. Logs nothing: the result has the reason.
+    max_text_bytes: bytes of text and HTML above which EmbedError is raised, so that the call takes a bounded
+    time. Takes the other parameters of `add_pixel` and raises the same errors. Logs nothing: the result has
+    the reason.
     """
     root = mime.from_bytes(raw)
-    refuse_sealed(root, {id(part): raw[part.start : part.end] for part in root.walk() if part.is_text})
+    texts = {id(part): raw[part.start : part.end] for part in root.walk() if part.is_text}
+    if max_text_bytes is not None and sum(map(len, texts.values())) > max_text_bytes:
+        raise EmbedError(f"it has more than {max_text_bytes:,} bytes of text")
+    refuse_sealed(root, texts)
     part, recipient, why = _choose_part(root, recipient)
     if part is None or recipient is None:
         return ChangedMessage(raw, why, 0)

@@ -19,6 +19,9 @@ log = Log(__name__)
 CAMPAIGN_FIELD, MODE_FIELD = b"x-pixel-campaign", b"x-pixel-mode"
 _SIGNATURES = (b"dkim-signature", b"arc-message-signature")
 """Fields that sign other fields, so that no field may be taken out."""
+MAX_TEXT_BYTES, MAX_HEADER_BYTES, MAX_PARTS = 500_000, 256_000, 5_000
+"""Sizes of a mail above which it gets no pixel. So adding a pixel takes seconds at most, whatever a client
+sends. Parts are counted by lines that begin with two dashes."""
 _field = re.compile(rb"([!-9;-~]+)[ \t]*:([^\n]*\n(?:[ \t][^\n]*\n)*+)").match
 
 
@@ -47,9 +50,13 @@ class Prepared(NamedTuple):
 
 
 class _Fields(NamedTuple):
-    """What the header of a mail says. bare: the mail without the fields. modes, campaigns: their values."""
+    """What the header of a mail says. bare: the mail without the fields. modes, campaigns: their values.
+
+    header_bytes: size of the header.
+    """
 
     bare: bytes
+    header_bytes: int
     campaigns: set[str]
     modes: set[str]
     is_signed: bool
@@ -93,9 +100,14 @@ def _add_pixel(fields: _Fields, recipients: list[str], rules: Rules) -> Prepared
         return Prepared(bare, "its X-Pixel-Mode is off")
     if len(recipients) != 1:
         return Prepared(bare, "it has several recipients: send each recipient a mail of their own")
+    if fields.header_bytes > MAX_HEADER_BYTES or bare.count(b"\n--") > MAX_PARTS:
+        return Prepared(bare, "its header is too large, or it has too many parts")
     minter = rules.minter_of(campaign)
     mode = min([minter.mode, *modes])
-    changed = add_pixel_to_bytes(bare, minter, campaign, recipients[0], mode=mode, sent_at=int(time.time()))
+    now, limit = int(time.time()), MAX_TEXT_BYTES
+    changed = add_pixel_to_bytes(
+        bare, minter, campaign, recipients[0], mode=mode, sent_at=now, max_text_bytes=limit
+    )
     return Prepared(changed.raw, changed.why_unchanged)
 
 
@@ -114,4 +126,4 @@ def _read_fields(raw: bytes) -> _Fields:
             kept.append(raw[start:end])
             is_signed = is_signed or name in _SIGNATURES
     bare = b"".join([*kept, raw[end:]]) if campaigns or modes else raw
-    return _Fields(bare, campaigns, {mode.lower() for mode in modes}, is_signed)
+    return _Fields(bare, end, campaigns, {mode.lower() for mode in modes}, is_signed)

@@ -76,6 +76,9 @@ def test_prepare_field_without_a_pixel_is_taken_out_too(field: bytes, why: str):
         (b"", "no HTML part"),
         (b"\r\n", "no HTML part"),
         (b"no header at all\r\n", "no HTML part"),
+        (HEAD + b"\r\n" + b"<" * 500_001, "500,000 bytes of text"),
+        (b"X-A: b\r\n" * 40_000 + HEAD + BODY, "header is too large"),
+        (HEAD + b"\r\n" + b"--b\r\n" * 5_001, "too many parts"),
         (HEAD + b"Content-Transfer-Encoding: base64\r\n\r\n!!!=x\r\n", "base64"),
     ],
 )
