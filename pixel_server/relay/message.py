@@ -108,7 +108,9 @@ def _add_pixel(fields: _Fields, recipients: list[str], rules: Rules) -> Prepared
     changed = add_pixel_to_bytes(
         bare, minter, campaign, recipients[0], mode=mode, sent_at=now, max_text_bytes=limit
     )
-    return Prepared(changed.raw, changed.why_unchanged)
+    # The pixel stands after the last line end if the HTML has no `</body>`.
+    ends_line = not changed.raw or changed.raw.endswith(b"\r\n")
+    return Prepared(changed.raw if ends_line else changed.raw + b"\r\n", changed.why_unchanged)
 
 
 def _read_fields(raw: bytes) -> _Fields:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from base64 import encodebytes
+from binascii import b2a_qp
+
 import pytest
 
 from pixel_server.mail.links import Minter
@@ -26,6 +30,26 @@ def test_prepare_html_changes_only_the_pixel():
     assert (pixel.token.campaign, pixel.token.recipient) == ("spring", SECRETS.recipient_key(ADA))
     assert pixel.token.is_sending_time
     assert prepared.why_without == ""
+
+
+@pytest.mark.parametrize("encoding", ["7bit", "8bit", "quoted-printable", "base64"])
+@pytest.mark.parametrize(
+    "html", [b"<p>Hi</p>", b"<p>Hi</p>\r\n", b"<p>Hi</p></body>", b"", b"<p>" + b"x" * 990]
+)
+@pytest.mark.parametrize("is_alternative", [False, True])
+def test_prepare_mail_with_a_pixel_has_whole_lines_that_end_in_crlf(
+    encoding: str, html: bytes, is_alternative: bool
+):
+    encoders = {"quoted-printable": b2a_qp, "base64": encodebytes}
+    body = re.sub(rb"\r?\n", b"\r\n", encoders.get(encoding, bytes)(html))
+    part = b"Content-Type: text/html\r\nContent-Transfer-Encoding: %b\r\n\r\n%b" % (encoding.encode(), body)
+    raw = part if part.endswith(b"\n") else part + b"\r\n"
+    if is_alternative:
+        raw = b'Content-Type: multipart/alternative; boundary="b"\r\n\r\n--b\r\n%b--b--\r\n' % raw
+    prepared = prepare(raw, [ADA], RULES)
+    assert prepared.why_without == ""
+    assert prepared.raw.endswith(b"\r\n")
+    assert prepared.raw.count(b"\n") == prepared.raw.count(b"\r") == prepared.raw.count(b"\r\n")
 
 
 @pytest.mark.parametrize(
