@@ -12,6 +12,7 @@ from pixel_server.campaigns import retention
 from pixel_server.store import aof_rewrite, clock, hosts, keys, producer
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.store_version import VERSION_FIELD
+from pixel_server.webhooks import report as webhook_report
 
 WORKER_SEEN_SECONDS = 10
 """Seconds for which a worker counts as running after its last heartbeat."""
@@ -63,6 +64,7 @@ async def read(store: AsyncRedis, shards: int, now: float, reserve_bytes: int = 
         "stream_entries": sum(lengths),
         "dead_letters": sum(dead),
         "drops": dict(dropped),
+        "webhook_warnings": webhook_report.warnings(await webhook_report.read(store, now)),
         "stopped": {str(shard): why.decode() for shard, why in zip(shards_here, stops, strict=True) if why},
     }
 
@@ -88,7 +90,7 @@ def _hosts_json(found: list[hosts.Host], now: float) -> dict[str, Any]:
 def warnings(health: dict[str, Any]) -> list[tuple[str, str]]:
     """Returns the warnings for the operator, as (part, text). health: from `read`.
 
-    A part is `redis`, `workers`, `hosts`, `clocks` or `retention`.
+    A part is `redis`, `workers`, `hosts`, `clocks`, `webhooks` or `retention`.
     """
     texts = [("hosts", text) for text in health["host_warnings"]]
     if health["workers"] == 0:
@@ -104,6 +106,7 @@ def warnings(health: dict[str, Any]) -> list[tuple[str, str]]:
     if health["rewrite_waits"]:
         text = f"removed data may still be in an append-only file of Redis: {health['rewrite_waits']}"
         texts.append(("retention", text))
+    texts += [("webhooks", text) for text in health["webhook_warnings"]]
     if health["dead_letters"]:
         text = f"{health['dead_letters']} dead letters: see `pixel-server dead-letters list`"
         texts.append(("workers", text))

@@ -15,17 +15,18 @@ from pixel_server.store.nodes import node_name, nodes
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.store.store_version import VERSION_FIELD
+from pixel_server.webhooks import report
 
 TIMEOUT_SECONDS = 0.5
 """Seconds that a scrape waits for Redis, or for a node of a cluster."""
 _AWAY = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 _READ_SHARD = """
--- KEYS: stream, dead letters, stop, drops. Returns {entries, id of the oldest entry or '', dead letters,
--- whether the shard stands still, reasons and numbers of dropped hits}.
+-- KEYS: stream, dead letters, stop, drops, outbox. Returns {entries, id of the oldest entry or '', dead
+-- letters, whether the shard stands still, reasons and numbers of dropped hits, entries of the outbox}.
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 return {redis.call('XLEN', KEYS[1]), first and first[1] or '', redis.call('XLEN', KEYS[2]),
-        redis.call('EXISTS', KEYS[3]), redis.call('HGETALL', KEYS[4])}
+        redis.call('EXISTS', KEYS[3]), redis.call('HGETALL', KEYS[4]), redis.call('XLEN', KEYS[5])}
 """
 
 
@@ -34,8 +35,10 @@ async def read(store: AsyncRedis, shards: int, now: float) -> dict[str, Values]:
 
     Leaves out what Redis does not answer: all of it while Redis is away, a shard whose node is away.
     """
-    numbers, shard_numbers = await asyncio.gather(_read_nodes(store), _read_shards(store, shards, now))
-    return numbers | shard_numbers
+    numbers, shard_numbers, webhook_numbers = await asyncio.gather(
+        _read_nodes(store), _read_shards(store, shards, now), _read_webhooks(store, now)
+    )
+    return numbers | shard_numbers | webhook_numbers
 
 
 async def _read_nodes(store: AsyncRedis) -> dict[str, Values]:
@@ -84,15 +87,18 @@ async def _read_shards(store: AsyncRedis, shards: int, now: float) -> dict[str, 
             workers, campaigns, withdrawals, record, *replies = await pipe.execute(raise_on_error=False)
     except (redis.RedisError, OSError, TimeoutError):
         return {}
-    names = ("pixel_backlog_entries", "pixel_backlog_oldest_seconds", "pixel_shard_stopped")
+    names = (
+        *("pixel_backlog_entries", "pixel_backlog_oldest_seconds", "pixel_shard_stopped"),
+        "pixel_webhook_outbox_entries",
+    )
     numbers: dict[str, Values] = {name: {} for name in names}
     dead_letters, dropped = 0, Counter[str]()
     for shard, reply in enumerate(replies):
         if isinstance(reply, Exception):
             continue
-        entries, oldest, dead, is_stopped, drops = reply
+        entries, oldest, dead, is_stopped, drops, outbox = reply
         age = max(0.0, now - int(oldest.partition(b"-")[0]) / 1000) if oldest else 0.0
-        for name, value in zip(names, (entries, round(age, 3), is_stopped), strict=True):
+        for name, value in zip(names, (entries, round(age, 3), is_stopped, outbox), strict=True):
             numbers[name][str(shard)] = value
         dead_letters += dead
         dropped.update(
@@ -110,7 +116,30 @@ async def _read_shards(store: AsyncRedis, shards: int, now: float) -> dict[str, 
     return numbers | {"pixel_hits_dropped_total": dict(dropped)}
 
 
+async def _read_webhooks(store: AsyncRedis, now: float) -> dict[str, Values]:
+    """Returns the numbers of the endpoints of webhooks, by their ids."""
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            reports = await report.read(store, now)
+    except (redis.RedisError, OSError, TimeoutError):
+        return {}
+    numbers: dict[str, Values] = {}
+    for one in reports:
+        values = {
+            "pixel_webhook_waiting": one.length.units,
+            "pixel_webhook_aside": one.length.aside,
+            "pixel_webhook_late_seconds": round(one.late_seconds, 3),
+            "pixel_webhook_failing_seconds": round(one.failing_seconds, 3),
+            "pixel_webhook_events_sent_total": one.state.sent,
+            "pixel_webhook_tries_failed_total": one.state.failed,
+            "pixel_webhook_events_dropped_total": one.state.dropped,
+        }
+        for name, value in values.items():
+            numbers.setdefault(name, {})[one.endpoint.id] = value
+    return numbers
+
+
 def _shard_call(shard: int) -> ScriptCall:
     """Returns the call that reads a shard in one command, because there may be 256 of them."""
-    kinds = keys.hits, keys.dead, keys.stop, keys.drops
+    kinds = keys.hits, keys.dead, keys.stop, keys.drops, keys.outbox
     return script_call(_READ_SHARD, keys=[kind(shard) for kind in kinds])

@@ -1,7 +1,7 @@
 """The table of all metrics.
 
-No label takes a value that a stranger or a campaign can multiply: shards, nodes, routes, lists of networks
-and reasons are all bounded.
+No label takes a value that a stranger or a campaign can multiply: shards, nodes, routes, lists of networks,
+endpoints of webhooks and reasons are all bounded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Family(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-_PROCESS = ("process",)
+_PROCESS, _WEBHOOK = ("process",), ("webhook",)
 # fmt: off
 TABLE = (
     # Web processes.
@@ -75,5 +75,18 @@ TABLE = (
     Family("pixel_workers", "gauge", "store", "Workers with a heartbeat in the last 10 seconds."),
     Family("pixel_campaigns", "gauge", "store", "Campaigns."),
     Family("pixel_withdrawals", "gauge", "store", "Recipients who have withdrawn, now or earlier."),
+    Family("pixel_webhook_outbox_entries", "gauge", "store",
+        "Events of webhooks that are in no queue yet.", ("shard",)),
+    Family("pixel_webhook_waiting", "gauge", "store", "Requests that wait for an endpoint.", _WEBHOOK),
+    Family("pixel_webhook_aside", "gauge", "store",
+        "Requests set aside, because no try of a day succeeded.", _WEBHOOK),
+    Family("pixel_webhook_late_seconds", "gauge", "store",
+        "Seconds by which the first request is late, 0 if none is late.", _WEBHOOK),
+    Family("pixel_webhook_failing_seconds", "gauge", "store",
+        "Seconds for which an endpoint has failed, 0 if the last try succeeded.", _WEBHOOK),
+    Family("pixel_webhook_events_sent_total", "counter", "store", "Events delivered.", _WEBHOOK),
+    Family("pixel_webhook_tries_failed_total", "counter", "store", "Tries that failed.", _WEBHOOK),
+    Family("pixel_webhook_events_dropped_total", "counter", "store",
+        "Events dropped because too many waited.", _WEBHOOK),
 )
 # fmt: on

@@ -143,6 +143,7 @@ def test_doctor_redis_without_workers_is_a_problem(run, tmp_path, client, valkey
         "ok       store hosts: 0 hosts with a spool; all settings agree",
         "ok       store clocks: all agree with Redis's clock",
         "ok       store retention: removes expired data by itself",
+        "ok       store webhooks: no endpoint needs attention",
     ]
     assert not client.exists(keys.STORE), "a check does not claim the store"
 
@@ -151,7 +152,7 @@ def test_doctor_redis_without_workers_is_a_problem(run, tmp_path, client, valkey
     client.xadd(keys.dead(1), {"reason": "x", "data": b""})
     done = run("doctor", REDIS_URL=valkey_url)
     assert done.exit_code == 1
-    assert of_store(done)[1:-3] == [
+    assert of_store(done)[1:-4] == [
         "problem  store workers: no worker has been seen for 10 s: hits are stored but not counted",
         "problem  store workers: shard 2 stands still: dead letters are full (1)",
         "problem  store workers: 1 dead letters: see `pixel-server dead-letters list`",

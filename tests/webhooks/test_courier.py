@@ -12,6 +12,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from pixel_server.api import store_numbers
 from pixel_server.campaigns import deletion
 from pixel_server.campaigns import storage as campaigns
 from pixel_server.campaigns.campaign import new_campaign
@@ -21,7 +22,7 @@ from pixel_server.store import keys
 from pixel_server.store.client import connect_async
 from pixel_server.store.shards import shard_of
 from pixel_server.store.store_mark import StoreMark
-from pixel_server.webhooks import deliveries, event, outbox, queue, request, storage
+from pixel_server.webhooks import deliveries, event, outbox, queue, report, request, storage
 from tests.properties.crashing_rollup import Killed
 from tests.webhooks import receiver as receivers
 from workers import courier, webhook_delivery
@@ -394,6 +395,34 @@ def test_courier_trouble_is_told_when_it_begins_and_when_it_is_over(run, receive
             ("shard_stopped", "over", 2),
         ]
         assert "shard 2 stands still: dead letters are full" in [data.get("text") for data in told]
+
+    run(story)
+
+
+def test_report_names_each_endpoint_that_needs_attention(run, receiver, client):
+    receiver.answer = lambda got: (500, {}, "no room")
+
+    async def story(case):
+        endpoint, _ = await case.endpoint()
+        await case.endpoint(events=["health"])
+        await case.put(opened(1), opened(2))
+        await case.send()
+        now = time.time()
+        assert report.warnings(await report.read(case.store, now)) == []
+        state = keys.hook_state(endpoint.id)
+        client.hset(state, "failing_since", int((now - 7200) * 1000))
+        client.zadd(keys.hook_aside(endpoint.id), {"evt_7": 1})
+        reports = await report.read(case.store, now + 500)
+        [failing] = [one for one in reports if one.endpoint.id == endpoint.id]
+        assert report.warnings(reports) == [
+            f"webhook {endpoint.id} has failed for 2 h: answered 500: no room; what it does not take within "
+            "a day is set aside",
+            f"webhook {endpoint.id}: 1 requests are set aside; send them again, or delete it",
+            f"webhook {endpoint.id}: a request is {failing.late_seconds:.0f} s late, no worker sends it",
+        ]
+        numbers = await store_numbers.read(case.store, case.settings.shards, now)
+        assert numbers["pixel_webhook_waiting"][endpoint.id] == 2
+        assert numbers["pixel_webhook_tries_failed_total"][endpoint.id] >= 1
 
     run(story)
 
