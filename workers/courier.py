@@ -72,7 +72,7 @@ class Courier:
         self._store, self._settings, self._secrets, self._mark = store, settings, secrets, mark
         self._owner = random.token_hex(8)
         self._wake = asyncio.Event()
-        self._sender = webhook_delivery.Sender(self._store, settings, time.time, {})
+        self._sender = webhook_delivery.Sender(self._store, settings, {})
         self._running: dict[str, set[asyncio.Task[None]]] = {}
         self._next_look = self._next_aging = 0.0
         self._reported: set[bytes] = set()
@@ -120,12 +120,12 @@ class Courier:
         """
         await self._mark.check(self._store)
         self._wake.clear()
-        endpoints = await storage.list_all(self._store)
         for _ in range(MAX_MOVES):
-            if not await self._move(endpoints):
+            if not await self._move():
                 break
         else:
             self._wake.set()
+        endpoints = await storage.list_all(self._store)
         if not endpoints:
             return False
         now = time.monotonic()
@@ -150,15 +150,17 @@ class Courier:
 
     # Moving
 
-    async def _move(self, endpoints: Sequence[Endpoint]) -> bool:
+    async def _move(self) -> bool:
         """Moves the oldest entries of all outboxes to the queues. Returns whether there may be more.
 
+        Reads the endpoints after the entries: so it sees each endpoint for which an entry was made.
         The entries leave the outboxes last, when replicas have the queues. If this ends before, they are
         moved again, and are queued once: by their ids.
         """
         found = await outbox.read(self._store, self._settings.shards)
         if not found:
             return False
+        endpoints = await storage.list_all(self._store)
         entries = [entry for of_key in found.values() for entry in of_key]
         events = [entry.event for entry in entries if entry.event is not None]
         for campaign in {entry.look for entry in entries if entry.look}:

@@ -76,7 +76,7 @@ def fold(
                 sums = tally.sums[hit.campaign] = Sums(
                     campaign, consent.rule(campaign.mode, campaign.gpc), burst_window.field(b"", campaign.id)
                 )
-                sums.notes_opens = wants_opens(wanted, campaign.id)
+                sums.notes_opens = wants_opens(wanted, campaign)
             token_mode = hit.flags & MODE_BITS
             tally.newest_ms = max(tally.newest_ms, hit.time)
             if hit.recipient in withdrawn and covers(withdrawn[hit.recipient], hit.time):

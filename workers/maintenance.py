@@ -11,10 +11,11 @@ from pixel_server.logs import Log
 from pixel_server.recipients import erasure
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store import checkpoint, producer
+from pixel_server.store import checkpoint, keys, producer
 from pixel_server.store.client import connect_async
 from pixel_server.store.clock import Clock, describe
 from pixel_server.store.protocols import Redis
+from workers import courier
 from workers.context import context, is_known_store
 
 log = Log(__name__)
@@ -33,6 +34,8 @@ def run() -> None:
         )
         return
     prune_producers(store, settings, clock())
+    if has_undelivered(store, settings):
+        courier.wake(settings, secrets)
     asyncio.run(lifeline.with_heartbeat(_finish(settings, secrets, clock())))
 
 
@@ -54,6 +57,17 @@ def prune_producers(store: Redis, settings: Settings, now: float) -> None:
                 shard=shard,
                 producers=removed,
             )
+
+
+def has_undelivered(store: Redis, settings: Settings) -> bool:
+    """Returns whether an outbox of webhooks holds entries.
+
+    The courier empties it even if all endpoints were deleted meanwhile, so that nothing stays there.
+    """
+    pipe = store.pipeline(transaction=False)
+    for name in (keys.NOTICES, *map(keys.outbox, range(settings.shards))):
+        pipe.xlen(name)
+    return any(pipe.execute())
 
 
 async def _finish(settings: Settings, secrets: Secrets, now: float) -> None:

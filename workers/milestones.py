@@ -58,12 +58,13 @@ async def check(store: AsyncRedis, secrets: Secrets, campaign: str, shards: int,
         return 0
     counts = await _sums(store, campaign, shards)
     try:
-        mails = mails_of(campaigns.decode(record, campaign), counts)
+        decoded = campaigns.decode(record, campaign)
     except UnreadableCampaign:
         return 0
+    mails = mails_of(decoded, counts)
     opened, sent = counts["unique_opens_person"], mails.sent
     is_early = now_ms < (int(first_hit or 0) + GROWING_SECONDS) * 1000
-    if not sent or (mails.source == "deliveries" and is_early):
+    if not sent or decoded.made_by == "demo" or (mails.source == "deliveries" and is_early):
         return 0
     words: list[Value] = []
     for percent in PERCENTS:

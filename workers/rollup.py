@@ -111,10 +111,13 @@ def drain_shards(
     shards: Sequence[int],
     deadline: float,
     clock: Callable[[], float],
+    *,
+    sends_events: bool = True,
 ) -> int:
     """Drains shards in threads until they are empty or the deadline has passed. Returns the number of hits.
 
-    deadline: seconds of the monotonic clock. clock: returns Redis's time, s.
+    deadline: seconds of the monotonic clock. clock: returns Redis's time, s. sends_events: whether to wake
+    the courier if there are events of webhooks.
     """
     if not shards:
         return 0
@@ -123,8 +126,10 @@ def drain_shards(
     gc.disable()  # a pass makes no cycles, and the search for them takes a tenth of its time
     try:
         with ThreadPoolExecutor(min(len(shards), MAX_THREADS)) as threads:
-            wake = functools.partial(courier.wake, settings, secrets)
-            rollups = [Rollup(store, settings, secrets, shard, wake=wake) for shard in shards]
+            rollups = [Rollup(store, settings, secrets, shard) for shard in shards]
+            if sends_events:
+                for one in rollups:
+                    one.wake = functools.partial(courier.wake, settings, secrets)
             return sum(threads.map(functools.partial(_drain, deadline=deadline, clock=clock), rollups))
     finally:
         gc.enable()

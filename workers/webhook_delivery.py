@@ -5,7 +5,6 @@ from __future__ import annotations
 import email.utils
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,10 +46,10 @@ class Verdict(NamedTuple):
     pause_ms: int = 0
 
 
-def judge(answer: Answer | str, unit: Unit, failures: int, now: float, jitter: float = 0.0) -> Verdict:
+def judge(answer: Answer | str, unit: Unit, failures: int, jitter: float = 0.0) -> Verdict:
     """Returns what follows from an answer, or from the text of an error.
 
-    failures: tries that failed since the last success. now: s. jitter: from -1 to 1.
+    failures: tries that failed since the last success. jitter: from -1 to 1.
     """
     if isinstance(answer, Answer) and 200 <= answer.status < 300:
         return Verdict(True, answer.body)
@@ -63,9 +62,9 @@ def judge(answer: Answer | str, unit: Unit, failures: int, now: float, jitter: f
         if 300 <= answer.status < 400:
             text = "redirects are not followed: give the endpoint's final address"
         if answer.status in ASKS_FOR_PAUSE:
-            asked = _retry_after(answer.retry_after, now)
+            asked = _retry_after(answer.retry_after, unit.claimed / 1000)
             wait, pause = max(wait, asked), max(pause, asked)
-    left = unit.queued / 1000 + queue.MAX_AGE_SECONDS - now
+    left = queue.MAX_AGE_SECONDS - (unit.claimed - unit.queued) / 1000
     if left <= 0:
         return Verdict(False, str(text), None, int(pause * 1000))
     return Verdict(False, str(text), int(min(wait, left) * 1000), int(pause * 1000))
@@ -85,11 +84,10 @@ def _retry_after(value: str, now: float) -> float:
 
 @dataclass(slots=True)
 class Sender:
-    """Delivers units. clock: returns the time, s. failures: tries since the last success, by endpoint."""
+    """Delivers units. failures: number of tries since the last success, by endpoint."""
 
     store: AsyncRedis
     settings: Settings
-    clock: Callable[[], float]
     failures: dict[str, int]
 
     async def deliver(self, endpoint: Endpoint, unit: Unit) -> None:
@@ -102,10 +100,10 @@ class Sender:
         answer = await self._send(endpoint, unit, content)
         ms = int((time.monotonic() - started) * 1000)
         failures = self.failures.get(endpoint.id, 0)
-        verdict = judge(answer, unit, failures, self.clock(), random.uniform(-1, 1))  # noqa: S311 - jitter
+        verdict = judge(answer, unit, failures, random.uniform(-1, 1))  # noqa: S311 - jitter
         is_list = endpoint.events_per_request > 1
         line = Delivery(
-            at=int(self.clock() * 1000),
+            at=unit.claimed,
             webhook_id=unit.id,
             type=event.LIST if is_list else unit.events[0].type,
             events=len(content.payloads),
@@ -123,8 +121,8 @@ class Sender:
 
     async def _send(self, endpoint: Endpoint, unit: Unit, content: Content) -> Answer | str:
         """Returns the endpoint's answer, or why there was none."""
-        now = self.clock()
-        body = content.body(endpoint.events_per_request > 1, int(now * 1000))
+        now = unit.claimed / 1000
+        body = content.body(endpoint.events_per_request > 1, unit.claimed)
         secrets = endpoint.signing_secrets(now)
         try:
             return await request.post(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters.burst_window import MINUTE_MS
 from pixel_server.counters.labels import CLIENT, UNKNOWN
 from pixel_server.counters.recipient_record import RecipientRecord
@@ -26,9 +27,10 @@ from workers.apply import PeopleChanges
 from workers.sums import NotedOpen, Sums, Tally
 
 
-def wants_opens(wanted: Wanted, campaign: str) -> bool:
-    """Returns whether an endpoint wants to know of opens of this campaign."""
-    return wanted.has(FIRST_OPEN, campaign) or wanted.has(EACH_OPEN, campaign)
+def wants_opens(wanted: Wanted, campaign: Campaign) -> bool:
+    """Returns whether an endpoint wants to know of opens of this campaign. The demo's are made up."""
+    is_wanted = wanted.has(FIRST_OPEN, campaign.id) or wanted.has(EACH_OPEN, campaign.id)
+    return is_wanted and campaign.made_by != "demo"
 
 
 class WebhookEvents:
@@ -51,10 +53,11 @@ class WebhookEvents:
 
         Returns None if no event needs them.
         """
-        campaign = sums.campaign.id
-        if sums.campaign.kind != "email" or not (sums.notes_opens or self._wanted.has(MILESTONE, campaign)):
+        campaign = sums.campaign
+        tells_milestones = self._wanted.has(MILESTONE, campaign.id) and campaign.made_by != "demo"
+        if campaign.kind != "email" or not (sums.notes_opens or tells_milestones):
             return None
-        return self._changes.setdefault(campaign, {})
+        return self._changes.setdefault(campaign.id, {})
 
     def plan(self, shard: int, shards: int, tally: Tally, now: float) -> list[Command]:
         """Returns the commands that put the events into the shard's outbox.

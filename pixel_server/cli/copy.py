@@ -163,4 +163,4 @@ def _roll_up(url: str, settings: Settings, secrets: Secrets, shards: list[int]) 
         clock = Clock()
         clock.measure(store)
         deadline = time.monotonic() + rollup.JOB_SECONDS
-        rollup.drain_shards(store, settings, secrets, shards, deadline, clock)
+        rollup.drain_shards(store, settings, secrets, shards, deadline, clock, sends_events=False)

@@ -49,7 +49,8 @@ class Secret(msgspec.Struct, frozen=True):
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The record of an endpoint, in JSON. Times are seconds since 1970.
 
-    events: the TYPES that it wants. campaigns: ids of the campaigns whose events it wants, () for all.
+    events: the TYPES that it wants. campaigns: ids of the campaigns whose events it wants, () for all; events
+    that belong to no campaign, such as withdrawals, it gets in any case.
     events_per_request: 1, or the largest number of events in the list that each request then carries; fixed.
     secrets: newest first. disabled_because: why this server disabled the endpoint, "" if it did not. scopes:
     those of the caller who made it; without `people` it gets no events on recipients. made_by: for the audit

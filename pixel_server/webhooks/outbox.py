@@ -69,18 +69,6 @@ def commands(
     return put
 
 
-def notice_words(made: Event) -> tuple[bytes, bytes]:
-    """Returns the fields `mark` and `event` of a notice."""
-    return bytes(8), event.encode(made)
-
-
-async def put_notices(store: AsyncRedis, events: Iterable[Event]) -> None:
-    """Stores notices that nothing else has to be atomic with."""
-    for made in events:
-        mark, value = notice_words(made)
-        await store.xadd(keys.NOTICES, {"mark": mark, "event": value})
-
-
 async def read(store: AsyncRedis, shards: int) -> dict[str, list[Entry]]:
     """Returns the oldest entries of each outbox that has any, and of the notices, by their key."""
     names = [keys.NOTICES, *map(keys.outbox, range(shards))]

@@ -47,11 +47,15 @@ _PAGE = 1000
 
 
 class Unit(NamedTuple):
-    """A claimed unit. tries: number of tries before this one. queued: ms. events: those that are left."""
+    """A claimed unit. tries: number of tries before this one. events: those that are left.
+
+    queued, claimed: times by Redis's clock, ms.
+    """
 
     id: str
     tries: int
     queued: int
+    claimed: int
     events: list[Event]
 
 
@@ -141,8 +145,8 @@ _CLAIM = (
     + _HAS_WITHDRAWN
     + """
 -- KEYS: withdrawn, due, units, events, state. ARGV: lease (ms), largest number of events, id of a new unit.
--- Returns {} or {unit, tries, time queued (ms), values of its events}. Drops events of recipients who have
--- withdrawn, and units without events.
+-- Returns {} or {unit, tries, time queued (ms), time now (ms), values of its events}. Drops events of
+-- recipients who have withdrawn, and units without events.
 if now < tonumber(redis.call('HGET', KEYS[5], 'paused_until') or '0') then return {} end
 local max, parts, ids, values = tonumber(ARGV[2]), {}, {}, {}
 local first_queued, tries = nil, 0
@@ -180,7 +184,7 @@ if #parts > 1 then
   redis.call('HSET', KEYS[3], unit, '0 ' .. ms(first_queued) .. ' ' .. table.concat(ids, ' '))
 end
 redis.call('ZADD', KEYS[2], ms(now + ARGV[1]), unit)
-return {unit, tries, ms(first_queued), unpack(values)}
+return {unit, tries, ms(first_queued), ms(now), unpack(values)}
 """
 )
 
@@ -331,10 +335,9 @@ def parse_claim(reply: Sequence[Any]) -> Unit | None:
     """Returns the claimed unit, or None if none is due. Raises ValueError if an event cannot be read."""
     if not reply:
         return None
-    unit, tries, queued, *values = reply
-    return Unit(
-        unit.decode(), int(tries), int(queued), [event.decode(value[MARK_BYTES:]) for value in values]
-    )
+    unit, tries, queued, now, *values = reply
+    events = [event.decode(value[MARK_BYTES:]) for value in values]
+    return Unit(unit.decode(), int(tries), int(queued), int(now), events)
 
 
 async def claim(store: AsyncRedis, endpoint: Endpoint) -> Unit | None:

@@ -120,6 +120,8 @@ async def _post(
 ) -> Answer:
     parts = urlsplit(url)
     host, is_https = parts.hostname or "", parts.scheme == "https"
+    if not is_https and not is_private_allowed:
+        raise RefusedAddressError("http is not allowed, only https; PIXEL_WEBHOOK_PRIVATE=1 allows it")
     port = parts.port or (443 if is_https else 80)
     addresses = await target.addresses(host, port, is_private_allowed, resolve)
     context = (tls or tls_context()) if is_https else None

@@ -32,6 +32,7 @@ SCENARIOS = {
     "cluster": "tests.chaos.cluster",
     "two-failures": "tests.chaos.two_failures",
     "rolling-versions": "tests.chaos.rolling_versions",
+    "webhooks": "tests.chaos.webhooks",
 }
 
 

@@ -16,16 +16,18 @@ from pixel_server.api import store_numbers
 from pixel_server.campaigns import deletion
 from pixel_server.campaigns import storage as campaigns
 from pixel_server.campaigns.campaign import new_campaign
+from pixel_server.copying.copier import Copier
 from pixel_server.counters import recipient_record
 from pixel_server.recipients import erasure, withdrawals
 from pixel_server.store import keys
-from pixel_server.store.client import connect_async
+from pixel_server.store.client import connect, connect_async
 from pixel_server.store.shards import shard_of
 from pixel_server.store.store_mark import StoreMark
+from pixel_server.verification import store_check
 from pixel_server.webhooks import deliveries, event, outbox, queue, report, request, storage
 from tests.properties.crashing_rollup import Killed
 from tests.webhooks import receiver as receivers
-from workers import courier, webhook_delivery
+from workers import courier, maintenance, webhook_delivery
 from workers.courier import Courier
 
 ADA, BOB = b"ada45678", b"bob45678"
@@ -424,6 +426,59 @@ def test_report_names_each_endpoint_that_needs_attention(run, receiver, client):
         assert numbers["pixel_webhook_waiting"][endpoint.id] == 2
         assert numbers["pixel_webhook_tries_failed_total"][endpoint.id] >= 1
 
+        settings = case.settings
+        await case.put(opened(3))
+        assert [fault async for fault in store_check.verify(case.store, settings)] == []
+        client.hset(keys.hook_events(endpoint.id), "evt_x", bytes(8) + b"?")
+        client.xadd(keys.NOTICES, {"event": b"?"})
+        faults = [fault async for fault in store_check.verify(case.store, settings)]
+        assert sorted(fault.split(" ")[0] for fault in faults) == [
+            keys.hook_events(endpoint.id),
+            keys.NOTICES,
+        ]
+
+    run(story)
+
+
+def test_courier_endpoints_all_deleted_empties_the_outboxes(run, receiver, settings):
+    async def story(case):
+        endpoint, _ = await case.endpoint()
+        await case.put(opened(1))
+        await storage.delete(case.store, endpoint.id)
+        with connect(settings.redis_url) as client:
+            assert maintenance.has_undelivered(client, settings)
+            assert not await case.courier().step()
+            assert not maintenance.has_undelivered(client, settings)
+        assert receiver.requests == []
+
+    run(story)
+
+
+@pytest.mark.one_redis
+def test_copy_takes_along_what_waits(run, receiver, settings):
+    receiver.answer = lambda got: (500, {}, "not now")
+
+    async def story(case):
+        endpoint, _ = await case.endpoint()
+        await case.put(opened(1))
+        await case.send()
+        await case.put(opened(2), opened(3, BOB))
+        target = connect_async(settings.redis_url.replace("db=0", "db=1"))
+        try:
+            copier = Copier(case.store, target, (settings.shards, 2), "mark", lambda copied: None)
+            await copier.begin()
+            await copier.copy()
+            found = [entry.event.id for of_key in (await outbox.read(target, 2)).values() for entry in of_key]
+            assert sorted(found) == [opened(2).id, opened(3, BOB).id]
+            assert await storage.list_all(target) == await storage.list_all(case.store)
+            for kind in (keys.hook_events, keys.hook_units):
+                assert await target.hgetall(kind(endpoint.id)) == await case.store.hgetall(kind(endpoint.id))
+            assert (await queue.read_length(target, endpoint.id)) == await case.length(endpoint)
+            assert len((await deliveries.page(target, endpoint.id))[0]) == 1
+        finally:
+            await target.execute_command("FLUSHDB")
+            await target.aclose()
+
     run(story)
 
 
@@ -438,18 +493,14 @@ def test_courier_one_at_a_time_has_the_lease(run):
 
 
 def test_judge_retries_grow_and_end_after_a_day():
-    unit = queue.Unit("evt_1", 0, 0, [])
-    waits, now = [], 0.0
-    while True:
-        verdict = webhook_delivery.judge("no answer", unit, len(waits), now)
-        if verdict.retry_ms is None:
-            break
+    unit = queue.Unit("evt_1", 0, NOW_MS, NOW_MS, [])
+    waits = []
+    while (verdict := webhook_delivery.judge("no answer", unit, len(waits))).retry_ms is not None:
         waits.append(verdict.retry_ms / 1000)
-        now += waits[-1]
-        unit = unit._replace(tries=unit.tries + 1)
+        unit = unit._replace(tries=unit.tries + 1, claimed=unit.claimed + verdict.retry_ms)
     assert waits[:4] == [2, 8, 32, 128]
     assert max(waits) == webhook_delivery.MAX_RETRY_SECONDS
-    assert now == queue.MAX_AGE_SECONDS
+    assert sum(waits) == queue.MAX_AGE_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -463,7 +514,7 @@ def test_judge_retries_grow_and_end_after_a_day():
     ],
 )
 def test_judge_retry_after_is_honoured_within_bounds(value, pause_ms):
-    unit = queue.Unit("evt_1", 0, 0, [])
-    verdict = webhook_delivery.judge(request.Answer(503, "busy", value), unit, 0, 1.0)
+    unit = queue.Unit("evt_1", 0, 0, 1000, [])
+    verdict = webhook_delivery.judge(request.Answer(503, "busy", value), unit, 0)
     assert verdict.pause_ms == pause_ms
     assert verdict.retry_ms >= min(pause_ms, 2000)

@@ -214,6 +214,11 @@ def test_post_url_of_this_machine_in_any_spelling_is_refused(url):
         asyncio.run(request.post(url, {}, "{}", is_private_allowed=False))
 
 
+def test_post_http_is_refused_unless_private_addresses_are_allowed():
+    with pytest.raises(NoAnswerError, match="only https"):
+        post_to(answering(b"HTTP/1.1 200 OK\r\n\r\n"), is_private_allowed=False)
+
+
 def test_post_environment_of_proxies_is_ignored(monkeypatch):
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")

@@ -55,6 +55,18 @@ def test_schedule_redis_full_counts_and_does_the_chores(uncounted, client, queue
     assert "takes jobs again" in caplog.text
 
 
+@pytest.mark.parametrize("has_endpoints", [False, True])
+def test_schedule_enqueues_the_job_of_webhooks_only_with_endpoints(
+    client, queue_client, settings, has_endpoints
+):
+    if has_endpoints:
+        client.hset(keys.WEBHOOKS, "3f9a0c51d2", "a record")
+    Schedule(settings).tick()
+    names = {job.func_name for job in jobs.queue(queue_client).jobs}
+    assert names - {jobs.WEBHOOKS} == {jobs.CHORES, jobs.RETENTION}
+    assert (jobs.WEBHOOKS in names) == has_endpoints
+
+
 def test_schedule_queue_with_its_own_redis_away_counts(uncounted, settings):
     tick(Schedule(replace(settings, queue_url="unix:///nowhere/valkey.sock")))
     assert uncounted() == 0
