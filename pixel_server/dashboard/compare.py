@@ -15,16 +15,21 @@ from pixel_server.api.context import Api
 from pixel_server.api.stats import MAX_COMPARED
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters.labels import OTHER
-from pixel_server.dashboard import campaign_picker, figure_texts, formatting, range_picker, render, svg
+from pixel_server.dashboard import (
+    campaign_picker,
+    curves,
+    figure_texts,
+    formatting,
+    range_picker,
+    render,
+    svg,
+)
 from pixel_server.figures import compare, open_rate, opening_curve, ranges, stats
 from pixel_server.figures.compare import CampaignStats
-from pixel_server.figures.opening_curve import Point
 from pixel_server.problems import Problem
 
 MAX_CLIENTS = 6
 """Largest number of mail programs with a column. One more column has all other programs."""
-CURVE_HOURS = {1: "1 h", 6: "6 h", 24: "1 d", 48: "2 d", 168: "7 d", 720: "30 d"}
-"""Times since sending that the table of opening curves shows, and their labels."""
 _SCALE_TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Possible right ends of the scale of open rates."""
 
@@ -59,7 +64,7 @@ async def page(api: Api, request: Request) -> Response:
         "errors": errors,
         "picker": _picker(api, chosen, range_query),
         "submitted": submitted,
-        "curve_labels": list(CURVE_HOURS.values()),
+        "curve_labels": list(curves.HOURS.values()),
         "mails": tables[0],
         "sites": tables[1],
     }
@@ -103,29 +108,21 @@ async def _table(api: Api, chosen: Sequence[Campaign], range_query: dict[str, st
         row["rate"] = svg.open_rate_bar(row["stats"]["open_rate"], top)
         row["to_first"] = _difference_texts(difference)
         row["why_no_difference"] = why_no_difference(campaign_figures[0], (row["campaign"], row["stats"]))
-        row["curve"] = _curve(await opening_curve.read(api.store, row["campaign"], api.settings, now))
+        points = curves.up_to(await opening_curve.read(api.store, row["campaign"], api.settings, now))
+        row["points"] = points
+        row["curve"] = [opening_curve.share_at(points, hours) for hours in curves.HOURS]
     return {
         "rows": rows,
         "has_differences": kind == "web" or is_all_time,
         "top": top,
         "clients": client_shares(campaign_figures),
         "curves": [
-            {"name": row["campaign"].name, "points": row["curve"]["points"]} for row in rows if row["curve"]
+            curves.drawn(
+                row["campaign"].name, row["points"], row["stats"]["open_rate"] if is_all_time else None
+            )
+            for row in rows
+            if row["points"]
         ],
-    }
-
-
-def _curve(points: Sequence[Point] | None) -> dict[str, Any] | None:
-    """Returns {points, shares}: (hours since sending, share) of each point, and the share at each of
-    CURVE_HOURS.
-
-    Returns None if the curve or its shares are not known.
-    """
-    if not points or points[0]["share"] is None:
-        return None
-    return {
-        "points": [(point["hours"], round(point["share"] or 0, 4)) for point in points],
-        "shares": [opening_curve.share_at(points, hours) for hours in CURVE_HOURS],
     }
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from pixel_server.api.context import Api
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters.delivery_record import Kind
-from pixel_server.dashboard import formatting, range_picker, svg
+from pixel_server.dashboard import curves, formatting, range_picker, svg
 from pixel_server.dashboard.glossary import CLASS_LABELS
-from pixel_server.figures import open_rate, sending_ranges
+from pixel_server.figures import open_rate, opening_curve, sending_ranges
 from pixel_server.figures.ranges import Range
 
 TEMPLATE = "mailing.html"
@@ -67,7 +67,34 @@ async def context(
         "parts": svg.stack({name: counts["hits"] for name, counts in campaign_stats["verdicts"].items()}),
         "by_whom": _by_whom(campaign_stats["verdicts"]),
         "class_labels": CLASS_LABELS,
+        "curve": await _curve(api, campaign, range_query, campaign_stats, now),
         **_lists(campaign_stats["opens_person_by"]),
+    }
+
+
+async def _curve(
+    api: Api,
+    campaign: Campaign,
+    range_query: Mapping[str, str],
+    campaign_stats: Mapping[str, Any],
+    now: float,
+) -> dict[str, Any] | None:
+    """Returns {drawn, table} of the opening curve in a range since sending, see `curves`.
+
+    Returns None for other ranges, and if the curve or its shares are not known.
+    """
+    choice = range_query.get(sending_ranges.PARAMETER)
+    if choice is None:
+        return None
+    is_limited = choice in sending_ranges.DAYS
+    hours = 24 * sending_ranges.DAYS[choice] if is_limited else float("inf")
+    points = curves.up_to(await opening_curve.read(api.store, campaign, api.settings, now), hours)
+    if not points:
+        return None
+    rate = None if is_limited else campaign_stats["open_rate"]
+    return {
+        "drawn": [curves.drawn("Opened by people", points, rate, with_high=True)],
+        "table": curves.table(points),
     }
 
 

@@ -7,9 +7,9 @@ curve has days only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.counters.series import BUCKET_SECONDS
@@ -25,19 +25,38 @@ DAYS = 30
 """Number of days after sending in which the curve lies."""
 _HOUR = 3600
 _BUCKETS_PER_HOUR = _HOUR // BUCKET_SECONDS
-_COUNT = "unique_opens_person"
+_ANY = ("unique_opens", "opens_anonymous")
+"""Counts of the series that are at most one more opener each."""
 
 
 class Point(TypedDict):
     """The state of a mailing at a time. hours: time since sending.
 
     unique_opens_person: recipients whose first open by a person came before. share: their share of the
-    delivered mails, None if that is not known.
+    delivered mails. high: the share of the delivered mails with any open, as `open_rate.high`. Shares are
+    None if they are not known.
     """
 
     hours: float
     unique_opens_person: int
     share: float | None
+    high: float | None
+
+
+class _Openers(NamedTuple):
+    """Openers up to a time. person: by a person. any: with any open, and anonymous opens."""
+
+    person: int
+    any: int
+
+    def and_of(self, interval: Mapping[str, Any]) -> _Openers:
+        """Returns these and the openers of an interval of the series of `stats`."""
+        person = self.person + interval["unique_opens_person"]
+        return _Openers(person, self.any + sum(interval[name] for name in _ANY))
+
+
+_TimedOpeners = tuple[float, _Openers]
+"""Hours since sending, and the openers up to then."""
 
 
 async def read(store: AsyncRedis, campaign: Campaign, settings: Settings, now: float) -> list[Point] | None:
@@ -51,11 +70,11 @@ async def read(store: AsyncRedis, campaign: Campaign, settings: Settings, now: f
     sent_at = campaign.sent_at // BUCKET_SECONDS * BUCKET_SECONDS
     by_day = await stats.read(store, campaign, _days(campaign, sent_at, now), settings, now)
     by_bucket = await stats.read(store, campaign, _first_hours(campaign, sent_at, now), settings, now)
-    counts = _points_by_hour([item[_COUNT] for item in by_bucket["series"]], (now - sent_at) / _HOUR)
+    counts = _points_by_hour(by_bucket["series"], (now - sent_at) / _HOUR)
     after = counts[-1][0] if counts else 0.0
     counts += [
-        (hours, count)
-        for hours, count in _points_by_day(by_day["series"], sent_at, now)
+        (hours, openers)
+        for hours, openers in _points_by_day(by_day["series"], sent_at, now)
         if after < hours <= DAYS * 24
     ]
     return _with_shares(counts, by_day["delivered"]) if counts else None
@@ -75,51 +94,59 @@ def _first_hours(campaign: Campaign, sent_at: int, now: float) -> Range:
     return Range(sent_at, max(end, sent_at + BUCKET_SECONDS), "15m", campaign.zone, is_all_time=False)
 
 
-def _points_by_hour(buckets: Sequence[int | None], age_hours: float) -> list[tuple[float, int]]:
-    """Returns (hours since sending, sum of all buckets before). Returns [] if a bucket is not known.
+def _points_by_hour(buckets: Sequence[dict[str, Any]], age_hours: float) -> list[_TimedOpeners]:
+    """Returns the openers at the end of each hour. Returns [] if a bucket is not known.
 
-    buckets: counts of 15 minutes each. age_hours: time from sending to now. The last point is not after it.
+    buckets: intervals of 15 minutes. age_hours: time from sending to now. The last point is not after it.
     """
-    if not buckets or None in buckets:
+    if not buckets or not all(map(_is_known, buckets)):
         return []
-    points, count = [], 0
+    points, openers = [], _Openers(0, 0)
     for first in range(0, len(buckets), _BUCKETS_PER_HOUR):
-        count += sum(bucket or 0 for bucket in buckets[first : first + _BUCKETS_PER_HOUR])
-        points.append((min(float(first // _BUCKETS_PER_HOUR + 1), round(age_hours, 2)), count))
+        for bucket in buckets[first : first + _BUCKETS_PER_HOUR]:
+            openers = openers.and_of(bucket)
+        points.append((min(float(first // _BUCKETS_PER_HOUR + 1), round(age_hours, 2)), openers))
     return points
 
 
-def _points_by_day(series: Sequence[dict[str, Any]], sent_at: int, now: float) -> list[tuple[float, int]]:
-    """Returns (hours from sending to the end of the day or to now, sum of all days before)."""
-    points: list[tuple[float, int]] = []
-    count = 0
+def _points_by_day(series: Sequence[dict[str, Any]], sent_at: int, now: float) -> list[_TimedOpeners]:
+    """Returns the openers at the end of each day, or now. Returns [] if a day is not known."""
+    if not all(map(_is_known, series)):
+        return []
+    points: list[_TimedOpeners] = []
+    openers = _Openers(0, 0)
     starts = [datetime.fromisoformat(item["start"]).timestamp() for item in series]
     for item, end in zip(series, [*starts[1:], float("inf")], strict=True):
-        if item[_COUNT] is None:
-            return []
-        count += item[_COUNT]
-        points.append((round((min(end, now, sent_at + DAYS * DAY) - sent_at) / _HOUR, 2), count))
+        openers = openers.and_of(item)
+        points.append((round((min(end, now, sent_at + DAYS * DAY) - sent_at) / _HOUR, 2), openers))
     return points
 
 
-def _with_shares(counts: Sequence[tuple[float, int]], delivered: int | None) -> list[Point]:
+def _is_known(interval: Mapping[str, Any]) -> bool:
+    return interval["unique_opens_person"] is not None
+
+
+def _with_shares(points: Sequence[_TimedOpeners], delivered: int | None) -> list[Point]:
     return [
         Point(
-            hours=hours, unique_opens_person=count, share=round(count / delivered, 6) if delivered else None
+            hours=hours,
+            unique_opens_person=openers.person,
+            share=round(openers.person / delivered, 6) if delivered else None,
+            high=round(min(1, max(openers) / delivered), 6) if delivered else None,
         )
-        for hours, count in counts
+        for hours, openers in points
     ]
 
 
-def share_at(points: Sequence[Point], hours: float) -> float | None:
-    """Returns the share at a time since sending, between two points by a straight line.
+def share_at(points: Sequence[Point], hours: float, name: Literal["share", "high"] = "share") -> float | None:
+    """Returns a share at a time since sending, between two points by a straight line.
 
     Returns None before the first point (but 0 hours have the share 0), after the last point, and if shares
     are not known.
     """
     before: tuple[float, float] | None = None
     for point in points:
-        share = point["share"]
+        share = point[name]
         if share is None:
             return None
         if point["hours"] >= hours:

@@ -103,12 +103,12 @@ def test_compare_curves_equal_the_api(story, site, reader, clock):
     assert_harmless(answer)
     mail, later, same = site.get("/api/compare?ids=mail,later,same").json()["items"]
     assert curves(answer) == {
-        item["name"]: [[point["hours"], point["share"]] for point in item["opening_curve"]]
+        item["name"]: [[0, 0], *([point["hours"], point["share"]] for point in item["opening_curve"])]
         for item in (mail, later)
     }
     assert mail["opening_curve"][:2] == [
-        {"hours": 1.0, "unique_opens_person": 0, "share": 0.0},
-        {"hours": 2.0, "unique_opens_person": 20, "share": 0.5},
+        {"hours": 1.0, "unique_opens_person": 0, "share": 0.0, "high": 0.0},
+        {"hours": 2.0, "unique_opens_person": 20, "share": 0.5, "high": 0.5},
     ]
     assert mail["opening_curve"][-1]["hours"] == 5.0, "no point lies after now"
     assert same["opening_curve"] is None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
 from pixel_server.dashboard import mailing
-from tests.dashboard.test_pages import assert_harmless
+from tests.dashboard.test_pages import Page, assert_harmless
 
 PAGE = "/campaigns/mail"
 
@@ -71,6 +72,26 @@ def test_mailing_page_range_after_sending_keeps_the_rate_of_all_time(sent, reade
     assert "1 recipient, 2.5% of the delivered" in words(page)
     assert "opened within" not in page.text
     assert 'class="change"' not in answer.text
+
+
+def curve(page):
+    """Returns the points of the page's opening curve, None if it has no curve."""
+    found = [attrs["data-curves"] for attrs in page.all("figure") if "data-curves" in attrs]
+    return json.loads(found[0])[0]["points"] if found else None
+
+
+def test_mailing_page_curve_follows_the_range_since_sending(sent, site, reader):
+    page = assert_harmless(reader.get(PAGE))
+    points = curve(page)
+    assert points[:3] == [[0, 0, 0], [1.0, 0.025, 0.025], [2.0, 0.05, 0.05]]
+    assert points[-1] == [99.5, 0.075, 0.075]
+    assert re.search(r"After sending ?1 h ?6 h ?1 d ?2 d ?People ?2.5% ?5.0% ?5.0% ?5.0%", words(page))
+    first_day = Page(reader.get(f"{PAGE}?since_sending=24h"))
+    assert curve(first_day) == points[:25]
+    assert "Opened by people since sending, the first 24 hours" in words(first_day)
+    assert curve(Page(reader.get(f"{PAGE}?from=2026-09-20&until=2026-09-20"))) is None
+    site.patch("/api" + PAGE, json={"sent": None})
+    assert curve(Page(reader.get(PAGE))) is None, "no share without the number of mails"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pixel_server.figures import opening_curve
+from pixel_server.mail.links import Minter
 
 SENT = "2026-03-10T08:10:00Z"
 
@@ -48,7 +49,7 @@ def test_curve_has_hours_then_days(mail, opened, read_curve, clock):
     # Sending counts from 08:00 UTC. The local day of 12 March ends at 23:00 UTC.
     assert list(points)[48:50] == [63.0, 87.0]
     assert points[63.0] == 4
-    assert curve[-1] == {"hours": 244.0, "unique_opens_person": 5, "share": 0.625}
+    assert curve[-1] == {"hours": 244.0, "unique_opens_person": 5, "share": 0.625, "high": 0.625}
 
 
 def test_curve_of_a_new_mailing_ends_now(mail, opened, read_curve, clock):
@@ -56,7 +57,18 @@ def test_curve_of_a_new_mailing_ends_now(mail, opened, read_curve, clock):
     mail(sent=10, sent_at=SENT)
     opened("2026-03-10T08:12Z", "a")
     clock.at("2026-03-10T08:12Z")
-    assert read_curve() == [{"hours": 0.2, "unique_opens_person": 1, "share": 0.1}]
+    assert read_curve() == [{"hours": 0.2, "unique_opens_person": 1, "share": 0.1, "high": 0.1}]
+
+
+def test_curve_high_counts_machines_too(site, mail, opened, read_curve, clock, secrets):
+    clock.at("2026-03-10T08:00Z")
+    mail(sent=10, sent_at=SENT)
+    opened("2026-03-10T08:20Z", "a")
+    url = Minter("http://pixel.test", secrets).url("mail", "b", now=clock.now)
+    assert site.get(url, headers={"User-Agent": "curl/8.5.0"}).headers["x-pixel"] == "recorded"
+    clock.at("2026-03-10T10:00Z")
+    first = read_curve()[0]
+    assert (first["unique_opens_person"], first["share"], first["high"]) == (1, 0.1, 0.2)
 
 
 def test_curve_without_15_minute_series_has_days_only(mail, opened, read_curve, clock):
@@ -88,7 +100,7 @@ def test_curve_without_sent_has_no_shares(mail, opened, read_curve, clock):
 
 def test_share_at_lies_between_its_points():
     def point(hours, share):
-        return opening_curve.Point(hours=hours, unique_opens_person=0, share=share)
+        return opening_curve.Point(hours=hours, unique_opens_person=0, share=share, high=share)
 
     points = [point(1.0, 0.1), point(3.0, 0.3), point(10.0, 0.3)]
     found = [opening_curve.share_at(points, hours) for hours in (0.5, 1, 2, 3, 7, 10, 11)]

@@ -275,6 +275,9 @@ _OPENING_CURVE = or_null(
             hours={"type": "number", "minimum": 0, "description": "Time since sending."},
             unique_opens_person=count("Recipients whose first open by a person came before this time."),
             share=or_null({"type": "number"}, "Share of the mails `delivered`; null if that is not known."),
+            high=or_null(
+                {"type": "number"}, "Share of the mails `delivered` with any open, as `high` of `open_rate`."
+            ),
         )
     ),
     f"The recipients who had opened, by time since sending: each of the first {opening_curve.HOURS} hours, "

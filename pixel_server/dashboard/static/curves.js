@@ -1,29 +1,37 @@
-// Draws <figure class="curves" data-curves="[{name, points: [[hours since sending, share], ...]}, ...]"> with uPlot,
-// above the table of the figure. The figure is complete without the chart.
+// Draws <figure class="curves" data-curves="[{name, points, estimate}, ...]"> with uPlot, above the table of the
+// figure. points: [[hours since sending, share, upper bound (may be left out)], ...]. estimate: [share, text] or
+// null. The figure is complete without the chart. The event `redrawn` on the document draws figures that are new.
 (function () {
   "use strict";
 
   const DAY = 24;
-  const TICKS = [1, 3, 6, 12, DAY, 2 * DAY, 4 * DAY, 7 * DAY, 14 * DAY, 30 * DAY];
+  const TICKS = [0, 0.25, 0.5, 1, 3, 6, 12, DAY, 2 * DAY, 4 * DAY, 7 * DAY, 14 * DAY, 30 * DAY];
+  const TICK_GAP = 44; // px between two labels of the horizontal axis
   const COLOURS = 6, DASHES = [[], [8, 4], [2, 3], [12, 4, 2, 4]];
   const colourName = (i) => `--curve-${(i % COLOURS) + 1}`;
   const percent = (share) => (share == null ? "\u2013" : `${(100 * share).toFixed(1)}%`);
 
   function since(hours) {
     if (hours < 1) return `${Math.round(60 * hours)} min`;
-    return hours < 2 * DAY ? `${Math.round(hours)} h` : `${Math.round(hours / DAY)} d`;
+    return hours < 2 * DAY && hours !== DAY ? `${Math.round(hours)} h` : `${Math.round(hours / DAY)} d`;
   }
 
-  // Returns the hours of all points, and the shares of each curve at them. null where a curve has no point.
+  // Returns the hours of all points, and two columns a curve: shares and upper bounds. null where a curve has none.
   function toColumns(curves) {
-    const columns = curves.map(({ points }) => [points.map((point) => point[0]), points.map((point) => point[1])]);
+    const columns = curves.map(({ points }) => [0, 1, 2].map((i) => points.map((point) => point[i] ?? null)));
     return columns.length > 1 ? uPlot.join(columns) : columns[0];
   }
 
-  // Returns the share of a curve at the last of its points that is not later.
-  function shareAt(points, hours) {
-    const last = points.at(-1)[0];
-    return hours > last ? null : points.findLast((point) => point[0] <= hours)?.[1] ?? null;
+  // Returns the last point of a curve that is not later, null after its end.
+  function pointAt(points, hours) {
+    return hours > points.at(-1)[0] ? null : points.findLast((point) => point[0] <= hours) ?? null;
+  }
+
+  // Returns the ticks that have room on an axis whose scale is asinh.
+  function ticks(last, width) {
+    const place = (hours) => width * Math.asinh(hours) / Math.asinh(last);
+    return TICKS.filter((hours) => hours <= last)
+      .reduce((kept, hours) => (kept.length && place(hours) - place(kept.at(-1)) < TICK_GAP ? kept : [...kept, hours]), []);
   }
 
   function draw(figure) {
@@ -42,7 +50,7 @@
     figure.querySelectorAll(".swatch").forEach((swatch, i) => { swatch.classList.add(`curve-${(i % COLOURS) + 1}`); });
 
     function showValues(u) {
-      const { left, top } = u.cursor;
+      const { left } = u.cursor;
       said.hidden = !(left >= 0);
       if (said.hidden) return;
       const hours = u.posToVal(left, "x");
@@ -50,9 +58,10 @@
       when.textContent = `${since(hours)} after sending`;
       said.replaceChildren(when, ...curves.map(({ name, points }, i) => {
         const line = document.createElement("span"), swatch = document.createElement("i"), text = document.createElement("bdi");
+        const point = pointAt(points, hours);
         swatch.className = `swatch curve-${(i % COLOURS) + 1}`;
         text.textContent = name.length > 40 ? `${name.slice(0, 40)}\u2026` : name;
-        line.append(swatch, text, ` ${percent(shareAt(points, hours))}`);
+        line.append(swatch, text, ` ${percent(point?.[1])}${point?.[2] == null ? "" : `, with machines ${percent(point[2])}`}`);
         return line;
       }));
       const isLate = left > u.over.clientWidth / 2;
@@ -63,8 +72,32 @@
       said.style.right = isLate ? `${plot.clientWidth - x + 12}px` : "";
     }
 
-    const first = Math.min(1, ...curves.map(({ points }) => points[0][0]).filter((hours) => hours > 0));
-    const last = Math.max(2, ...curves.map(({ points }) => points.at(-1)[0]));
+    // Draws each estimate as a circle at the end of its curve, with its text if there is one curve only.
+    function drawEstimates(u) {
+      const { ctx } = u, ratio = devicePixelRatio;
+      ctx.save();
+      curves.forEach(({ points, estimate }, i) => {
+        if (!estimate) return;
+        const x = u.valToPos(points.at(-1)[0], "x", true), y = u.valToPos(estimate[0], "y", true);
+        ctx.strokeStyle = colour(colourName(i));
+        ctx.fillStyle = colour("--back");
+        ctx.lineWidth = 2 * ratio;
+        ctx.beginPath();
+        ctx.arc(x - 5 * ratio, y, 4 * ratio, 0, 2 * Math.PI);
+        ctx.fill();
+        ctx.stroke();
+        if (curves.length > 1) return;
+        ctx.fillStyle = colour("--text");
+        ctx.font = font.replace("12px", `${12 * ratio}px`);
+        ctx.textAlign = "right";
+        ctx.textBaseline = "middle";
+        ctx.fillText(`${estimate[1]} estimated`, x - 14 * ratio, y);
+      });
+      ctx.restore();
+    }
+
+    const last = Math.max(...curves.map(({ points }) => points.at(-1)[0]));
+    const highestEstimate = Math.max(0, ...curves.map(({ estimate }) => estimate?.[0] ?? 0));
     const stroke = () => colour("--dim"), grid = { stroke: () => colour("--line"), width: 1 };
     const size = () => ({ width: Math.max(plot.clientWidth, 120), height: plot.clientHeight });
     const u = new uPlot({
@@ -72,34 +105,46 @@
       padding: [10, 16, 0, 0],
       legend: { show: false },
       scales: {
-        x: { time: false, distr: 3, range: () => [first, last] },
-        y: { range: (u, lowest, highest) => [0, Math.max(highest * 1.1, 0.01)] },
+        x: { time: false, distr: 4, asinh: 1, range: () => [0, last] },
+        y: { range: (u, lowest, highest) => [0, Math.max(highest * 1.1, highestEstimate * 1.1, 0.01)] },
       },
-      series: [{}, ...curves.map(({ name }, i) => ({
-        label: name, stroke: () => colour(colourName(i)), width: 2, spanGaps: true,
-        dash: DASHES[Math.floor(i / COLOURS) % DASHES.length], points: { show: false },
-      }))],
+      series: [{}, ...curves.flatMap(({ name }, i) => [
+        {
+          label: name, stroke: () => colour(colourName(i)), width: 2, spanGaps: true,
+          dash: DASHES[Math.floor(i / COLOURS) % DASHES.length], points: { show: false },
+        },
+        { spanGaps: true, points: { show: false } },
+      ])],
+      bands: curves.map((_, i) => ({ series: [2 * i + 2, 2 * i + 1], fill: () => colour("--band") })),
       axes: [
         {
           stroke, font, size: 28, gap: 6, grid: { show: false }, ticks: { ...grid, size: 4 },
-          splits: () => TICKS.filter((hours) => hours >= first && hours <= last),
+          splits: (u) => ticks(last, u.bbox.width / devicePixelRatio || u.width),
           filter: (u, splits) => splits,
-          values: (u, splits) => splits.map(since),
+          values: (u, splits) => splits.map((hours) => (hours ? since(hours) : "sent")),
         },
         { stroke, font, size: 46, gap: 6, grid, ticks: { show: false }, values: (u, values) => values.map((value) => `${+(100 * value).toFixed(1)}%`) },
       ],
       cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
-      hooks: { setCursor: [showValues] },
+      hooks: { setCursor: [showValues], draw: [drawEstimates] },
     }, toColumns(curves), plot);
+    figure.uplot = u;
     new ResizeObserver(() => u.setSize(size())).observe(plot);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => u.redraw(false));
   }
 
-  for (const figure of document.querySelectorAll("figure[data-curves]")) {
-    try {
-      draw(figure);
-    } catch (error) {
-      figure.querySelector(".plot")?.remove(); // the table has the numbers
+  function drawNew() {
+    for (const figure of document.querySelectorAll("figure[data-curves]:not(.drawn)")) {
+      try {
+        draw(figure);
+      } catch (error) {
+        figure.querySelector(".plot")?.remove(); // the table has the numbers
+      }
     }
   }
+
+  drawNew();
+  document.addEventListener("redrawn", drawNew);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    for (const figure of document.querySelectorAll("figure.drawn")) figure.uplot?.redraw(false);
+  });
 })();

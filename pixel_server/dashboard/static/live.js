@@ -93,7 +93,8 @@
     }, Math.max(0, chartsReloadedAt + (main.dataset.page ? CHECKLIST_INTERVAL_MS : CHART_INTERVAL_MS) - now()));
   }
 
-  // Replaces bars and lists with those of a newly loaded page, except under the pointer or the focus.
+  // Replaces bars and lists with those of a newly loaded page, except under the pointer or the focus. The event
+  // `redrawn` tells curves.js to draw the new curves.
   const redrawSections = safe(async () => {
     if (!main.querySelector("[data-redraw]")) return;
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
@@ -109,6 +110,7 @@
       const isInUse = old.matches(":hover, :focus-within");
       if (fresh && !isInUse && fresh.outerHTML !== old.outerHTML) old.replaceWith(document.adoptNode(fresh));
     }
+    document.dispatchEvent(new Event("redrawn"));
   });
 
   function hasUnsavedText() {
