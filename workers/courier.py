@@ -11,10 +11,11 @@ has one, after a pause that grows.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets as random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import redis
 
@@ -49,6 +50,9 @@ MAX_MOVES = 5
 REDIS_TIMEOUT_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 """Seconds until the next try after Redis did not answer."""
+
+_AWAY = (redis.ConnectionError, redis.TimeoutError, OSError)
+"""Errors if a node of a cluster does not answer."""
 
 _LEASE = (
     EVEN_IF_FULL
@@ -163,8 +167,7 @@ class Courier:
         endpoints = await storage.list_all(self._store)
         entries = [entry for of_key in found.values() for entry in of_key]
         events = [entry.event for entry in entries if entry.event is not None]
-        for campaign in {entry.look for entry in entries if entry.look}:
-            await self._check_milestones(campaign)
+        unchecked = await self._check_milestones({entry.look for entry in entries if entry.look})
         for endpoint in endpoints:
             await self._queue(endpoint, events)
         if lost := sum(entry.lost for entry in entries):
@@ -173,9 +176,9 @@ class Courier:
         is_more = False
         for name, of_key in found.items():
             self._report_faults(name, of_key)
-            if readable := [entry for entry in of_key if not entry.fault]:
-                await outbox.remove(self._store, name, readable)
-            is_more |= len(of_key) >= outbox.READ_ENTRIES and bool(readable)
+            if done := [entry for entry in of_key if not entry.fault and entry.look not in unchecked]:
+                await outbox.remove(self._store, name, done)
+            is_more |= len(of_key) >= outbox.READ_ENTRIES and bool(done)
         return is_more
 
     async def _queue(self, endpoint: Endpoint, events: Sequence[Event]) -> None:
@@ -222,25 +225,34 @@ class Courier:
         """Looks for troubles of the server, and for milestones of campaigns that were changed."""
         wanted = union(endpoints)
         if wanted.has(HEALTH):
-            now_s, _ = await self._store.time()
-            for change in await health.note(self._store, self._settings.shards, float(now_s)):
-                log.info(
-                    "webhook-health",
-                    "told the webhooks that a trouble %(state)s: %(text)s",
-                    state="began" if change.has_begun else "is over",
-                    text=change.text,
-                )
+            with contextlib.suppress(*_AWAY):  # what a node does not tell is no trouble that is over
+                await self._tell_troubles()
         if wanted.has(MILESTONE):
-            campaigns, last = await milestones.changed_campaigns(self._store)
-            for campaign in campaigns:
-                if wanted.has(MILESTONE, campaign):
-                    await self._check_milestones(campaign)
-            await milestones.note_changes(self._store, last)
+            changed, last = await milestones.changed_campaigns(self._store)
+            if not await self._check_milestones({name for name in changed if wanted.has(MILESTONE, name)}):
+                await milestones.note_changes(self._store, last)
 
-    async def _check_milestones(self, campaign: str) -> None:
+    async def _check_milestones(self, campaigns: Set[str]) -> set[str]:
+        """Tells the milestones that campaigns have reached. Returns those that cannot be read now."""
+        unchecked = set()
+        for campaign in campaigns:
+            now_s, _ = await self._store.time()
+            shards = self._settings.shards
+            try:
+                await milestones.check(self._store, self._secrets, campaign, shards, int(now_s) * 1000)
+            except _AWAY:
+                unchecked.add(campaign)
+        return unchecked
+
+    async def _tell_troubles(self) -> None:
         now_s, _ = await self._store.time()
-        shards = self._settings.shards
-        await milestones.check(self._store, self._secrets, campaign, shards, int(now_s) * 1000)
+        for change in await health.note(self._store, self._settings.shards, float(now_s)):
+            log.info(
+                "webhook-health",
+                "told the webhooks that a trouble %(state)s: %(text)s",
+                state="began" if change.has_begun else "is over",
+                text=change.text,
+            )
 
     # Sending
 

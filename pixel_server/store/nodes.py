@@ -6,7 +6,7 @@ A store that is one Redis has one node: the client itself. A cluster has many.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 import redis
@@ -75,6 +75,18 @@ async def ask_each(
         for node, answer in zip(members, answers, strict=True)
         if not isinstance(answer, BaseException)
     ]
+
+
+def answers_of_nodes(replies: Sequence[Any]) -> list[Any]:
+    """Returns the replies of a pipeline over several nodes, with None for those of a node that is away.
+
+    Raises the first error if all nodes are away, and an error of another kind in any case.
+    """
+    errors = [reply for reply in replies if isinstance(reply, BaseException)]
+    refusals = [error for error in errors if not isinstance(error, _AWAY)]
+    if refusals or (errors and len(errors) == len(replies)):
+        raise (refusals or errors)[0]
+    return [None if isinstance(reply, BaseException) else reply for reply in replies]
 
 
 def node_name(node: AsyncRedis | Redis) -> str:

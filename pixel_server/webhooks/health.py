@@ -33,7 +33,10 @@ class Change(NamedTuple):
 
 
 async def read(store: AsyncRedis, shards: int, now: float) -> Troubles:
-    """Returns the troubles that there are. now: Redis's time, s."""
+    """Returns the troubles that there are. now: Redis's time, s.
+
+    Raises redis.RedisError if a node does not answer.
+    """
     pipe = store.pipeline(transaction=False)
     pipe.hgetall(keys.HOSTS)
     for shard in range(shards):

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
 from pixel_server.store.checkpoint import Command
+from pixel_server.store.nodes import answers_of_nodes
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.webhooks import event
 from pixel_server.webhooks.event import Event
@@ -70,12 +71,15 @@ def commands(
 
 
 async def read(store: AsyncRedis, shards: int) -> dict[str, list[Entry]]:
-    """Returns the oldest entries of each outbox that has any, and of the notices, by their key."""
+    """Returns the oldest entries of each outbox that has any, and of the notices, by their key.
+
+    Leaves out outboxes on nodes of a cluster that do not answer. Raises redis.RedisError if none answers.
+    """
     names = [keys.NOTICES, *map(keys.outbox, range(shards))]
     pipe = store.pipeline(transaction=False)
     for name in names:
         pipe.xrange(name, "-", "+", READ_ENTRIES)
-    replies = await pipe.execute()
+    replies = answers_of_nodes(await pipe.execute(raise_on_error=False))
     return {
         name: [_decode(entry, fields) for entry, fields in entries]
         for name, entries in zip(names, replies, strict=True)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+import redis
 
 from pixel_server.api import store_numbers
 from pixel_server.campaigns import deletion
@@ -19,8 +20,9 @@ from pixel_server.campaigns.campaign import new_campaign
 from pixel_server.copying.copier import Copier
 from pixel_server.counters import recipient_record
 from pixel_server.recipients import erasure, withdrawals
-from pixel_server.store import keys
+from pixel_server.store import keys, replication
 from pixel_server.store.client import connect, connect_async
+from pixel_server.store.nodes import answers_of_nodes
 from pixel_server.store.shards import shard_of
 from pixel_server.store.store_mark import StoreMark
 from pixel_server.verification import store_check
@@ -438,6 +440,35 @@ def test_report_names_each_endpoint_that_needs_attention(run, receiver, client):
         ]
 
     run(story)
+
+
+def test_courier_queue_that_no_replica_has_is_moved_again_and_queued_once(run, receiver, monkeypatch):
+    async def refuse(store, shards=0):
+        raise replication.NotReplicatedError
+
+    async def story(case):
+        endpoint, _ = await case.endpoint(url="https://127.0.0.1:1/")
+        await case.put(opened(1))
+        with monkeypatch.context() as patched:
+            patched.setattr(replication, "confirm", refuse)
+            for _ in range(2):
+                with pytest.raises(replication.NotReplicatedError):
+                    await case.courier().step()
+        assert (await case.length(endpoint)).events == 1
+        assert (await outbox.read(case.store, case.settings.shards)) != {}
+        await case.send()
+        assert (await outbox.read(case.store, case.settings.shards)) == {}
+        assert (await case.length(endpoint)).events == 1
+
+    run(story)
+
+
+def test_answers_of_nodes_that_are_away_are_left_out():
+    away, refused = redis.ConnectionError("away"), redis.ResponseError("WRONGTYPE")
+    assert answers_of_nodes([1, away, [2]]) == [1, None, [2]]
+    for replies, error in (([away, away], away), ([1, away, refused], refused)):
+        with pytest.raises(type(error)):
+            answers_of_nodes(replies)
 
 
 def test_courier_endpoints_all_deleted_empties_the_outboxes(run, receiver, settings):
