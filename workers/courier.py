@@ -45,6 +45,8 @@ AGE_SECONDS = 600.0
 """Seconds between two looks for what has waited too long."""
 MAX_REQUESTS = 4
 """Largest number of requests to one endpoint at once. One that fails gets one at a time."""
+SLOT_SECONDS = 1.0
+"""Seconds for which an endpoint gets requests by the record that was read before."""
 MAX_MOVES = 5
 """Largest number of moves before the courier sends again."""
 REDIS_TIMEOUT_SECONDS = 5.0
@@ -290,15 +292,23 @@ class Courier:
         if unit is None:
             return False
         tasks = self._running.setdefault(endpoint.id, set())
-        task = asyncio.create_task(self._deliver(endpoint, unit))
+        task = asyncio.create_task(self._deliver_on(endpoint, unit))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         return True
 
-    async def _deliver(self, endpoint: Endpoint, unit: queue.Unit) -> None:
-        """Delivers a unit. If this server itself fails, the unit is due again after its lease."""
+    async def _deliver_on(self, endpoint: Endpoint, unit: queue.Unit | None) -> None:
+        """Delivers a unit, and then those that are due, for SLOT_SECONDS or until a try fails.
+
+        If this server itself fails, the unit is due again after its lease.
+        """
+        end = time.monotonic() + SLOT_SECONDS
         try:
-            await self._sender.deliver(endpoint, unit)
+            while unit is not None:
+                await self._sender.deliver(endpoint, unit)
+                if self._sender.failures.get(endpoint.id) or time.monotonic() >= end:
+                    return
+                unit = await queue.claim(self._store, endpoint)
         except Exception as error:  # whatever it is, other units must go on
             is_away = isinstance(error, redis.RedisError | OSError)
             log.error(
