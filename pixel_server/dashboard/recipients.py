@@ -36,7 +36,8 @@ STATES = {
     ),
     "unopened": (
         "Not opened",
-        "Recipients on the list without an open. Recipients who withdrew are left out.",
+        "Recipients on the list without an open, also those whose mail bounced. Recipients who withdrew are "
+        "left out.",
     ),
     "withdrawn": (
         "Withdrew",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 import msgspec
 from starlette.requests import Request
@@ -17,7 +18,7 @@ from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import formatting, render, svg
 from pixel_server.dashboard.glossary import DIMENSION_TITLES
-from pixel_server.figures import campaign_sums, disclosure, shared_stats, web_breakdowns
+from pixel_server.figures import disclosure, shared_stats, web_breakdowns
 from pixel_server.figures.shared_stats import Shared
 from pixel_server.problems import Problem
 from pixel_server.times import DAY
@@ -28,8 +29,8 @@ MAX_FIGURES = 4
 """Figures that are shown above the chart, beside the open rate."""
 _RANGE_PARAMS = ("from", "to", "interval", "tz")
 LABELS = {
-    "opens": "Opens",
-    "unique_opens": "Unique opens",
+    "opens": "Opens, machines too",
+    "unique_opens": "First opens, machines too",
     "views": "Views",
     "visits": "Visits",
     "unique_visitors": "Unique visitors",
@@ -76,11 +77,11 @@ async def show(
 ) -> Response:
     """Returns the page. chart_url: address of the figures as JSON. options: parameters of `render.page`."""
 
-    async def read_stats_and_lists() -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    async def read_stats_and_lists() -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]], str]:
         shared = await read_shared(api, campaign)
-        return shared.stats, await _lists(api, campaign, shared)
+        return shared.stats, *await _lists(api, campaign, shared)
 
-    stats, lists = await api.recent.get(
+    stats, lists, listed_days = await api.recent.get(
         ("page", msgspec.json.encode(campaign), api.clock() // 60), read_stats_and_lists
     )
     figure_names = list(stats["totals"])
@@ -101,7 +102,7 @@ async def show(
         "chart_url": f"{chart_url}?{_range(span)}",
         "lists": lists,
         "titles": DIMENSION_TITLES,
-        "clients_days": campaign_sums.MAX_BREAKDOWN_DAYS,
+        "listed_days": listed_days,
     }
     return render.page(api, request, template, context, **options)
 
@@ -111,6 +112,8 @@ def _figures(campaign: Campaign, stats: Mapping[str, Any]) -> list[tuple[str, st
 
     If few figures are shared, others that follow from them are added, so that a page is not two numbers.
     """
+    if campaign.kind == "email":
+        return _figures_of_mailing(stats)
     totals = stats["totals"]
     shown = []
     for name, value in totals.items():
@@ -118,15 +121,29 @@ def _figures(campaign: Campaign, stats: Mapping[str, Any]) -> list[tuple[str, st
             is_by_day = name == "unique_visitors" and campaign.identity == "cookieless"
             label, definition = ("Visitor-days", "visitor-days") if is_by_day else (LABELS[name], name)
             shown.append((label, definition, formatting.number(value)))
-    if stats.get("sent") is not None:
-        shown.append(("Sent", "sent", formatting.number(stats["sent"])))
     if totals.get("views") is not None and totals.get("visits"):
         shown.append(("Views per visit", "", f"{totals['views'] / totals['visits']:.1f}"))
-    main_figure = next(iter(totals))
-    busiest = max(stats["series"], key=lambda item: item[main_figure] or 0, default=None)
-    if busiest and busiest[main_figure]:
+    busiest = max(stats["series"], key=lambda item: item["views"] or 0, default=None)
+    if busiest and busiest["views"]:
         shown.append(("Busiest day", "", formatting.day(busiest["start"], stats["time_zone"])))
     return shown[:MAX_FIGURES]
+
+
+def _figures_of_mailing(stats: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Returns what `_figures` returns, for a mailing: the figures of its own page, as far as they are shared.
+
+    With an open rate, the recipients are those that it counts.
+    """
+    totals, rate, delivered = stats["totals"], stats.get("open_rate"), stats.get("delivered")
+    person = rate and round(rate["low"] * delivered)
+    opened = round(rate["high"] * delivered) if rate else totals["unique_opens"]
+    figures = (
+        ("Opened by people", "unique_opens_person", person),
+        ("Delivered", "delivered", delivered),
+        ("Opened by people or machines", "unique_opens", opened),
+        (LABELS["opens"], "opens", totals["opens"]),
+    )
+    return [(label, name, formatting.number(value)) for label, name, value in figures if value is not None]
 
 
 def _rate_bar(rate: Mapping[str, Any] | None) -> dict[str, float] | None:
@@ -141,8 +158,11 @@ def _range(span: Sequence[Mapping[str, Any]]) -> str:
     return urlencode({"from": first, "to": last + timedelta(days=1)})
 
 
-async def _lists(api: Api, campaign: Campaign, shared: Shared) -> dict[str, list[dict[str, Any]]]:
-    """Returns the ranked rows of each dimension that has shared rows."""
+async def _lists(api: Api, campaign: Campaign, shared: Shared) -> tuple[dict[str, list[dict[str, Any]]], str]:
+    """Returns the ranked rows of each dimension that has shared rows, and the days of a mailing's rows.
+
+    The days are such as `"17 Nov 2026 to 29 Nov 2026"`, or "" for a web site.
+    """
     if campaign.kind == "web":
         breakdowns = await shared_stats.by_dimension(
             api.store, campaign, shared.months, list(disclosure.DIMENSIONS["web"]), api.settings.shards
@@ -151,8 +171,21 @@ async def _lists(api: Api, campaign: Campaign, shared: Shared) -> dict[str, list
         used = {
             name: rows for name, rows in breakdowns.items() if any(row["name"] != "(none)" for row in rows)
         }
-        return {name: svg.ranked(rows, web_breakdowns.ranking_count(name)) for name, rows in used.items()}
+        return {name: svg.ranked(rows, web_breakdowns.ranking_count(name)) for name, rows in used.items()}, ""
     # Breakdowns of opens are available for a limited number of days.
     start = shared_stats.first_day_of_opens(campaign, api.clock())
-    opens_by = (await read_shared(api, campaign, {"from": start})).stats["opens_person_by"] or {}
-    return {name: svg.ranked(rows, "opens") for name, rows in opens_by.items() if rows}
+    stats = (await read_shared(api, campaign, {"from": start})).stats
+    opens_by = stats["opens_person_by"] or {}
+    lists = {name: svg.ranked(rows, "opens") for name, rows in opens_by.items() if rows}
+    return lists, _covered_days(stats) if lists else ""
+
+
+def _covered_days(stats: Mapping[str, Any]) -> str:
+    """Returns the first day, or that of sending if it is later, and the last day of the shown weeks."""
+    first = stats["covered"]["from"]
+    if stats["sent_at"]:
+        zone = ZoneInfo(stats["time_zone"])
+        first = max(first, datetime.fromisoformat(stats["sent_at"]).astimezone(zone).date().isoformat())
+    last = (date.fromisoformat(stats["covered"]["to"]) - timedelta(days=1)).isoformat()
+    first_day, last_day = (formatting.day(f"{day}T12:00:00+00:00") for day in (first, last))
+    return first_day if first_day == last_day else f"{first_day} to {last_day}"

@@ -179,7 +179,7 @@ def test_campaign_edit_after_first_hit_shows_fixed_fields(site, reader, send, pa
     answer = reader.get("/campaigns/page/edit")
     fields = form_of(answer, "/campaigns/page/edit")
     assert not {"time_zone", "identity"} & fields.keys()
-    assert answer.text.count("Cannot be changed: the first request was counted on") == 2
+    assert answer.text.count("Cannot be changed any more: ") == 2
     radios = {
         each["value"]: "disabled" in each for each in Page(answer).all("input") if each["name"] == "mode"
     }

@@ -423,7 +423,7 @@ def test_live_page_events_update_figures(open_page: Callable[..., Page], site: S
     opens = page.locator("[data-figure='totals.opens']")
     until(lambda: opens.inner_text() == "1")
     assert page.locator("main").get_attribute("data-state") == "live"
-    assert page.locator(".fresh").inner_text() == "Every hit before now is counted. Live."
+    assert page.locator(".fresh").inner_text() == "Every hit before now is counted. Updates by itself."
     assert page.locator("time").get_attribute("datetime") == "2026-11-26T10:54:21.120Z"
     until(lambda: site.count("/stats.json") == 2)  # the first change: the chart goes on at once
     for number in range(2, 6):
@@ -441,7 +441,12 @@ def test_live_page_events_update_figures(open_page: Callable[..., Page], site: S
     site.figures = {"totals.opens": "6", "as_of": "at 6"}
     page.clock.fast_forward(31_000)
     site.tell("figures", site.told())
-    until(lambda: spoken.inner_text() == "Figures have changed. Every hit before at 6 is counted. Live.")
+    until(
+        lambda: (
+            spoken.inner_text()
+            == "Figures have changed. Every hit before at 6 is counted. Updates by itself."
+        )
+    )
 
 
 def test_live_page_failures_are_shown(open_page: Callable[..., Page], site: Site):

@@ -11,7 +11,7 @@
   const EVENT_TIMEOUT_MS = 25000; // the server sends an event at least every 15 s
   const RETRY_MS = 30000; // until the next attempt to receive events, after a failed attempt
   const STATES = {
-    live: "Live.",
+    live: "Updates by itself.",
     away: "Redis does not answer. These figures are not up to date.",
     lost: "The server does not answer. These figures are not up to date.",
     revoked: "You are signed out. Load this page again.",
