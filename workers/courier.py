@@ -174,7 +174,8 @@ class Courier:
             await self._queue(endpoint, events)
         if lost := sum(entry.lost for entry in entries):
             await self._note_lost(endpoints, lost)
-        await replication.confirm(self._store)
+        if not await self._is_replicated():
+            return False
         is_more = False
         for name, of_key in found.items():
             self._report_faults(name, of_key)
@@ -182,6 +183,18 @@ class Courier:
                 await outbox.remove(self._store, name, done)
             is_more |= len(of_key) >= outbox.READ_ENTRIES and bool(done)
         return is_more
+
+    async def _is_replicated(self) -> bool:
+        """Returns whether replicas have all that was queued. If they do not, the entries are moved again."""
+        try:
+            await replication.confirm(self._store)
+        except replication.NotReplicatedError:
+            log.warning(
+                "webhooks-not-replicated",
+                "no replica has confirmed the queues of webhooks, so the events stay in the outboxes too",
+            )
+            return False
+        return True
 
     async def _queue(self, endpoint: Endpoint, events: Sequence[Event]) -> None:
         wanted = [made for made in events if endpoint.wants(made)]

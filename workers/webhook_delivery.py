@@ -114,7 +114,8 @@ class Sender:
             outcome=_outcome(verdict),
         )
         if verdict.is_delivered:
-            self.failures.pop(endpoint.id, None)
+            if self.failures.pop(endpoint.id, None):
+                log.info("webhook-works", "the webhook %(webhook)s works again", webhook=endpoint.id)
             await queue.note_delivered(self.store, endpoint.id, unit, line)
         else:
             await self._note_failed(endpoint, unit, line, verdict)

@@ -24,6 +24,9 @@ Troubles = dict[str, str]
 """Sentence for the operator, by trouble: `"shard 3"`, `"backlog"` or `"spool"`."""
 
 
+_decode_troubles = msgspec.json.Decoder(Troubles).decode
+
+
 class Change(NamedTuple):
     """A trouble that began or is over. text: sentence for the operator."""
 
@@ -108,6 +111,6 @@ async def note(store: AsyncRedis, shards: int, now: float) -> list[Change]:
 
 def _decode(value: bytes) -> Troubles:
     try:
-        return msgspec.json.decode(value, type=Troubles) if value else {}
+        return _decode_troubles(value) if value else {}
     except msgspec.MsgspecError:
         return {}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 
 import pytest
 
 from pixel_server import hit
 from pixel_server.campaigns import storage as campaigns
 from pixel_server.campaigns.campaign import new_campaign
+from pixel_server.counters import recipient_record
 from pixel_server.hit import Hit
 from pixel_server.store import keys
 from pixel_server.store.client import connect_async
@@ -157,6 +159,31 @@ def test_rollup_burst_that_leaves_a_later_open_names_it(shard):
     [correction] = [one for one in shard.count(opened(702, address=GATEWAYS[2])) if one]
     assert correction.details["corrects"] == [early.id]
     assert correction.details["first_open"] == "2026-09-21T14:26:30.000Z"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_rollup_events_tell_who_has_opened_however_bursts_come_and_passes_are_cut(shard, seed, client):
+    """Who follows the events knows after each pass which recipients have an open by a person."""
+    shard.want("open.first")
+    draw = random.Random(seed)
+    has_opened = dict.fromkeys((ADA, BOB), False)
+    held = set()
+    for _ in range(12):
+        hits = [
+            opened(700 + draw.randrange(200), recipient, address=draw.choice(GATEWAYS))
+            for recipient in draw.choices([ADA, BOB], k=draw.randrange(1, 4))
+        ]
+        for made in shard.count(*hits):
+            if made.type == "open.first":
+                assert made.id not in held
+                held.add(made.id)
+                has_opened[made.recipient] = True
+            else:
+                has_opened[made.recipient] = made.details["first_open"] is not None
+        for recipient, is_known in has_opened.items():
+            bucket = recipient_record.people_bucket(recipient)
+            record = recipient_record.unpack(client.hget(keys.people(0, "mail", bucket), recipient))
+            assert bool(record.person) == is_known
 
 
 def test_rollup_killed_at_each_command_makes_each_event_once(shard, client):
