@@ -8,6 +8,7 @@ import re
 import pytest
 
 from pixel_server.dashboard import recipients as pages
+from pixel_server.mail.links import Minter
 from tests.dashboard.test_pages import EVIL, Page, assert_harmless, story
 
 __all__ = ["story"]
@@ -93,6 +94,17 @@ def test_recipients_page_tabs_show_the_counts_of_the_api(story, site, reader):
     for state, number in counts.items():
         label = pages.STATES[state][0]
         assert (f"{label} {number}" in text) == (number is not None)
+
+
+def test_recipients_page_explains_openers_in_no_other_tab(site, mail, reader, secrets, clock, stats):
+    clock.at("2026-09-20T08:00Z")
+    mail()
+    url = Minter("http://pixel.test", secrets).url("mail", "dan", now=clock.now)
+    assert site.get(url, headers={"User-Agent": ""}).headers["x-pixel"] == "recorded"
+    stats("mail")
+    says = "Of 1 it is not known whether a person or a machine opened."
+    assert says in reader.get(PATH).text
+    assert says not in reader.get(f"{PATH}?state=all").text
 
 
 def test_recipients_page_says_who_withdrew(story, site, reader, secrets):
