@@ -1,6 +1,6 @@
 """Opens set something off: a receiver of another language gets each event of a whole server once by its id.
 
-Workers are killed again and again meanwhile.
+Workers are killed meanwhile, and another endpoint hangs.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -92,7 +93,10 @@ def test_opens_reach_a_receiver_of_another_language_once_by_their_ids(stack: Sta
     events = ["open.first", "withdrawal", "campaign.milestone"]
     secret = make_endpoint(stack, url=f"http://127.0.0.1:{port}/hook", events=events, scopes=["people"])
     receiver = NodeReceiver(port, secret)
+    hanging = socket.create_server(("127.0.0.1", 0))  # takes connections, and never answers
     try:
+        url = f"http://127.0.0.1:{hanging.getsockname()[1]}/hook"
+        make_endpoint(stack, url=url, events=["open.first"], scopes=["people"])
         campaign = {"id": "spring", "name": "Spring", "kind": "email", "sent": RECIPIENTS}
         assert stack.call("POST", "/api/campaigns", campaign)[0] == 201
         minter = Minter(stack.address, Secrets.load(stack.data))
@@ -126,3 +130,4 @@ def test_opens_reach_a_receiver_of_another_language_once_by_their_ids(stack: Sta
         assert "traceback=" not in stack.output()
     finally:
         receiver.stop()
+        hanging.close()
