@@ -10,9 +10,9 @@ each of its tries has the same id and the same events. The unit of one event has
     keys.hook_due       id of a unit, by the time (ms) of its next try
     keys.hook_aside     id of a unit that is tried no more, by the time (ms) when it was set aside
 
-Who claims a unit has it for LEASE_SECONDS. If that process dies, the unit is due again, and the endpoint may
-get it twice, under the same id. Nothing is queued, and nothing sent, on a recipient who has withdrawn: the
-scripts look into the list of withdrawals, which lies in the same slot.
+A claimed unit is left alone for LEASE_SECONDS. If the process that claimed it dies, the unit is then due
+again, and the endpoint may get it twice, under the same id. No event on a recipient who has withdrawn is
+queued or sent: the scripts look into the list of withdrawals, which lies in the same slot.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pixel_server.webhooks.event import Event
 MARK_BYTES = 8
 NO_MARK = bytes(MARK_BYTES)
 """Mark of an event that stays when a recipient withdraws."""
-LEASE_SECONDS = 60
+LEASE_SECONDS = 30
 """Seconds for which a claimed unit is left alone. Longer than any try, see `request.TIMEOUT_SECONDS`."""
 MAX_AGE_SECONDS = DAY
 """Seconds after which a unit that cannot be delivered is set aside."""
@@ -62,10 +62,12 @@ class Unit(NamedTuple):
 class Waiting(NamedTuple):
     """A unit, as the API shows it. due: time (ms) of the next try, None if it is set aside.
 
-    events: ids of its events. tries: number of tries so far. queued: ms.
+    type: that of its first event, "" if that was removed. events: ids of its events. tries: number of tries
+    so far. queued: ms.
     """
 
     id: str
+    type: str
     tries: int
     queued: int
     due: int | None
@@ -444,16 +446,24 @@ async def read_lengths(store: AsyncRedis, endpoint_ids: Iterable[str]) -> dict[s
 async def page(
     store: AsyncRedis, endpoint_id: str, *, is_aside: bool, start: int = 0, limit: int = 100
 ) -> list[Waiting]:
-    """Returns units that wait or were set aside, oldest first. start: number of units to leave out."""
+    """Returns units that wait or were set aside, oldest first. start: number of units to leave out.
+
+    Raises ValueError if a newer version wrote an event.
+    """
     key = keys.hook_aside(endpoint_id) if is_aside else keys.hook_due(endpoint_id)
     found = await store.execute_command("ZRANGE", key, start, start + limit - 1, "WITHSCORES")
     units, scores = found[::2], found[1::2]
-    texts = await store.hmget(keys.hook_units(endpoint_id), units) if units else []
+    if not units:
+        return []
+    texts = [
+        (text or b"0 0").decode().split() for text in await store.hmget(keys.hook_units(endpoint_id), units)
+    ]
+    firsts = await store.hmget(keys.hook_events(endpoint_id), [(*words, "")[2] for words in texts])
     shown = []
-    for unit, score, text in zip(units, scores, texts, strict=True):
-        tries, queued, *events = (text or b"0 0").decode().split()
+    for unit, score, words, first in zip(units, scores, texts, firsts, strict=True):
+        event_type = event.decode(first[MARK_BYTES:]).type if first else ""
         due = None if is_aside else int(float(score))
-        shown.append(Waiting(unit.decode(), int(tries), int(queued), due, events))
+        shown.append(Waiting(unit.decode(), event_type, int(words[0]), int(words[1]), due, words[2:]))
     return shown
 
 
@@ -461,6 +471,7 @@ def to_json(waiting: Waiting) -> dict[str, Any]:
     """Returns a unit as the API shows it: times in ISO 8601."""
     return {
         "webhook_id": waiting.id,
+        "type": waiting.type,
         "tries": waiting.tries,
         "queued": iso_ms(waiting.queued),
         "due": None if waiting.due is None else iso_ms(waiting.due),

@@ -132,7 +132,8 @@ def test_queue_set_aside_is_sent_again_under_its_id(case):
     case.fail(unit, retry_ms=None)
     assert case.length()[:3] == (0, 1, 1)
     [waiting] = case.run(lambda store: queue.page(store, case.endpoint.id, is_aside=True))
-    assert (waiting.id, waiting.tries, waiting.events) == ("evt_1", 1, ["evt_1"])
+    assert (waiting.id, waiting.type, waiting.tries) == ("evt_1", "open.first", 1)
+    assert queue.to_json(waiting)["events"] == ["evt_1"]
     assert case.run(lambda store: queue.send_again(store, case.endpoint.id, ["evt_1", "evt_7"])) == 1
     assert case.claim()[:2] == ("evt_1", 0)
 
