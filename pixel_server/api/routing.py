@@ -15,6 +15,7 @@ from pixel_server.api import request_form
 from pixel_server.api.context import Api
 from pixel_server.api.errors import EXPECTED_ERRORS, problem_of
 from pixel_server.api.openapi.values import Schema
+from pixel_server.api.request_stream import read_rest
 from pixel_server.auth import api_keys, throttle
 from pixel_server.problems import Problem, bad_parameters
 from pixel_server.scopes import shared_campaigns
@@ -85,7 +86,10 @@ def routes_by_path(
 
     def endpoint(by_method: dict[str, RoutedType]) -> Callable[[Request], Awaitable[Response]]:
         async def answer_method(request: Request) -> Response:
-            return await answer(by_method["GET" if request.method == "HEAD" else request.method], request)
+            item = by_method["GET" if request.method == "HEAD" else request.method]
+            response = await answer(item, request)
+            await read_rest(request)
+            return response
 
         return answer_method
 

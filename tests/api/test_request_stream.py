@@ -20,7 +20,8 @@ async def half(app, path, headers, *more):
     async def receive():
         if not parts:
             await asyncio.sleep(3600)
-        return parts.pop()
+        is_last = parts[-1]["type"] == "http.disconnect"  # a server repeats it
+        return parts[-1] if is_last else parts.pop()
 
     async def send(message):
         sent.append(message)
@@ -53,6 +54,21 @@ def test_request_stream_body_cut_off_logs_no_traceback(site, path, headers, capl
     status, text = site.portal.call(half, site.app, path, headers, {"type": "http.disconnect"})
     assert (status, b"was cut off" in text) == (400, True)
     assert caplog.text == ""
+
+
+def test_request_stream_refused_body_is_read_within_bounds(site, monkeypatch):
+    def refused(*headers):
+        """Sends 9000 bytes of a body without end, and no key."""
+        parts = [{"type": "http.request", "body": b"x" * 1000, "more_body": True} for _ in range(9)]
+        assert site.portal.call(half, site.app, "/api/campaigns", [*headers], *parts)[0] == 401
+
+    monkeypatch.setattr(request_stream, "BODY_TIMEOUT_SECONDS", 3600)
+    monkeypatch.setattr(request_stream, "MAX_REST_BYTES", 5000)
+    refused()
+    monkeypatch.setattr(request_stream, "MAX_REST_BYTES", 1 << 20)
+    refused((b"expect", b"100-continue"))
+    monkeypatch.setattr(request_stream, "BODY_TIMEOUT_SECONDS", 0.2)
+    refused()
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -242,3 +244,25 @@ def test_checklist_first_request_while_typing_keeps_the_text(stack_of_forms: Sta
     assert page.locator("[data-figure='totals.opens']").first.inner_text() == "1"
     assert stack.call("GET", "/api/campaigns/typing")[1]["sent"] == 4
     page.context.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "answers"),
+    [
+        ("/campaigns/spring/recipients/upload", b"HTTP/1.1 303 See Other\r\n"),
+        ("/api/withdrawals", b"HTTP/1.1 401 Unauthorized\r\n"),
+    ],
+)
+def test_forms_refused_large_body_is_read_before_the_answer(stack_of_forms: Stack, path: str, answers: bytes):
+    """Nobody is signed in. As a proxy does, the client sends its whole request before it reads the answer."""
+    body = b"x" * (20 << 20)
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: pixel.test\r\nConnection: close\r\n"
+        f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    address = urlsplit(stack_of_forms.address)
+    with socket.create_connection((address.hostname or "", address.port or 0), 60) as client:
+        client.sendall(head.encode() + body)
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+    assert answer.startswith(answers)
+    assert answers[9:12] != b"303" or b"location: /sign-in\r\n" in answer
