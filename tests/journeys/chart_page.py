@@ -38,8 +38,8 @@ BODY = """<!doctype html>
 <title>A page</title>
 <link rel="stylesheet" href="/uplot.css"><link rel="stylesheet" href="/chart.css">
 <link rel="stylesheet" href="/page.css">
-<script src="/uplot.js" defer></script><script src="/chart.js" defer></script>
-<script src="/live.js" defer></script>
+<script src="/uplot.js" defer></script><script src="/steer.js" defer></script>
+<script src="/chart.js" defer></script><script src="/live.js" defer></script>
 <main data-counted="totals.opens" data-live="/live" data-figures="/figures.json">
 <p class="fresh">Every hit before <time data-figure="as_of">long ago</time> is counted.</p>
 <p>Opens <b data-figure="totals.opens">0</b>, unique <b data-figure="totals.unique_opens">0</b></p>

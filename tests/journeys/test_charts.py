@@ -226,21 +226,21 @@ def test_chart_notes_are_marks_with_text(open_page: Callable[..., Page], site: S
     marks = page.locator(".note button")
     assert marks.count() == 2  # two of one day share theirs
     first, second = marks.all()
-    said = page.locator(".note .said")
-    assert [each.is_visible() for each in said.all()] == [False, False]
+    texts = page.locator(".note .note-text")
+    assert [each.is_visible() for each in texts.all()] == [False, False]
     assert first.get_attribute("aria-label") == "Note of 29 Oct 2026: Mail sent"
     first.hover()
-    assert said.nth(0).is_visible()
-    assert said.nth(0).inner_text() == "29 Oct 2026: Mail sent"
+    assert texts.nth(0).is_visible()
+    assert texts.nth(0).inner_text() == "29 Oct 2026: Mail sent"
     page.mouse.move(0, 0)
-    assert said.nth(0).is_hidden()
+    assert texts.nth(0).is_hidden()
     first.focus()
     page.keyboard.press("Tab")
-    assert said.nth(1).is_visible()
+    assert texts.nth(1).is_visible()
     # Half past eleven in UTC is the next day in Berlin.
-    assert said.nth(1).inner_text().startswith("17 Nov 2026: Site moved")
-    assert "<script>" in said.nth(1).inner_text()
-    box, plot = said.nth(1).bounding_box(), page.locator(".plot").bounding_box()
+    assert texts.nth(1).inner_text().startswith("17 Nov 2026: Site moved")
+    assert "<script>" in texts.nth(1).inner_text()
+    box, plot = texts.nth(1).bounding_box(), page.locator(".plot").bounding_box()
     assert box is not None
     assert plot is not None
     assert plot["x"] <= box["x"]
@@ -250,6 +250,57 @@ def test_chart_notes_are_marks_with_text(open_page: Callable[..., Page], site: S
     assert day is not None
     assert at is not None
     assert (at["x"] + 12 - day["x"]) / day["width"] == pytest.approx(20 / 29, abs=0.01)
+
+
+def test_chart_arrow_keys_show_and_announce_values(open_page: Callable[..., Page], site: Site):
+    site.stats = stats(notes=NOTES)
+    page = drawn(open_page())
+    spoken = page.locator("[aria-live=polite]")
+    page.keyboard.press("Tab")
+    area = page.get_by_role("application", name="Values of the chart by day: move with the arrow keys")
+    assert area.evaluate("node => node === document.activeElement")
+    assert point(page) == "Thu 26 Nov 2026, so far Opens 49 Unique opens 30"
+    assert spoken.inner_text() == "Thu 26 Nov 2026, so far, Opens 49, Unique opens 30"
+    for key, shows in (
+        ("ArrowLeft", "Wed 25 Nov 2026"),
+        ("Home", "Wed 28 Oct 2026"),
+        ("ArrowLeft", "Wed 28 Oct 2026"),
+        ("ArrowRight", "Thu 29 Oct 2026"),
+        ("End", "Thu 26 Nov 2026, so far"),
+        ("ArrowRight", "Thu 26 Nov 2026, so far"),
+    ):
+        page.keyboard.press(key)
+        assert spoken.inner_text().startswith(f"{shows}, Opens "), key
+        assert point(page).startswith(f"{shows} Opens "), key
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    assert spoken.inner_text().endswith(", Note: Mail sent")
+    page.keyboard.press("Enter")
+    assert page.get_by_role("dialog", name="Notes").is_visible()
+    page.keyboard.press("Escape")
+    area.focus()
+    page.keyboard.press("End")
+    page.keyboard.press("Escape")
+    assert page.locator(".point").is_hidden()
+    assert spoken.inner_text() == ""
+    page.keyboard.press("Home")
+    page.keyboard.press("Shift+Tab")
+    assert page.locator(".point").is_hidden(), "the focus has left the chart"
+
+
+def test_chart_finger_shows_values(open_page: Callable[..., Page]):
+    page = drawn(open_page(has_touch=True))
+    box = page.locator(".u-over").bounding_box()
+    assert box is not None
+    page.touchscreen.tap(box["x"] + 2, box["y"] + 60)
+    assert point(page).startswith("Wed 28 Oct 2026 Opens 900")
+    finger = page.context.new_cdp_session(page)
+    for kind, share in (("touchStart", 0.1), ("touchMove", 0.5), ("touchMove", 0.99), ("touchEnd", None)):
+        places = [] if share is None else [{"x": box["x"] + box["width"] * share, "y": box["y"] + 60}]
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+    until(lambda: point(page).startswith("Thu 26 Nov 2026, so far"))
+    assert page.locator("[aria-live=polite]").inner_text().startswith("Thu 26 Nov 2026, so far")
+    assert readout(page) == "Opens 3,919 Unique opens 2,434", "a finger does not zoom"
 
 
 def test_chart_unknown_values_are_gaps(open_page: Callable[..., Page], site: Site):

@@ -234,10 +234,15 @@ def test_dashboard_ticked_campaigns_are_compared(busy: Stack, browser: Browser):
         assert bar.evaluate("(bar) => getComputedStyle(bar).position") == "sticky"
         assert_fits(page)
         bar.get_by_role("button", name="Compare").click()
-        chart = page.get_by_role("img", name="Curves of")
+        page.get_by_role("img", name="Curves of ").wait_for()
+        chart = page.locator(".curves .plot")
         chart.locator(".u-over").hover()
         chart.get_by_text("after sending").wait_for()
-        assert sorted(chart.locator(".said bdi").all_inner_texts()) == ["first", "second"]
+        chart.get_by_role("application", name="Values of the curves").focus()
+        page.keyboard.press("Home")
+        chart.get_by_text("1 h after sending", exact=True).wait_for()
+        assert chart.locator("[aria-live]").inner_text().startswith("1 h after sending, second ")
+        assert sorted(chart.locator(".values bdi").all_inner_texts()) == ["first", "second"]
         assert_fits(page)
     with looking(browser, busy, 1280, "light", script=False) as page:
         page.goto(busy.run("sign-in").stdout.strip())

@@ -253,6 +253,14 @@
       }));
       const canvas = this.u.root.querySelector("canvas");
       canvas.setAttribute("role", "img");
+      steerChart(this.u, {
+        label: `Values of the chart by ${this.shown.step < DAY ? "time" : "day"}: move with the arrow keys`,
+        stops: () => this.stops(),
+        open: safe((stop) => {
+          const { left, top } = this.u.over.getBoundingClientRect();
+          this.openPanel(stop.interval, this.noteOf(stop.interval), left + stop.left, top);
+        }),
+      });
       this.drawNotes(this.u);
       if (this.shown.isAllSinceSending) this.zoomToMost();
     }
@@ -417,6 +425,18 @@
       return [when + suffix, ...series.map(({ label, values }) => `${label} ${number(values[i])}`)];
     }
 
+    // Returns the visible intervals up to now as places of the cursor, see steer.js.
+    stops() {
+      const { starts, ends, isPerHour, upTo } = this.shown, { min, max } = this.u.scales.x;
+      return starts.flatMap((start, i) => {
+        if (start < min || start > upTo || (isPerHour ? start >= max : start > max)) return [];
+        const at = isPerHour ? (start + ends[i]) / 2 : start;
+        const notes = this.noteOf(i).slice(0, MAX_NOTES).map((note) => `Note: ${note.text}`);
+        const text = [...this.lines(i), ...notes].join(", ");
+        return { interval: i, left: this.u.valToPos(at, "x"), text };
+      });
+    }
+
     noteOf(i) {
       return this.shown.notes.filter((note) => note.interval === i);
     }
@@ -499,7 +519,7 @@
           const { right, bottom } = button.getBoundingClientRect();
           this.openPanel(notes[0].interval, notes, right, bottom);
         }));
-        const text = element("span", "said", mark);
+        const text = element("span", "note-text", mark);
         text.setAttribute("aria-hidden", "true");
         const dates = notes.map((note) => this.shown.calendar.date(note.when));
         notes.slice(0, MAX_NOTES).forEach((note, i) => {

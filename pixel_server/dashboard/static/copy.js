@@ -7,7 +7,7 @@ for (const area of document.querySelectorAll("textarea[data-copy]")) {
   const label = area.labels[0];
   if (label) button.setAttribute("aria-label", `Copy: ${label.textContent}`);
   const status = document.createElement("span");
-  status.className = "said";
+  status.className = "copy-status";
   status.setAttribute("role", "status");
   const row = document.createElement("p");
   row.className = "copying";

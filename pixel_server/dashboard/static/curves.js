@@ -6,6 +6,7 @@
 
   const DAY = 24;
   const TICKS = [0, 0.25, 0.5, 1, 3, 6, 12, DAY, 2 * DAY, 4 * DAY, 7 * DAY, 14 * DAY, 30 * DAY];
+  const ROUNDING = 1e-9; // error of hours that are computed from a place in px
   const TICK_GAP = 44; // px between two labels of the horizontal axis
   const COLOURS = 6, DASHES = [[], [8, 4], [2, 3], [12, 4, 2, 4]];
   const colourName = (i) => `--curve-${(i % COLOURS) + 1}`;
@@ -24,7 +25,14 @@
 
   // Returns the last point of a curve that is not later, null after its end.
   function pointAt(points, hours) {
-    return hours > points.at(-1)[0] ? null : points.findLast((point) => point[0] <= hours) ?? null;
+    if (hours * (1 - ROUNDING) > points.at(-1)[0]) return null;
+    return points.findLast((point) => point[0] <= hours * (1 + ROUNDING)) ?? null;
+  }
+
+  // Returns the shares of a curve as text: "27.5%, with machines 54.0%".
+  function shares(points, hours) {
+    const point = pointAt(points, hours);
+    return `${percent(point?.[1])}${point?.[2] == null ? "" : `, with machines ${percent(point[2])}`}`;
   }
 
   // Returns the ticks that have room on an axis whose scale is asinh.
@@ -38,38 +46,35 @@
     const curves = JSON.parse(figure.dataset.curves);
     const colour = (name) => getComputedStyle(figure).getPropertyValue(name).trim();
     const font = `12px ${getComputedStyle(figure).fontFamily}`;
-    const plot = document.createElement("div"), said = document.createElement("p");
+    const plot = document.createElement("div"), values = document.createElement("p");
     plot.className = "plot";
-    plot.setAttribute("role", "img");
-    plot.setAttribute("aria-label", `Curves of ${curves.map(({ name }) => name).join(", ")}; the numbers are in the table below`);
-    said.className = "said";
-    said.hidden = true;
-    plot.append(said);
+    values.className = "values";
+    values.hidden = true;
+    plot.append(values);
     figure.querySelector("figcaption").after(plot);
     figure.classList.add("drawn");
     figure.querySelectorAll(".swatch").forEach((swatch, i) => { swatch.classList.add(`curve-${(i % COLOURS) + 1}`); });
 
     function showValues(u) {
       const { left } = u.cursor;
-      said.hidden = !(left >= 0);
-      if (said.hidden) return;
+      values.hidden = !(left >= 0);
+      if (values.hidden) return;
       const hours = u.posToVal(left, "x");
       const when = document.createElement("b");
       when.textContent = `${since(hours)} after sending`;
-      said.replaceChildren(when, ...curves.map(({ name, points }, i) => {
+      values.replaceChildren(when, ...curves.map(({ name, points }, i) => {
         const line = document.createElement("span"), swatch = document.createElement("i"), text = document.createElement("bdi");
-        const point = pointAt(points, hours);
         swatch.className = `swatch curve-${(i % COLOURS) + 1}`;
         text.textContent = name.length > 40 ? `${name.slice(0, 40)}\u2026` : name;
-        line.append(swatch, text, ` ${percent(point?.[1])}${point?.[2] == null ? "" : `, with machines ${percent(point[2])}`}`);
+        line.append(swatch, text, ` ${shares(points, hours)}`);
         return line;
       }));
       const isLate = left > u.over.clientWidth / 2;
-      said.classList.toggle("late", isLate);
+      values.classList.toggle("late", isLate);
       const { offsetLeft } = u.over.parentElement === plot ? u.over : u.over.parentElement;
       const x = offsetLeft + u.over.offsetLeft + left;
-      said.style.left = isLate ? "" : `${x + 12}px`;
-      said.style.right = isLate ? `${plot.clientWidth - x + 12}px` : "";
+      values.style.left = isLate ? "" : `${x + 12}px`;
+      values.style.right = isLate ? `${plot.clientWidth - x + 12}px` : "";
     }
 
     // Draws each estimate as a circle at the end of its curve, with its text if there is one curve only.
@@ -123,12 +128,22 @@
           filter: (u, splits) => splits,
           values: (u, splits) => splits.map((hours) => (hours ? since(hours) : "sent")),
         },
-        { stroke, font, size: 46, gap: 6, grid, ticks: { show: false }, values: (u, values) => values.map((value) => `${+(100 * value).toFixed(1)}%`) },
+        { stroke, font, size: 46, gap: 6, grid, ticks: { show: false }, values: (u, splits) => splits.map((value) => `${+(100 * value).toFixed(1)}%`) },
       ],
       cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
       hooks: { setCursor: [showValues], draw: [drawEstimates] },
     }, toColumns(curves), plot);
     figure.uplot = u;
+    const canvas = u.root.querySelector("canvas");
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", `Curves of ${curves.map(({ name }) => name).join(", ")}; the numbers are in the table below`);
+    steerChart(u, {
+      label: "Values of the curves by time since sending: move with the arrow keys",
+      stops: () => ticks(last, u.over.clientWidth).map((hours) => ({
+        left: u.valToPos(hours, "x"),
+        text: [`${since(hours)} after sending`, ...curves.map(({ name, points }) => `${name} ${shares(points, hours)}`)].join(", "),
+      })),
+    });
     new ResizeObserver(() => u.setSize(size())).observe(plot);
   }
 
