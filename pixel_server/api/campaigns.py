@@ -81,7 +81,7 @@ async def show_campaign(api: Api, request: Request) -> Response:
 async def change(api: Api, campaign_id: str, content: Any, who: str) -> Campaign:
     """Sets fields of a campaign, and returns the campaign. who: name for the audit log.
 
-    Raises Problem 404 if there is no such campaign, 422 if fields are bad, and 409 if a field does not
+    Raises Problem 404 if no campaign has this id, 422 if fields are bad, and 409 if a field does not
     fit the kind of the campaign or cannot be changed any more.
     """
     await api.campaign(campaign_id)
@@ -103,7 +103,7 @@ async def change_campaign(api: Api, request: Request) -> Response:
 
 
 async def delete(api: Api, campaign_id: str, who: str) -> None:
-    """Deletes a campaign. who: name for the audit log. Raises Problem 404 if there is no such campaign."""
+    """Deletes a campaign. who: name for the audit log. Raises Problem 404 if no campaign has this id."""
     await api.campaign(campaign_id)
     await audit_log.note(api.store, who, "campaign.deleted", campaign=campaign_id)
     await deletion.delete(api.store, campaign_id, api.settings.shards)

@@ -62,7 +62,7 @@ class Api:
         return Minter(address, self.secrets)
 
     async def campaign(self, campaign_id: str) -> Campaign:
-        """Returns the campaign with an id. Raises Problem 404 if there is no such campaign."""
+        """Returns the campaign with an id. Raises Problem 404 if no campaign has it."""
         try:
             return await storage.get(self.store, campaign_id)
         except UnknownCampaign as error:

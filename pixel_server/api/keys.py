@@ -56,13 +56,13 @@ async def create_key(api: Api, request: Request) -> Response:
 
 
 async def revoke(api: Api, key_id: str, who: str) -> None:
-    """Revokes the key with an id. who: name for the audit log. Raises Problem 404 if there is no such key."""
+    """Revokes the key with an id. who: name for the audit log. Raises Problem 404 if no key has it."""
     try:
         if not (key_id.isascii() and key_id.isalnum()):
             raise api_keys.UnknownApiKey(key_id)
         await api_keys.revoke(api.store, key_id, who)
     except api_keys.UnknownApiKey:
-        raise Problem(404, "there is no such key") from None
+        raise Problem(404, "no key has this id") from None
 
 
 async def revoke_key(api: Api, request: Request) -> Response:

@@ -54,7 +54,7 @@ async def change_note(api: Api, request: Request) -> Response:
 async def change(api: Api, campaign: Campaign, note_id: str, content: Any) -> Note:
     """Changes the fields of a note that the JSON of a body names, and returns the note.
 
-    Raises Problem 422 if fields are bad, and 404 if the campaign has no such note.
+    Raises Problem 422 if fields are bad, and 404 if no note of the campaign has this id.
     """
     values = check_fields(content, _FIELDS)
     try:
@@ -70,7 +70,7 @@ async def remove_note(api: Api, request: Request) -> Response:
 
 
 async def remove(api: Api, campaign: Campaign, note_id: str) -> None:
-    """Removes a note. Raises Problem 404 if the campaign has no such note."""
+    """Removes a note. Raises Problem 404 if no note of the campaign has this id."""
     try:
         await notes.remove(api.store, campaign.id, note_id)
     except notes.UnknownNote:
@@ -78,7 +78,7 @@ async def remove(api: Api, campaign: Campaign, note_id: str) -> None:
 
 
 def _unknown() -> Problem:
-    return Problem(404, "this campaign has no such note")
+    return Problem(404, "no note of this campaign has this id")
 
 
 CALLS = (

@@ -74,7 +74,7 @@ async def revoke(api: Api, campaign: Campaign, share_id: str, who: str) -> None:
     try:
         await share_links.revoke(api.store, campaign.id, share_id, who)
     except share_links.UnknownShare:
-        raise Problem(404, "this campaign has no such share link") from None
+        raise Problem(404, "no share link of this campaign has this id") from None
 
 
 CALLS = (

@@ -99,7 +99,7 @@ async def find_by_key(store: AsyncRedis, key: str) -> ApiKey | None:
 
 
 async def find_by_id(store: AsyncRedis, key_id: str) -> ApiKey | None:
-    """Returns the record of the key with this id, or None if there is no such key. Updates `last_used`."""
+    """Returns the record of the key with this id, or None if no key has it. Updates `last_used`."""
     fields = await store.hgetall(keys.api_key(key_id))
     if not fields:
         return None

@@ -20,7 +20,7 @@ _DELETE = (
     EVEN_IF_FULL
     + """
 -- KEYS: campaign, campaigns, gone, changes, deleting, dropped, notes, shares. ARGV: id, prefix of the keys of
--- shares. Returns 1, or 0 if there is no such campaign.
+-- shares. Returns 1, or 0 if no campaign has this id.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('SADD', KEYS[3], ARGV[1])
 redis.call('SADD', KEYS[5], ARGV[1])

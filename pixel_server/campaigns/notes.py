@@ -80,7 +80,7 @@ async def list_notes(store: AsyncRedis, campaign: str) -> list[Note]:
 
 
 _REPLACE = """
--- KEYS: notes. ARGV: id, note. Returns 1; 0 if there is no such note, which a change must not bring back.
+-- KEYS: notes. ARGV: id, note. Returns 1; 0 if the note was removed, because a change must not bring it back.
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return 1

@@ -235,7 +235,7 @@ _USES_FIELDS = ["record", "sealed", "linked", "uploaded"]
 def queue_uses(pipe: Pipeline, campaign: str) -> None:
     """Queues the reading of a campaign's stored record and of the times of its uses.
 
-    The record is None if there is no such campaign.
+    The record is None if no campaign has this id.
     """
     pipe.hmget(keys.campaign(campaign), _USES_FIELDS)
 

@@ -225,7 +225,7 @@ def merge_ranges(ranges: Iterable[Range]) -> list[Range]:
 
 
 _Directories = tuple[Path | None, Path | None]
-"""Directories of the operator's lists and of refreshed lists. None if there is no such directory."""
+"""Directories of the operator's lists and of refreshed lists. None stands for a directory that is not set."""
 
 
 def _files(name: str, directories: _Directories) -> Iterator[tuple[Path, Owner]]:

@@ -78,7 +78,7 @@ _OF_SHARDS: dict[str, Rule] = {
 
 
 def rule_of_name(name: str) -> Rule:
-    """Returns the rule of a key by its name. Raises StoreError if the table has no such key."""
+    """Returns the rule of a key by its name. Raises StoreError if the table does not have the key."""
     kind = keys.kind_of(name)
     if kind is None:
         raise StoreError(f"the store holds {name}, a key of a newer version: update this version")

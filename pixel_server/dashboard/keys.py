@@ -86,9 +86,9 @@ def _confirm_page(api: Api, request: Request, record: ApiKey, problem: Problem |
 
 
 async def _record(api: Api, request: Request) -> ApiKey:
-    """Returns the key in the path. Raises Problem 404 if there is no such key."""
+    """Returns the key in the path. Raises Problem 404 if no key has its id."""
     key_id = request.path_params["id"]
     for record in await api_keys.list_keys(api.store):
         if record.id == key_id:
             return record
-    raise Problem(404, "there is no such key")
+    raise Problem(404, "no key has this id")

@@ -113,7 +113,7 @@ async def _admit(api: Api, request: Request, page: Page, scope: str) -> None:
 
 
 def session_by_proxy(api: Api, request: Request) -> Session | None:
-    """Returns the session of the user whom a trusted proxy names, None if no such proxy names a user.
+    """Returns the session of the user whom a trusted proxy names, None if no trusted proxy names a user.
 
     This session takes precedence over a cookie. Raises Problem 403 if the proxy's header is unusable.
     """

@@ -39,7 +39,7 @@ class Span(NamedTuple):
 
 class Inactive(NamedTuple):
     """An inactive recipient. mails: number of campaigns that sent the recipient a mail in the span.
-    last_open: time (s since 1970) of the last open by a person, or 0 if there is no such open.
+    last_open: time (s since 1970) of the last open by a person, or 0 if no open was by a person.
     """
 
     place: int

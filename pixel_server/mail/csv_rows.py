@@ -146,7 +146,7 @@ class Dialect:
     def _first_quote_closes(self, line: bytes) -> bool | None:
         """Returns True if the first quote at an edge of a field closes the field, and False if it opens one.
 
-        Returns None if the line has no such quote: in `5" pipe`, the quote is inside a field.
+        Returns None if no quote is at an edge of a field: in `5" pipe`, the quote is inside a field.
         """
         at = 0
         while b'"' in line[at:]:

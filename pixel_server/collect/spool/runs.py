@@ -14,7 +14,7 @@ def cut(batches: Sequence[Batch]) -> list[list[Batch]]:
     """Cuts batches into runs, within the bounds RUN_BYTES and RUN_BATCHES.
 
     Sets `after` of each batch to the sequence number of the previous batch in the run that has the same
-    producer and shard. Sets it to 0 if the run has no such batch.
+    producer and shard. Sets it to 0 if no batch of the run precedes it.
     """
     runs: list[list[Batch]] = []
     last: dict[tuple[str, int], int] = {}
