@@ -39,41 +39,43 @@ async def page(api: Api, request: Request) -> Response:
     if request.state.has_shared_key:
         chart_url = render.url(api.settings, f"campaigns/{campaign.id}/stats.json")
         return await shared_figures.show(api, request, campaign, chart_url)
-    if campaign.kind == "web":
-        return await site.page(api, request, campaign)
     params = request.query_params
     try:
-        range_query = range_picker.query(params)
-        range_picker.parse(api, campaign, range_query, api.clock())
-    except Problem as problem:  # shows all time, with the error beside the form
-        range_errors = range_picker.error_messages(problem)
-        response = await show(api, request, campaign, {}, range_errors=range_errors, submitted=params)
+        return await show(api, request, campaign, params)
+    except Problem as problem:
+        if problem.status not in (409, 422):
+            raise
+        # The page of the default range, with the error beside the form.
+        messages = range_picker.error_messages(problem)
+        response = await show(api, request, campaign, {}, range_errors=messages, submitted=params)
         response.status_code = problem.status
         return response
-    return await show(api, request, campaign, range_query)
 
 
 async def show(
     api: Api,
     request: Request,
     campaign: Campaign,
-    range_query: Mapping[str, str],
+    params: Mapping[str, str],
     note: Mapping[str, str] | None = None,
     problem: Problem | None = None,
     range_errors: Sequence[str] = (),
     submitted: Mapping[str, str] | None = None,
     edited_note: str = "",
 ) -> Response:
-    """Returns the page of a campaign. range_query: the range, see `range_picker.query`.
+    """Returns the page of a campaign. params: parameters of the address.
 
     note, problem: if a note was refused, the fields of its form and the reason. edited_note: the id of the
-    note if the refused form changes a note. range_errors, submitted: if a range was refused, the error
-    messages and the form's fields as they were sent.
+    note if the refused form changes a note. range_errors, submitted: if a range or filter was refused, the
+    error messages and the form's fields as they were sent. Raises Problem 409 or 422 if a parameter cannot be
+    used.
     """
     if campaign.kind == "web":
-        return await site.show(api, request, campaign, range_query, note, problem, edited_note=edited_note)
+        return await site.show(
+            api, request, campaign, params, note, problem, range_errors, submitted, edited_note
+        )
     now = api.clock()
-    range_query = range_picker.with_default(dict(range_query), campaign, now)
+    range_query = range_picker.with_default(range_picker.query(params), campaign, now)
     period = range_picker.parse(api, campaign, range_query, now)
     late_since = await asyncio.to_thread(api.late_since)
     campaign_stats = await page_figures.read(api, campaign, period, now)

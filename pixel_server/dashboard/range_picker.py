@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from pixel_server.api.context import Api
 from pixel_server.api.stats import bucket_days
 from pixel_server.campaigns.campaign import Campaign
+from pixel_server.dashboard.glossary import DIMENSION_NAMES
 from pixel_server.figures import ranges, sending_ranges
 from pixel_server.figures.ranges import Range
 from pixel_server.problems import Problem
@@ -59,6 +60,7 @@ def days(time_zone: str, range_query: Mapping[str, str], now: float) -> Range:
 
 
 _FIELD_LABELS = {
+    **{name: f"The filter {label}" for name, label in DIMENSION_NAMES.items()},
     "from": "The first day",
     "to": "The last day",
     "until": "The last day",
@@ -69,12 +71,12 @@ _FIELD_LABELS = {
 
 
 def error_messages(problem: Problem) -> list[str]:
-    """Returns the error messages of a refused range: `"The first day must be a date"`."""
-    return [error_message(error) for error in problem.errors or ()]
+    """Returns the error messages of a refused range or filter: `"The first day must be a date"`."""
+    messages = [_error_message(error) for error in problem.errors or ()]
+    return messages or [problem.detail[0].upper() + problem.detail[1:]]
 
 
-def error_message(error: Mapping[str, str]) -> str:
-    """Returns the error message of one parameter of a refused range."""
+def _error_message(error: Mapping[str, str]) -> str:
     text = error["message"].replace("must lie before `to`", "must not be after the last")
     return text.capitalize() if text.startswith("the ") else f"{_FIELD_LABELS[error['field']]} {text}"
 

@@ -72,22 +72,6 @@ class _Choice(NamedTuple):
         return {"range": ALL} if self.is_all else dict(self.query)
 
 
-async def page(api: Api, request: Request, campaign: Campaign) -> Response:
-    """Returns the page of the range and the filters in the address."""
-    params = request.query_params
-    try:
-        choice = await _choose(api, campaign, params)
-    except Problem as problem:
-        if problem.status not in (409, 422):
-            raise
-        messages = [_error_message(error) for error in problem.errors or ()]
-        messages = messages or [problem.detail[0].upper() + problem.detail[1:]]
-        response = await show(api, request, campaign, {}, messages=messages, submitted=params)
-        response.status_code = problem.status
-        return response
-    return await _render(api, request, campaign, choice)
-
-
 async def show(
     api: Api,
     request: Request,
@@ -95,18 +79,19 @@ async def show(
     params: Mapping[str, str],
     note: Mapping[str, str] | None = None,
     problem: Problem | None = None,
-    messages: Sequence[str] = (),
+    range_errors: Sequence[str] = (),
     submitted: Mapping[str, str] | None = None,
     edited_note: str = "",
 ) -> Response:
     """Returns the page. params: parameters of the address.
 
     note, problem: if a note was refused, the fields of its form and the reason. edited_note: the id of the
-    note if the refused form changes a note. messages, submitted: if a range or filter was refused, the error
-    messages and the form's fields as they were sent.
+    note if the refused form changes a note. range_errors, submitted: if a range or filter was refused, the
+    error messages and the form's fields as they were sent. Raises Problem 409 or 422 if a parameter cannot be
+    used.
     """
     choice = await _choose(api, campaign, params)
-    return await _render(api, request, campaign, choice, note, problem, messages, submitted, edited_note)
+    return await _render(api, request, campaign, choice, note, problem, range_errors, submitted, edited_note)
 
 
 def page_query(campaign: Campaign, params: Mapping[str, str]) -> dict[str, str]:
@@ -140,13 +125,6 @@ async def _choose(api: Api, campaign: Campaign, params: Mapping[str, str]) -> _C
     return _Choice(ranges.parse(query, campaign.time_zone, now), query, is_all, filters)
 
 
-def _error_message(error: Mapping[str, str]) -> str:
-    """Returns the error message of a refused parameter: `"The filter Page must not be empty"`."""
-    if error["field"] in DIMENSION_NAMES:
-        return f"The filter {DIMENSION_NAMES[error['field']]} {error['message']}"
-    return range_picker.error_message(error)
-
-
 async def _render(
     api: Api,
     request: Request,
@@ -154,7 +132,7 @@ async def _render(
     choice: _Choice,
     note: Mapping[str, str] | None = None,
     problem: Problem | None = None,
-    messages: Sequence[str] = (),
+    range_errors: Sequence[str] = (),
     submitted: Mapping[str, str] | None = None,
     edited_note: str = "",
 ) -> Response:
@@ -181,7 +159,7 @@ async def _render(
         "is_all": choice.is_all,
         "filters": choice.filters,
         "chips": _chips(choice),
-        "range_errors": messages,
+        "range_errors": range_errors,
         "chart": chart.context(page_stats, COLUMNS if not choice.filters else COLUMNS[:2]),
         **await note_forms.context(api, campaign, page_stats, edited_note),
         "titles": DIMENSION_TITLES,

@@ -82,6 +82,7 @@ def test_site_page_click_on_rows_filters_the_whole_page(visited, reader, site):
     assert "language=de" in chips[0][2]
     assert "from=2026-09-01" in chips[0][2], "the range stays"
     assert "data-live" not in two.text, "live figures have no filter"
+    assert "Unique visitors and time on page cannot be filtered, because" in two.text
     data = unescape(re.search(r'data-chart="([^"]*)"', two.text)[1])
     assert sum(item["visits"] for item in reader.get(data).json()["series"]) == 1
     download = unescape(re.search(r'href="([^"]*/breakdowns.csv[^"]*)"', two.text)[1])
