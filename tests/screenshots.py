@@ -64,7 +64,8 @@ def main() -> None:
         sys.exit("no chromium on the path (Debian: apt install chromium)")
     from playwright.sync_api import sync_playwright
 
-    chosen.directory.mkdir(parents=True, exist_ok=True)
+    if not chosen.docs:
+        chosen.directory.mkdir(parents=True, exist_ok=True)
     only = set(IN_DOCS if chosen.docs else chosen.only)
     with started() as filled, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
