@@ -21,9 +21,9 @@ from pixel_server.figures import audience, sorted_recipients
 from pixel_server.problems import Problem
 from pixel_server.recipients import lists
 
-COUNTED_AT_ONCE = 200_000
+COUNTED_AT_ONCE = 100_000
 """Largest number of recipients, added up over the campaigns, that are counted although nobody asked. It takes
-about 0.5 s."""
+0.5 s for two campaigns and 2 s for 20."""
 CONDITION = ("opened", "state", "since", "min_opens")
 """Parameters of the condition, as in the API."""
 STATES = {"person": "a person", "opened": "a person or a machine"}

@@ -7,12 +7,14 @@ places.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
+from pixel_server import tasks
 from pixel_server.counters import recipient_record
 from pixel_server.figures.recipients import (
     FIRST_PLACES,
@@ -32,6 +34,9 @@ from pixel_server.times import iso_ms
 FIELDS = ("key", "recipient", "name", "campaigns", "opened", "opens", "last_open")
 STATES = ("person", "opened")
 """Opens that count. person: by a person, or a proxy for a person. opened: also by machines."""
+
+SPARSE_SHARE = 0.25
+"""Recipients a hash below which it is worth to check first which hashes exist."""
 
 
 class Source(NamedTuple):
@@ -117,6 +122,9 @@ class Tally:
         return sorted(key for key in self.known if least <= self.opens(key).campaigns <= most)
 
 
+_Part = tuple[int, list[tuple[int, Hash]]]
+"""Part of a reading: (place after the part, hashes with their places)."""
+_Parts = AsyncIterator[_Part]
 Tallies = AsyncIterator[tuple[int, dict[int, Tally]]]
 """Parts of a reading: (place after the part, tallies by place)."""
 
@@ -173,6 +181,35 @@ async def count(
 async def _read_tallies(
     store: AsyncRedis, sources: Sequence[Source], shards: int, condition: Condition, start: int = 0
 ) -> Tallies:
+    async for place_after, hashes in _read_ahead(_read_parts(store, sources, shards, start)):
+        yield (
+            place_after,
+            {
+                place: Tally((found for _, found in group), condition)
+                for place, group in groupby(hashes, key=itemgetter(0))
+            },
+        )
+
+
+async def _read_ahead(parts: _Parts) -> _Parts:
+    """Yields the parts, and reads the next part from Redis while the caller handles one."""
+    reading = asyncio.create_task(_next(parts))
+    try:
+        while (part := await reading) is not None:
+            reading = asyncio.create_task(_next(parts))
+            await asyncio.sleep(0)  # lets the task send its commands
+            yield part
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])
+        tasks.retrieve_exception(reading)
+
+
+async def _next(parts: _Parts) -> _Part | None:
+    return await anext(parts, None)
+
+
+async def _read_parts(store: AsyncRedis, sources: Sequence[Source], shards: int, start: int) -> _Parts:
     end = place_count(shards)
     step, max_places = max(1, FIRST_PLACES // len(sources)), max(1, MAX_PLACES // len(sources))
     is_sparse = False
@@ -181,16 +218,10 @@ async def _read_tallies(
         pairs = [(place, source.id) for place in places for source in sources]
         hashes = await _read_hashes(store, await _used(store, pairs) if is_sparse else pairs)
         entries = sum(len(found.listed) + len(found.records) // 2 for _, found in hashes)
-        is_sparse = entries < len(pairs)
+        is_sparse = entries < SPARSE_SHARE * len(pairs)
         step = next_step(step, entries, max_places)
         start = places[-1] + 1
-        yield (
-            start,
-            {
-                place: Tally((found for _, found in group), condition)
-                for place, group in groupby(hashes, key=itemgetter(0))
-            },
-        )
+        yield start, hashes
 
 
 _PlaceAndCampaign = tuple[int, str]

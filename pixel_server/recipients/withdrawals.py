@@ -193,7 +193,7 @@ async def withdrawn_now(store: AsyncRedis, secrets: Secrets, recipients: Iterabl
     recipient_keys, withdrawn = list(recipients), set()
     for i in range(0, len(recipient_keys), _CHUNK):
         part = recipient_keys[i : i + _CHUNK]
-        values = await store.hmget(keys.WITHDRAWN, [secrets.withdrawal_mark(key) for key in part])
+        values = await store.hmget(keys.WITHDRAWN, secrets.withdrawal_marks(part))
         withdrawn |= {key for key, value in zip(part, values, strict=True) if counts_as_withdrawn(value)}
     return withdrawn
 
