@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import string
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MEDIA = "text/csv"
+_PLAIN_STARTS = frozenset(string.ascii_letters + string.digits)
+"""Characters that begin most texts, and no formula. Such a text needs no slow look."""
 _FORMULA_STARTS = frozenset("=+-@\u2010\u2011\u2012\u2013\u2212")
 """Characters that begin a formula. Unicode hyphens, the dash and the minus sign are read as a minus."""
 _INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f")
@@ -43,9 +46,11 @@ def of_breakdowns(by: Mapping[str, Sequence[Mapping[str, Any]]], counts: Sequenc
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value[:1] in _PLAIN_STARTS or not _is_formula(value) else f"'{value}"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return "'" + value if isinstance(value, str) and _is_formula(value) else value
+    return value
 
 
 def _is_formula(text: str) -> bool:
@@ -54,8 +59,6 @@ def _is_formula(text: str) -> bool:
     At the beginning of a text, spreadsheets skip blanks and invisible characters, such as byte order marks.
     They take full-width and small forms of characters, such as \"\uff1d\", for the plain characters.
     """
-    if text[:1].isascii() and text[:1].isalnum():  # most texts; the rest takes 20 times as long
-        return False
     if text.startswith(("\t", "\r", "\n")):
         return True
     first = next(
