@@ -9,8 +9,9 @@ WHOLE = journeys chaos properties old_data run demo deploy \
 
 # Tests that also run on a cluster of one node.
 ON_CLUSTER = api/test_health.py figures/test_overview.py figures/test_stats_opens.py store/test_checkpoint.py \
-	store/test_compatibility.py store/test_keys.py store/test_producer.py store/test_script.py \
-	workers/test_maintenance.py workers/test_rollup.py workers/test_rollup_pass.py workers/test_schedule.py
+	store/test_compatibility.py store/test_keys.py store/test_producer.py store/test_raw_replies.py \
+	store/test_script.py workers/test_maintenance.py workers/test_rollup.py workers/test_rollup_pass.py \
+	workers/test_schedule.py
 
 # Test processes: one more than cores, because many tests wait for servers, and at most 4.
 TEST_PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() + 1))')

@@ -246,20 +246,18 @@ def test_audience_random_campaigns_agree_with_a_plain_count(client, redis_url, s
     draw = random.Random(5)
     people = [draw.randbytes(8) for _ in range(2000)]
     known = [{} for _ in range(5)]
-    with client.pipeline(transaction=False) as pipe:
-        for number, by_recipient in enumerate(known):
-            for recipient in draw.sample(people, 1000 if number else 40):
-                shard, bucket = shard_of(recipient, 4), recipient_record.people_bucket(recipient)
-                record = RecipientRecord()
-                if is_listed := draw.random() < 0.8:
-                    pipe.hset(keys.listed(shard, f"c{number}", bucket), recipient, "")
-                if not is_listed or draw.random() < 0.5:
-                    record = _random_record(draw)
-                    pipe.hset(
-                        keys.people(shard, f"c{number}", bucket), recipient, recipient_record.pack(record)
-                    )
-                by_recipient[recipient] = record
-        pipe.execute()
+    pipe = client.pipeline(transaction=False)
+    for number, by_recipient in enumerate(known):
+        for recipient in draw.sample(people, 1000 if number else 40):
+            shard, bucket = shard_of(recipient, 4), recipient_record.people_bucket(recipient)
+            record = RecipientRecord()
+            if is_listed := draw.random() < 0.8:
+                pipe.hset(keys.listed(shard, f"c{number}", bucket), recipient, "")
+            if not is_listed or draw.random() < 0.5:
+                record = _random_record(draw)
+                pipe.hset(keys.people(shard, f"c{number}", bucket), recipient, recipient_record.pack(record))
+            by_recipient[recipient] = record
+    pipe.execute()
     withdrawn = set(people[:100])
 
     async def check():
