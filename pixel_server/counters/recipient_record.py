@@ -24,6 +24,8 @@ Records lie in small Redis hashes (`keys.people`). Bytes 5 and 6 of the recipien
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
@@ -111,6 +113,7 @@ class _Stored(msgspec.Struct, array_like=True, gc=False):
 
 
 _decode = msgspec.msgpack.Decoder(_Stored).decode
+_format = itemgetter(1)
 
 
 class ScannerOpens(NamedTuple):
@@ -222,17 +225,20 @@ def unpack(value: bytes | None) -> RecipientRecord:
     )
 
 
-def opens_and_last(value: bytes, *, by_person: bool) -> tuple[int, int]:
-    """Returns (opens, time of the last open in s) of stored bytes, in a third of the time of `unpack`.
+def opens_and_last(values: Sequence[bytes], *, by_person: bool) -> list[tuple[int, int]]:
+    """Returns (opens, time of the last open in s) of each stored record, in a third of the time of `unpack`.
 
     by_person: whether only the opens of a person count. Both are 0 without such an open. Raises NewerFormat.
     """
-    refuse_newer(value, FORMAT, "recipient")
-    stored = _decode(value)
-    last = stored.first + stored.span
+    if values:
+        refuse_newer(max(values, key=_format), FORMAT, "recipient")
+    records = map(_decode, values)
     if not by_person:
-        return stored.opens, last
-    return (stored.person, last - stored.from_last_person) if stored.person else (0, 0)
+        return [(record.opens, record.first + record.span) for record in records]
+    return [
+        (record.person, record.first + record.span - record.from_last_person) if record.person else (0, 0)
+        for record in records
+    ]
 
 
 def pack_day(day: int) -> bytes:

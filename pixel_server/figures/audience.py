@@ -95,13 +95,13 @@ class Tally:
         for listed, records in hashes:
             recipients = records[::2]
             self.known.update({*listed, *recipients})
-            self._add(zip(recipients, records[1::2], strict=True), condition)
+            counted = recipient_record.opens_and_last(records[1::2], by_person=condition.state == "person")
+            self._add(zip(recipients, counted, strict=True), condition)
 
-    def _add(self, records: Iterable[tuple[bytes, bytes]], condition: Condition) -> None:
-        by_person = condition.state == "person"
+    def _add(self, counted: Iterable[tuple[bytes, tuple[int, int]]], condition: Condition) -> None:
+        """Adds (recipient, (opens that count, time of the last of them in s)) of a campaign."""
         min_opens, since, opens_of = condition.min_opens, condition.since, self._opens
-        for recipient, packed in records:
-            opens, last = recipient_record.opens_and_last(packed, by_person=by_person)
+        for recipient, (opens, last) in counted:
             if not opens:
                 continue
             entry = opens_of.get(recipient)

@@ -19,6 +19,7 @@ from pixel_server.counters.recipient_record import (
     ScannerOpens,
     from_open,
     merge,
+    opens_and_last,
     pack,
     people_bucket,
     reclassify,
@@ -49,6 +50,14 @@ people = openers() | flags.map(lambda flags: RecipientRecord(flags=flags))
 @given(people)
 def test_pack_any_record_unpacks_to_the_same(person: RecipientRecord):
     assert unpack(pack(person)) == person
+
+
+@given(st.lists(people))
+def test_opens_and_last_agree_with_unpack(records: list[RecipientRecord]):
+    values = [pack(record) for record in records]
+    by_person = [(record.person, record.last_person) for record in records]
+    assert opens_and_last(values, by_person=True) == by_person
+    assert opens_and_last(values, by_person=False) == [(record.opens, record.last) for record in records]
 
 
 @given(people, people, people)
@@ -121,6 +130,11 @@ def test_pack_record_takes_few_bytes():
 def test_unpack_newer_format_of_any_shape_raises(rest: list):
     with pytest.raises(NewerFormat, match=f"format {FORMAT + 1}"):
         unpack(msgspec.msgpack.encode([FORMAT + 1, *rest]))
+
+
+def test_opens_and_last_one_newer_record_raises():
+    with pytest.raises(NewerFormat):
+        opens_and_last([pack(RecipientRecord(1, 1, 1)), b"\x92\x63\xa1x"], by_person=True)
 
 
 def test_people_bucket_keys_of_one_shard_use_all_buckets():
