@@ -35,6 +35,8 @@ FIELDS = ("key", "recipient", "name", "campaigns", "opened", "opens", "last_open
 STATES = ("person", "opened")
 """Opens that count. person: by a person, or a proxy for a person. opened: also by machines."""
 
+ENTRIES_PER_ROW = 3
+"""Entries of lists and records that are handled in the time of one row of a campaign's list (TARGET_ROWS)."""
 SPARSE_SHARE = 0.25
 """Recipients a hash below which it is worth to check first which hashes exist."""
 
@@ -219,7 +221,7 @@ async def _read_parts(store: AsyncRedis, sources: Sequence[Source], shards: int,
         hashes = await _read_hashes(store, await _used(store, pairs) if is_sparse else pairs)
         entries = sum(len(found.listed) + len(found.records) // 2 for _, found in hashes)
         is_sparse = entries < SPARSE_SHARE * len(pairs)
-        step = next_step(step, entries, max_places)
+        step = next_step(step, entries // ENTRIES_PER_ROW, max_places)
         start = places[-1] + 1
         yield start, hashes
 
