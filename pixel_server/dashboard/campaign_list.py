@@ -21,13 +21,14 @@ from pixel_server.figures.overview import Overview, Query
 class Column(NamedTuple):
     """A column of a table. sort: the value of `sort` that a click on the head sets, "" if there is none.
 
-    definition: name of its definition in the glossary.
+    definition: name of its definition in the glossary. short: its label on a phone, "" if it is the same.
     """
 
     label: str
     sort: str
     definition: str
     is_number: bool = False
+    short: str = ""
 
 
 _NAME = Column("Name", "name", "")
@@ -37,12 +38,12 @@ COLUMNS: dict[Kind, tuple[Column, ...]] = {
         Column("Sent on", "-sent_at", "sent_at"),
         Column("Sent to", "-sent", "sent", is_number=True),
         Column("Open rate", "-rate", "open_rate"),
-        Column("Opened by people", "-uniques", "unique_opens_person", is_number=True),
+        Column("Opened by people", "-uniques", "unique_opens_person", is_number=True, short="By people"),
     ),
     "web": (
         _NAME,
-        Column("Visitors, all time", "-uniques", "visitors", is_number=True),
-        Column("Views, all time", "-views", "views", is_number=True),
+        Column("Visitors, all time", "-uniques", "visitors", is_number=True, short="All visitors"),
+        Column("Views, all time", "-views", "views", is_number=True, short="All views"),
         Column("14 days", "", "trend"),
         Column("Last view", "-last_hit", "last_hit", is_number=True),
     ),
@@ -149,6 +150,7 @@ def _head(query: Query, column: Column) -> dict[str, Any]:
     reverse = name if is_descending else f"-{name}"
     return {
         "label": column.label,
+        "short": column.short,
         "definition": column.definition,
         "is_number": column.is_number,
         "link": link(query, sort=reverse if is_sorted else column.sort) if name else "",

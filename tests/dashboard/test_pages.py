@@ -150,9 +150,9 @@ def test_campaign_list_shows_a_table_of_each_kind(story, reader):
     assert main.index("Spring mail") < main.index("Sites") < main.index("Our site")
     cells = dict(re.findall(r'data-label="([^"]*)">(.*?)</td>', answer.text))
     assert "20 Sep 2026" in cells["Sent on"]
-    assert (cells["Sent to"], cells["Opened by people"]) == ("10", "4")
+    assert (cells["Sent to"], cells["By people"]) == ("10", "4")
     assert "40% to 50%" in cells["Open rate"]
-    assert (cells["Visitors, all time"], cells["Views, all time"]) == ("2", "3")
+    assert (cells["All visitors"], cells["All views"]) == ("2", "3")
     assert len(answer.content) < 100_000
     mailings = reader.get("/?kind=email").text
     assert ">Spring mail<" in mailings
