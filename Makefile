@@ -5,7 +5,8 @@ BIN = .venv/bin
 WHOLE = journeys chaos properties old_data run demo deploy \
 	api/test_openapi.py campaigns/test_retention.py collect/test_script.py commands/test_networks.py \
 	commands/test_retention.py dashboard/test_live.py figures/test_overview.py \
-	recipients/test_withdrawn_set.py relay/test_killed.py relay/test_postfix.py store/test_aof_rewrite.py
+	recipients/test_withdrawn_set.py relay/test_killed.py relay/test_postfix.py relay/test_thunderbird.py \
+	store/test_aof_rewrite.py
 
 # Tests that also run on a cluster of one node.
 ON_CLUSTER = api/test_health.py figures/test_overview.py figures/test_stats_opens.py store/test_checkpoint.py \

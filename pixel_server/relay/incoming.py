@@ -189,7 +189,10 @@ class Incoming(SMTP):
             await self._answer(reply("502 5.5.1 this relay needs no AUTH"))
             return
         mechanism, _, rest = (arg or "").partition(" ")
-        await super().smtp_AUTH(f"{mechanism.upper()} {rest}".strip())
+        try:
+            await super().smtp_AUTH(f"{mechanism.upper()} {rest}".strip())
+        except ValueError:  # a line above MAX_LINE_BYTES in place of the password
+            await self._answer(reply("421 5.5.2 the line is too long"))
         if self._failed_logins >= MAX_FAILED_LOGINS:
             await self._answer(reply("421 4.7.0 too many wrong passwords"))
 
@@ -230,7 +233,6 @@ class Incoming(SMTP):
             self._log_refusal(refusal.reply)
             return refusal.reply
         except Away as away:
-            self._relay.report_away(away)
             return away.reply
         if answer.is_success:
             self._transaction = _Transaction(sender)
@@ -244,8 +246,13 @@ class Incoming(SMTP):
                 if answer.code != 421:
                     return answer
             self._drop_next()
-        self._next = await self._in_thread(self._relay.next_server.connect)
-        return await self._in_thread(self._next.command, command)
+        try:
+            self._next = await self._in_thread(self._relay.next_server.connect)
+            return await self._in_thread(self._next.command, command)
+        except Away as away:
+            self._relay.report_away(away)
+            self._drop_next()
+            raise
 
     async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802
         if await self.check_helo_needed() or await self.check_auth_needed("RCPT"):
@@ -303,7 +310,7 @@ class Incoming(SMTP):
             finally:
                 self._is_handing_over = False
                 if self._reader.at_eof():
-                    self._close()
+                    await self._end()
 
     async def _refuse_message(self, transaction: _Transaction, refusal: Refusal) -> None:
         """Ends a transaction whose mail is refused, and answers: in LMTP, once for each recipient."""
@@ -368,7 +375,7 @@ class Incoming(SMTP):
             await self._in_thread(connection.quit)
         self._transaction = None
         await self.push("221 2.0.0 bye")
-        self._close()
+        await self._end()
 
     # Both connections
 
@@ -453,7 +460,12 @@ class Incoming(SMTP):
                     self._writer.write_eof()
                 while await self._reader.read(MAX_LINE_BYTES):
                     pass
+        await self._end()
+
+    async def _end(self) -> None:
+        """Disconnects the client, and ends this coroutine: no further command is read."""
         self._close()
+        await asyncio.sleep(0)  # raises CancelledError
 
     def _close(self) -> None:
         self._is_closing = True

@@ -37,6 +37,7 @@ class Relay:
         self._threads = ThreadPoolExecutor(options.max_clients + 1, "relay")
         self._learning = asyncio.Lock()
         self._next_try = 0.0
+        self._last_failure: Away | None = None
 
     @property
     def needs_login(self) -> bool:
@@ -54,12 +55,13 @@ class Relay:
         async with self._learning:
             if self.next_server.extensions is None:
                 loop = asyncio.get_running_loop()
-                if loop.time() < self._next_try:
-                    raise Away("it could not be reached a moment ago")
+                if self._last_failure is not None and loop.time() < self._next_try:
+                    raise self._last_failure
                 self._next_try = loop.time() + RETRY_SECONDS
                 try:
                     await self.in_thread(self.next_server.learn)
                 except Away as away:
+                    self._last_failure = away
                     self.report_away(away)
                     raise
         assert self.next_server.extensions is not None

@@ -31,6 +31,7 @@ SCENARIOS = {
     "sentinel-failover": "tests.chaos.sentinel_failover",
     "cluster": "tests.chaos.cluster",
     "two-failures": "tests.chaos.two_failures",
+    "killed-relay": "tests.chaos.killed_relay",
     "rolling-versions": "tests.chaos.rolling_versions",
     "webhooks": "tests.chaos.webhooks",
 }

@@ -35,7 +35,8 @@ class ScriptedServer:
 
     commands: each line that it has received. mails: (recipients, bytes) of each mail that it has accepted.
     replies: replies by the beginning of a command, or `"."` for the end of a mail, in place of the usual
-    reply; b"" closes the connection. on_step: is called with each command before the reply.
+    reply; b"" closes the connection. on_step: is called with each command before the reply. replies_to:
+    returns the reply to a command, or None for the usual reply; it is asked once for each command.
     """
 
     def __init__(self, extensions: tuple[str, ...] = EXTENSIONS) -> None:
@@ -43,6 +44,7 @@ class ScriptedServer:
         self.mails: list[tuple[list[str], bytes]] = []
         self.replies: dict[str, bytes] = {}
         self.on_step: Callable[[str], None] = lambda step: None
+        self.replies_to: Callable[[str], bytes | None] = lambda step: None
         self.extensions = extensions
         self.port = 0
 
@@ -67,6 +69,8 @@ class ScriptedServer:
 
     def reply_to(self, step: str) -> bytes:
         self.on_step(step)
+        if (reply := self.replies_to(step)) is not None:
+            return reply
         chosen = [text for start, text in self.replies.items() if step.upper().startswith(start.upper())]
         if chosen:
             return chosen[-1]
@@ -81,8 +85,10 @@ class ScriptedServer:
 def _talk(script: ScriptedServer, rfile: Any, wfile: Any) -> None:
     recipients: list[str] = []
 
-    def answer(step: str) -> bytes:
+    def answer(step: str, raw: bytes = b"") -> bytes:
         text = script.reply_to(step)
+        if step == "." and text[:1] in (b"2", b""):  # an answer that is lost is no refusal
+            script.mails.append((recipients, raw))
         if not text:
             raise ConnectionError
         wfile.write(text)
@@ -99,10 +105,7 @@ def _talk(script: ScriptedServer, rfile: Any, wfile: Any) -> None:
         elif verb == "RCPT" and text.startswith(b"25"):
             recipients.append(command)
         elif verb == "DATA" and text.startswith(b"354"):
-            raw = _read_mail(rfile)
-            if script.reply_to(".")[:1] == b"2":
-                script.mails.append((recipients, raw))
-            answer(".")
+            answer(".", _read_mail(rfile))
         elif verb == "QUIT":
             return
 

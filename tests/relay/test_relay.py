@@ -30,7 +30,7 @@ def server() -> Iterator[ScriptedServer]:
 @pytest.fixture
 def behind(server: ScriptedServer) -> ScriptedServer:
     """Returns the next server, as if it had just been started."""
-    server.replies, server.on_step = {}, lambda step: None
+    server.replies, server.on_step, server.replies_to = {}, lambda step: None, lambda step: None
     server.commands.clear()
     server.mails.clear()
     return server
@@ -181,6 +181,20 @@ def test_relay_client_that_stops_sending_still_gets_the_reply(talk: Talk, behind
     behind.on_step = lambda step: talk.socket.shutdown(socket.SHUT_WR) if step == "DATA" else None
     talk.send(HTML + b".\r\n")
     assert talk.reply() == "250 2.0.0 ok"
+    assert talk.reply() == ""
+
+
+def test_relay_client_that_stops_sending_is_told_that_the_next_server_broke_off(
+    talk: Talk, behind: ScriptedServer, caplog: pytest.LogCaptureFixture
+):
+    talk.begin(ADA)
+    talk.say("DATA")
+    behind.replies["."] = b""
+    behind.on_step = lambda step: talk.socket.shutdown(socket.SHUT_WR) if step == "DATA" else None
+    talk.send(HTML + b".\r\n")
+    assert talk.reply().startswith("421 4.4.2")
+    assert talk.reply() == ""
+    assert "relay-failed" not in {getattr(record, "own", [""])[0] for record in caplog.records}
 
 
 def test_relay_client_that_goes_before_the_end_of_its_mail_leaves_no_mail(port: int, behind: ScriptedServer):
@@ -322,14 +336,14 @@ def test_relay_lmtp_sends_each_recipient_a_mail_of_their_own(talk: Talk, behind:
     replies = talk.begin(ADA, "gone@example.org", BOB)
     assert [reply[:3] for reply in replies] == ["250", "250", "550", "250"]
     talk.say("DATA")
-    dots = iter([b"250 2.0.0 first\r\n"] * 2 + [b"452 4.2.2 full\r\n"] * 2)  # asked twice for each mail
-    behind.on_step = lambda step: behind.replies.update({".": next(dots)}) if step == "." else None
+    dots = iter([b"250 2.0.0 first\r\n", b"452 4.2.2 full\r\n"])
+    behind.replies_to = lambda step: next(dots) if step == "." else None
     talk.send(HTML + b".\r\n")
     assert [talk.reply(), talk.reply()] == ["250 2.0.0 first", "452 4.2.2 full"]
     [(recipients, raw)] = behind.mails
     assert recipients == [f"RCPT TO:<{ADA}>"]
     assert pixel_count(raw) == 1
-    behind.on_step = lambda step: None
+    behind.replies_to = lambda step: None
     behind.replies.clear()
     talk.begin(ADA, BOB)
     talk.say("DATA")

@@ -84,6 +84,22 @@ def test_relay_three_wrong_passwords_end_the_connection(certificate: Files, user
         assert "MAIL" not in "".join(behind.commands)
 
 
+def test_relay_garbage_in_place_of_tls_or_a_password_ends_the_connection(
+    certificate: Files, users: tuple[Path, str], caplog: pytest.LogCaptureFixture
+):
+    with ScriptedServer().running() as behind, relay_with_users(behind, certificate, users[0]) as port:
+        with Talk(port) as client:
+            client.say("STARTTLS")
+            client.send(b"garbage\r\n" * 10)
+            assert client.reply() == ""
+        with smtplib.SMTP("localhost", port) as over_tls:
+            over_tls.starttls(context=ssl.create_default_context(cafile=certificate[0]))
+            over_tls.ehlo()
+            assert over_tls.docmd("AUTH LOGIN")[0] == 334
+            assert over_tls.docmd("x" * 200_000)[0] == 421
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
+
+
 def test_relay_commands_sent_before_tls_begins_are_dropped(certificate: Files, users: tuple[Path, str]):
     with ScriptedServer().running() as behind, relay_with_users(behind, certificate, users[0]) as port:
         client = smtplib.SMTP("localhost", port)
