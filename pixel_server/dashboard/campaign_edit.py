@@ -23,8 +23,9 @@ from pixel_server.tokens import MODES, Mode
 MAX_ID_NUMBER = 1000
 """Highest number at the end of an id that is created from a name: `spring-1000`."""
 
-MAIN_FIELDS = ("kind", "name", "sent")
-"""Fields of the form for a new campaign that are always visible. The others are behind “More”."""
+MAIN_FIELDS = ("kind", "name", "sent", "mode")
+"""Fields of the form for a new campaign that are always visible, apart from the modes that few campaigns
+need. The other fields are behind “More”."""
 
 
 async def new(api: Api, request: Request) -> Response:
@@ -128,12 +129,29 @@ def _form(
     max_mode = min(api.consent.rule("identified", None).mode, Mode.IDENTIFIED)
     can_only_lower_mode = campaign is not None and bool(uses.first_hit or uses.last_link)
     limit = min(max_mode, Mode[campaign.mode.upper()]) if campaign and can_only_lower_mode else max_mode
+    initial = campaign_form.texts(campaign) if campaign else _initial_fields(api)
+    mode = fields.get("mode", initial["mode"])
+    main_modes = campaign_form.MAIN_MODES
+    if mode in campaign_form.MODES:
+        main_modes = {**main_modes, mode: main_modes.get(mode, campaign_form.MODES[mode])}
+    modes = campaign_form.MODES
+    if campaign and campaign.kind == "web":
+        offered = campaign_form.WEB_MODES.items()
+        modes = {
+            name: text
+            for name, text in offered
+            if name not in campaign_form.MAIL_ONLY_MODES or name == campaign.mode
+        }
     context = {
         **(_head_context(api, campaign) if campaign else {"campaign": None}),
         "labels": campaign_form.LABELS,
         "uses": uses,
         "can_only_lower_mode": can_only_lower_mode,
-        "modes": campaign_form.WEB_MODES if campaign and campaign.kind == "web" else campaign_form.MODES,
+        "modes": modes,
+        "main_modes": main_modes,
+        "other_modes": {name: text for name, text in modes.items() if name not in main_modes},
+        "mode_names": campaign_form.MODE_NAMES,
+        "kind_names": campaign_form.KIND_NAMES,
         "web_modes": campaign_form.WEB_MODES,
         "mail_only_modes": () if campaign else campaign_form.MAIL_ONLY_MODES,
         "allowed_modes": {name for name in MODES if Mode[name.upper()] <= limit},
@@ -147,6 +165,5 @@ def _form(
         "base_url": api.settings.base_url,
         "zones": sorted(time_zones()),
     }
-    initial = campaign_form.texts(campaign) if campaign else _initial_fields(api)
     context["is_more_open"] = problem is not None and _is_more_used(initial, fields, problem)
     return forms.page(api, request, "campaign_form.html", {**initial, **fields}, context, problem)

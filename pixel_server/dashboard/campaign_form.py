@@ -21,6 +21,22 @@ MODES = {
     "identified": "The same as pseudonymous, and the recipients and names of a list that you upload.",
 }
 """Texts that say what is stored about a recipient, by mode."""
+MAIN_MODES = {
+    "pseudonymous": "You see how each recipient opens, under a key. You do not see addresses.",
+    "identified": "You see the addresses and names of a list that you upload. Tell your recipients.",
+    "count": "You see only numbers. Nobody is told apart.",
+}
+"""Texts of the modes that the form for a new campaign offers first: what the sender sees of a recipient."""
+MODE_NAMES = {
+    "pseudonymous": "Keys (pseudonymous)",
+    "identified": "Addresses (identified)",
+    "count": "Numbers (count)",
+    "last": "Last day (last)",
+    "off": "Nothing (off)",
+}
+"""Names of the modes on pages."""
+KIND_NAMES = {"email": "Mailing", "web": "Web site"}
+"""Names of the kinds of campaign on pages."""
 WEB_MODES = {
     "off": "Nothing, and nothing is counted.",
     "count": "Only the number of views. Visitors are not told apart.",

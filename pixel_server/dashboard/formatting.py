@@ -98,6 +98,11 @@ def instant(at: str | float | None, zone: str = "UTC") -> str:
     return f"{local.day} {local:%b %Y, %H:%M} {'UTC' if name[:1] in ('+', '-') else ''}{name}"
 
 
+def instant_here(at: str | float, zone: str) -> str:
+    """Returns an instant without its zone, for a column whose page names the zone: `26 Nov 2026, 10:54`."""
+    return instant(at, zone).rpartition(" ")[0]
+
+
 def day(at: str | float, zone: str = "UTC") -> str:
     """Returns the date of an instant in a time zone: `26 Nov 2026`."""
     utc = _parse(at)

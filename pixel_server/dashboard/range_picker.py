@@ -78,6 +78,8 @@ def error_messages(problem: Problem) -> list[str]:
 
 def _error_message(error: Mapping[str, str]) -> str:
     text = error["message"].replace("must lie before `to`", "must not be after the last")
+    if error["field"] in ("from", "to", "until") and text.startswith("must be a date"):
+        text = "must be a date"
     return text.capitalize() if text.startswith("the ") else f"{_FIELD_LABELS[error['field']]} {text}"
 
 
@@ -99,7 +101,7 @@ def context(
         link = urlencode([*more, ("from", start), ("until", today.isoformat()), *hours])
         presets.append(("Today" if days == 1 else f"{days} days", link, is_current))
     return {
-        "presets": [("All time", urlencode(more), period.is_all_time), *presets],
+        "presets": [*presets, ("All time", urlencode(more), period.is_all_time)],
         "label": "All time" if period.is_all_time else "",
         "chart_days": f"the last {ranges.DEFAULT_DAYS} days" if period.is_all_time else "",
         "from": "" if period.is_all_time else first,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -73,6 +74,7 @@ def _context(api: Api, campaign: Campaign, state: str) -> dict[str, Any]:
         "is_descending": True,
         "next_query": None,
         "is_first": True,
+        "first_row": 0,
         "searched": None,
         "found": 0,
         "refused": "",
@@ -93,7 +95,11 @@ async def _rows(api: Api, request: Request, campaign: Campaign, context: dict[st
     query, found = await recipient_lists.list_sorted(api, campaign, parameters, PAGE_ROWS, request.state.who)
     after = recipient_lists.cursor(query.sort, found.last)
     order = "desc" if query.is_descending else "asc"
-    following = {"state": query.state, "sort": query.sort, "order": order, "after": after}
+    first_row = _first_row(parameters) if query.after else 1
+    following = {
+        **{"state": query.state, "sort": query.sort, "order": order, "after": after},
+        "row": first_row + len(found.rows) if first_row else 0,
+    }
     return {
         "number": number,
         "rows": found.rows,
@@ -102,7 +108,14 @@ async def _rows(api: Api, request: Request, campaign: Campaign, context: dict[st
         "is_descending": query.is_descending,
         "next_query": urlencode(following) if after else None,
         "is_first": query.after is None,
+        "first_row": first_row,
     }
+
+
+def _first_row(parameters: Mapping[str, str]) -> int:
+    """Returns the number of the page's first row, as the link from the page before says, or 0."""
+    text = parameters.get("row", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 async def _unsorted_rows(api: Api, request: Request, campaign: Campaign, state: str) -> dict[str, Any]:

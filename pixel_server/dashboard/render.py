@@ -45,7 +45,10 @@ _environment = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
-_FILTERS = ("number", "share", "span", "instant", "day", "iso", "ago", "rate_parts", "interval")
+_FILTERS = (
+    *("number", "share", "span", "instant", "instant_here", "day", "iso", "ago"),
+    *("rate_parts", "interval"),
+)
 _environment.filters.update({name: getattr(formatting, name) for name in _FILTERS})
 _environment.filters["display_name"] = display_name
 _environment.globals["definitions"] = DEFINITIONS

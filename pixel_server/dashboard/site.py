@@ -51,6 +51,10 @@ MORE_FIGURES = {
     "refused_origin": "Refused, other origin",
 }
 """Labels of the totals that the page does not show elsewhere."""
+MAX_WHOLE_ROWS = 200
+"""Largest number of rows of a list that is shown whole. The download has all rows."""
+WHOLE_LIST = "list"
+"""Parameter that names the breakdown to show whole: `?list=page`."""
 ALL = "all"
 """Value of the parameter `range` for all days."""
 
@@ -163,7 +167,15 @@ async def _render(
         "chart": chart.context(page_stats, COLUMNS if not choice.filters else COLUMNS[:2]),
         **await note_forms.context(api, campaign, page_stats, edited_note),
         "titles": DIMENSION_TITLES,
-        "groups": None if by is None else _groups(by, page_stats, choice, api.settings.visit_sample > 0),
+        "groups": None
+        if by is None
+        else _groups(
+            by,
+            page_stats,
+            choice,
+            api.settings.visit_sample > 0,
+            request.query_params.get(WHOLE_LIST, ""),
+        ),
         "keeps_recipients": False,
         "bots": _bots(page_stats),
         "more_figures": {
@@ -212,10 +224,10 @@ def _lead(page_stats: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _presets(presets: Sequence[tuple[str, str, bool]], choice: _Choice) -> list[tuple[str, str, bool]]:
-    """Returns the presets of the range picker, with the shortest first and all time last."""
+    """Returns the presets of the range picker, with the link to all days of a site."""
     all_time = urlencode({"range": ALL, **choice.filters})
     return [
-        *((label, query, is_current and not choice.is_all) for label, query, is_current in presets[1:]),
+        *((label, query, is_current and not choice.is_all) for label, query, is_current in presets[:-1]),
         ("All time", all_time, choice.is_all),
     ]
 
@@ -238,31 +250,45 @@ def _query(choice: _Choice, filters: Filters) -> str:
 
 
 def _groups(
-    by: Mapping[str, list[dict[str, Any]]], page_stats: Mapping[str, Any], choice: _Choice, has_sample: bool
-) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Returns the ranked rows of each breakdown, by heading. Leaves out breakdowns without a name.
+    by: Mapping[str, list[dict[str, Any]]],
+    page_stats: Mapping[str, Any],
+    choice: _Choice,
+    has_sample: bool,
+    whole_list: str,
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Returns the list of each breakdown, by heading. Leaves out breakdowns without a name.
 
-    Each row has `query`, the query of the page that the row filters, or "" if it cannot filter.
-    has_sample: whether the server keeps the sample by which visits are filtered.
+    A list has `rows`, the ranked rows; `count`, the field of a row with its count; `rest`, see `svg.rest`;
+    `is_whole`, whether it shows all that a page can show; and `query`, the query of the page that shows
+    more, or fewer if `is_whole`. Each row has `query`, the query of the page that the row filters, or "" if
+    it cannot filter. has_sample: whether the server keeps the sample by which visits are filtered.
+    whole_list: name of the breakdown to show whole, or "".
     """
     has_visits = page_stats["totals"]["visits"] is not None  # else visitors are not told apart
-    groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    groups: dict[str, dict[str, dict[str, Any]]] = {}
     for heading, dimensions in GROUPS.items():
         for dimension in dimensions:
             count = web_breakdowns.ranking_count(dimension)
             rows = [row for row in by[dimension] if row[count]]
             if all(row["name"] == "(none)" for row in rows) or not (has_visits or count == "views"):
                 continue  # a site without UTM links needs no UTM tables
-            ranked = svg.ranked(rows, count)
-            if dimension.startswith("utm_"):
-                ranked = [row for row in ranked if row["name"] != "(none)"]
+            is_whole = dimension == whole_list
+            max_rows = MAX_WHOLE_ROWS if is_whole else svg.MAX_ROWS
+            ranked = svg.ranked(rows, count, max_rows)
             for row in ranked:
                 can_filter = has_visits and has_sample and row["name"] != "(other)"
                 row["query"] = (
                     _query(choice, {**choice.filters, dimension: row["name"]}) if can_filter else ""
                 )
                 row["is_chosen"] = choice.filters.get(dimension) == row["name"]
-            groups.setdefault(heading, {})[dimension] = ranked
+            more = {} if is_whole else {WHOLE_LIST: dimension}
+            groups.setdefault(heading, {})[dimension] = {
+                "rows": ranked,
+                "count": count,
+                "rest": svg.rest(rows, count, max_rows),
+                "is_whole": is_whole,
+                "query": urlencode({**choice.address_query, **choice.filters, **more}),
+            }
     return groups
 
 

@@ -105,5 +105,21 @@ def ranked(
     ]
 
 
+def rest(
+    rows: Sequence[Mapping[str, Any]], count_field: str, max_rows: int = MAX_ROWS
+) -> dict[str, Any] | None:
+    """Returns what `ranked` leaves out: number of rows, their count and its share. None if it shows all.
+
+    count_field: the field that holds a row's count, and that holds the sum in the result.
+    """
+    named = sorted((row[count_field] for row in rows if row["name"] != OTHER), reverse=True)
+    left_out = named[max_rows:]
+    if not left_out:
+        return None
+    whole = sum(row[count_field] for row in rows)
+    count = sum(left_out)
+    return {"number": len(left_out), count_field: count, "share": count / whole if whole else None}
+
+
 def _percent(part: int, whole: int) -> float:
     return round(100 * part / whole, 2)

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from pixel_server.cli import main
-from pixel_server.dashboard.campaign_form import MODES, WEB_MODES
+from pixel_server.dashboard.campaign_form import MAIN_MODES, MODES, WEB_MODES
 from pixel_server.mail.placement import pixels
 from pixel_server.secret import Secrets
 from pixel_server.tokens import verify
@@ -54,18 +54,27 @@ def test_campaign_form_mail_fields_create_campaign(site, reader, send):
 
 def test_campaign_form_each_mode_has_a_meaning_for_mail_and_web(reader, mail):
     answer = reader.get("/new")
-    assert "what is stored about a recipient or visitor" in answer.text
+    assert "What you will see of each recipient or visitor" in answer.text
     meanings = {
         name: re.search(f'id="means-mode-{name}">(.*?)</div>', answer.text)[1]
         for name in (*MODES, *WEB_MODES)
     }
+    mail_meanings = {**MODES, **MAIN_MODES}
     for name, meaning in meanings.items():
-        assert f'<span class="for-email"><span class="of">Mail:</span> {MODES[name]}</span>' in meaning
+        assert (
+            f'<span class="for-email"><span class="of">Mail:</span> {mail_meanings[name]}</span>' in meaning
+        )
         assert f'<span class="for-web"><span class="of">Pages:</span> {WEB_MODES[name]}</span>' in meaning
     options = re.findall(r'<div class="option mail-only"><input type="radio" id="(.*?)"', answer.text)
-    assert options == ["mode-last", "mode-identified"]
+    assert options == ["mode-identified", "mode-last"]
     mail()
     assert "Pages:" not in reader.get("/campaigns/mail/edit").text
+
+
+def test_campaign_form_web_site_offers_no_mode_that_only_mail_has(reader, page):
+    page()
+    modes = re.findall(r'type="radio" id="mode-(.*?)"', reader.get("/campaigns/page/edit").text)
+    assert modes == ["off", "count", "pseudonymous"]
 
 
 def test_campaign_form_empty_fields_get_the_api_defaults(site, send):

@@ -324,7 +324,7 @@ def test_campaign_page_invalid_range_answers_422(story, reader, query):
     [
         ("from=2026-09-22&until=2026-09-20", "The first day must not be after the last."),
         ("from=2026-01-01&interval=hour", "The range may have 40 days at most at this interval and zone."),
-        ("until=x", "The last day must be a date, for example 2026-11-24."),
+        ("until=x", "The last day must be a date."),
     ],
 )
 def test_campaign_page_invalid_range_names_the_field(story, reader, query, says):

@@ -47,6 +47,27 @@ def row_links(answer):
     return {unescape(name): unescape(query) for query, name in reversed(found)}
 
 
+def test_site_page_list_tells_what_it_leaves_out_and_shows_it_on_request(page, visit, clock, stats, reader):
+    page(identity="own")
+    visit(f"{DAY}T09:00Z", "ada", *(f"/{number:02}" for number in range(12)))
+    clock.at(f"{DAY}T12:00Z")
+    stats("page")
+    answer = reader.get("/campaigns/page?language=de")
+    [link] = re.findall(r'<a href="([^"]*)" aria-label="Pages: show 2 more">2 more</a>', answer.text)
+    assert len(re.findall(r"<bdi>/[01]\d</bdi>", answer.text)) == 10 + 1 + 1, "pages, entry, exit"
+    whole = reader.get(unescape(link))
+    assert len(re.findall(r"<bdi>/[01]\d</bdi>", whole.text)) == 12 + 1 + 1
+    assert "language=de" in link, "the filter stays"
+    assert "Show fewer" in whole.text
+    assert_harmless(reader.get(f"/campaigns/page?list={quote(HOSTILE)}"))
+
+
+def test_site_page_names_its_own_days_in_the_range(visited, reader):
+    answer = reader.get("/campaigns/page?from=2026-09-19&until=2026-09-19&page=/pricing")
+    assert 'aria-current="true">Custom: 19 Sep 2026</summary>' in answer.text
+    assert '<input type="hidden" name="page" value="/pricing">' in answer.text
+
+
 def test_site_page_shows_last_30_days_and_all_time_on_request(visited, reader):
     answer = reader.get("/campaigns/page")
     assert_harmless(answer)

@@ -60,6 +60,14 @@ def test_bars_stay_in_the_view_box():
     assert svg.bars([], 800, 160) == ("", 0)
 
 
+def test_rest_is_what_ranked_rows_leave_out():
+    rows = [{"name": f"n{i}", "opens": 12 - i} for i in range(12)] + [{"name": OTHER, "opens": 22}]
+    assert svg.rest(rows, "opens") == {"number": 2, "opens": 3, "share": 0.03}
+    shown = svg.ranked(rows, "opens")
+    assert sum(row["opens"] for row in shown) + 3 == 100
+    assert svg.rest(rows, "opens", 12) is None
+
+
 def test_ranked_rows_have_their_share_of_the_sum():
     rows = [{"name": name, "opens": n} for name, n in (("a", 6), ("b", 3), ("c", 1))]
     found = svg.ranked(rows, "opens", 2)

@@ -302,8 +302,9 @@
         scales: {
           x: {
             range: (u, from, to) => {
-              const end = to === this.shown.starts.at(-1) ? this.shown.lastX : to;
-              return end > from ? [from, end] : [from - step, from + step];
+              // With a single interval, uPlot proposes an end years later.
+              const end = to >= this.shown.starts.at(-1) ? this.shown.lastX : to;
+              return end > from ? [from, end] : [from - step / 2, from + step / 2];
             },
           },
           y: { range: (u, lowest, highest) => [0, axisLevels(highest).at(-1)] },
