@@ -33,7 +33,7 @@ from pixel_server.problems import BAD_CURSOR, Problem, bad_parameter, bad_parame
 from pixel_server.recipients import lists
 from pixel_server.store import audit_log
 
-NO_LIST = "upload a list, or make links with `sent`: only then is it known who did not open a mail"
+NO_LIST = "it is not known who did not open the mail: upload the list, or make links that count as sent"
 KEY_DIGITS = 16
 """Hexadecimal digits of a recipient key."""
 NO_STORE = {"Cache-Control": "no-store"}

@@ -13,7 +13,7 @@ from pixel_server.api import audit
 from pixel_server.api.context import Api
 from pixel_server.auth import api_keys
 from pixel_server.campaigns import storage
-from pixel_server.dashboard import render
+from pixel_server.dashboard import recipients, render
 from pixel_server.store import audit_log
 
 PAGE_ROWS = 50
@@ -83,6 +83,8 @@ def _details(
         label = name.replace("_", " ")
         if name == "campaign" and value in campaigns:
             yield label, campaigns[value], value
+        elif name == "state" and value in recipients.STATES:
+            yield label, recipients.STATES[value][0], ""
         elif name == "key" and value in keys:
             yield label, f"{keys[value]} ({value})", ""
         else:

@@ -83,7 +83,7 @@ async def delete(api: Api, request: Request) -> Response:
     typed = request.state.form.get("id", "")
     if typed.strip() != campaign.id:
         problem = Problem(
-            422, "nothing was deleted", [{"field": "id", "message": "is not the id of this campaign"}]
+            422, "nothing was deleted", [{"field": "id", "message": "this is not the id of the campaign"}]
         )
         context = _head_context(api, campaign)
         return forms.page(api, request, "campaign_delete.html", {"id": typed}, context, problem)

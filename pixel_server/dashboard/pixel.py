@@ -61,7 +61,7 @@ async def make_link(api: Api, campaign: Campaign, fields: Mapping[str, str]) -> 
         [link] = await links.make(api, campaign, {"recipients": [row]})
     except Problem as problem:
         errors = [{"field": error["field"], "message": error["message"]} for error in problem.errors or []]
-        detail = "no link was created" if errors else problem.detail
+        detail = "no pixel was created" if errors else problem.detail
         raise Problem(problem.status, detail, errors) from None
     return link
 

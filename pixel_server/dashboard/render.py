@@ -141,7 +141,8 @@ def error(
     is_away = detail == redis_unavailable().detail
     context = {
         "is_away": is_away,
-        "title": "Redis does not answer"
+        "status": status,
+        "title": "The figures cannot be read at the moment"
         if is_away
         else ERROR_TITLES.get(status) or HTTPStatus(status).phrase.capitalize(),
         "detail": detail,
