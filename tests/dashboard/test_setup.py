@@ -164,8 +164,8 @@ def is_more_open(answer):
 
 def test_new_campaign_more_opens_for_what_stands_in_it(reader, send):
     answer = reader.get("/new")
-    before, _, behind = answer.text.partition("<summary>More</summary>")
-    assert set(re.findall(r' name="(\w+)"', before)) >= {"kind", "name", "sent"}
+    before, _, behind = answer.text.partition("<summary>More: id,")
+    assert set(re.findall(r' name="(\w+)"', before)) >= {"kind", "name", "sent", "mode"}
     assert set(re.findall(r' name="(\w+)"', behind)) >= {"id", "bounced", "sent_at", "mode", "time_zone"}
     assert not set(re.findall(r" name=\"(\w+)\"", behind)) & {"kind", "name", "sent"}
     assert not is_more_open(answer)
