@@ -64,14 +64,14 @@ def test_forms_campaign_key_and_recipient_from_create_to_delete(
         assert page.get_by_label("Sent at").is_hidden()
         page.get_by_text("More: id,").click()
         assert page.get_by_label("Origins").is_hidden()
-        page.get_by_role("radio", name="web").check()
+        page.locator("#kind-web").check()
         assert page.get_by_label("Sent", exact=True).is_hidden()
         assert page.get_by_label("Origins").is_visible()
         told = page.get_by_role("radio", name="pseudonymous").locator("..").inner_text()
         assert told.split("\n")[-1] == WEB_MODES["pseudonymous"], "of pages alone"
         assert page.get_by_role("radio", name="last").count() == 0
         assert page.get_by_role("radio", name="identified").count() == 0
-        page.get_by_role("radio", name="email").check()
+        page.locator("#kind-email").check()
         assert page.get_by_role("radio", name="identified").is_visible()
         page.get_by_label("Name", exact=True).fill(f"News for the {name}")
         assert page.get_by_label("Id", exact=True).input_value() == (f"news-for-the-{name}" if script else "")
