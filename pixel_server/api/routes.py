@@ -20,6 +20,7 @@ from pixel_server.api import (
     recipients,
     shares,
     stats,
+    webhooks,
     withdrawals,
 )
 from pixel_server.api.context import Api
@@ -55,5 +56,6 @@ CALLS = (
     *withdrawals.CALLS,
     *inventory.CALLS,
     *keys.CALLS,
+    *webhooks.CALLS,
     Call("GET", "/api/openapi.json", None, describe),
 )

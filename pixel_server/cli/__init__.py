@@ -74,6 +74,10 @@ COMMANDS = {
     "store": (f"{_COMMANDS}.store:store", "Adopt a Redis that was emptied or replaced."),
     "up": (f"{_COMMANDS}.up:up", "Start Redis, the web process and the workers."),
     "verify": (f"{_COMMANDS}.verify:verify", "Check that all counts in the store agree."),
+    "webhook": (
+        f"{_COMMANDS}.webhook:webhook",
+        "Send events to an address of yours, such as a recipient's first open.",
+    ),
     "work": (f"{_HERE}.work:work", "Run the workers, which count hits, and their schedule."),
 }
 """Place of each command, as `module:name`, and the first sentence of its help."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pixel_server.store import keys
@@ -42,7 +42,16 @@ class Report(NamedTuple):
 
 async def read(store: AsyncRedis, now: float) -> list[Report]:
     """Returns a report on each endpoint, oldest first. now: Redis's time, s."""
-    endpoints = await storage.list_all(store)
+    return await _read(store, await storage.list_all(store), now)
+
+
+async def read_one(store: AsyncRedis, endpoint: Endpoint, now: float) -> Report:
+    """Returns a report on an endpoint. now: Redis's time, s."""
+    [found] = await _read(store, [endpoint], now)
+    return found
+
+
+async def _read(store: AsyncRedis, endpoints: Sequence[Endpoint], now: float) -> list[Report]:
     if not endpoints:
         return []
     lengths = await queue.read_lengths(store, [endpoint.id for endpoint in endpoints])

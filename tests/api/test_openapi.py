@@ -160,25 +160,9 @@ FOUND = [
     checks.negative_data_rejection,
 ]
 RANGES = {
-    "after",
-    "at",
-    "expires_at",
-    "ids",
-    "of",
-    "opened",
-    "since",
-    "ip",
-    "base_url",
-    "sent_at",
-    "keep",
-    "line",
-    "from",
-    "to",
-    "mode",
-    "token",
-    "time_zone",
-    "tz",
-} | {"scopes"}
+    *("after", "at", "expires_at", "ids", "of", "opened", "since", "ip", "base_url", "sent_at", "keep"),
+    *("line", "from", "to", "mode", "token", "time_zone", "tz", "scopes", "url", "campaigns", "secret"),
+}
 """Fields with rules that a schema cannot state. Only these may be refused although they fit the schema."""
 
 

@@ -29,6 +29,7 @@ from pixel_server.api.openapi import (
     shares,
     stats,
     totals,
+    webhooks,
     withdrawals,
 )
 from pixel_server.api.openapi.operation import Operation, describe, ok, path
@@ -46,7 +47,7 @@ bodies have an offset, and lie between 1970 and {iso(MAX_INSTANT)[:10]}."""
 
 _RESOURCES: tuple[ModuleType, ...] = (
     *(campaigns, links, stats, overview, explain, notes, shares, recipients, audience),
-    *(audit, withdrawals, inventory, keys, deliveries),
+    *(audit, withdrawals, inventory, keys, deliveries, webhooks),
 )
 """Modules of the resources. Each has OPERATIONS, by the name of the handler, and SCHEMAS, by name."""
 _OPERATIONS: dict[str, Operation] = {
@@ -63,6 +64,7 @@ _PATH_PARAMETERS: dict[str, Schema] = {
     "notes/{note}": path("note", "A note's id.", ref("NoteId")),
     "shares/{share}": path("share", "A share link's id.", ref("ShareId")),
     "recipients/{key}": path("key", "A recipient's key.", ref("RecipientKey")),
+    "webhooks/{id}": path("id", "A webhook's id.", ref("WebhookId")),
     "keys/{id}": path("id", "An API key's id, not the key.", ref("ApiKeyId")),
 }
 """Parameters of paths, by the part of the path that contains them."""
