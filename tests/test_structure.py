@@ -21,6 +21,7 @@ FLOORS = (
         "slug",
         "verdicts",
         "consent",
+        "consent_ref",
         "operator_name",
         "opt_out_cookie",
         "signed_cookie",

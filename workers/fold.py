@@ -14,6 +14,7 @@ from pixel_server.consent import Consent
 from pixel_server.counters import burst_window
 from pixel_server.counters.visitor_salts import Salts
 from pixel_server.hit import EMAIL, WEB, Hit, UnreadableData, encode
+from pixel_server.recipients.consents import ConsentTimes
 from pixel_server.recipients.withdrawals import Periods, covers
 from pixel_server.secret import Secrets
 from pixel_server.slug import is_slug
@@ -52,6 +53,7 @@ def fold(
     hits: Iterable[Hit],
     campaigns: Mapping[str, Campaign],
     withdrawn: Mapping[bytes, Periods],
+    consent_times: ConsentTimes,
     consent: Consent,
     judge: Judge,
     secrets: Secrets,
@@ -60,8 +62,9 @@ def fold(
 ) -> Tally:
     """Returns the tally of these hits. A hit of a campaign that is not in `campaigns` is dropped.
 
-    withdrawn: by recipient key, the periods in which hits of the recipient are not counted. salts: salts of
-    the days that `fold_web.salt_days` returns for these hits. wanted: events that endpoints of webhooks want.
+    withdrawn: by recipient key, the periods in which hits of the recipient are not counted. consent_times:
+    see `recipients.consents`. salts: salts of the days that `fold_web.salt_days` returns for these hits.
+    wanted: events that endpoints of webhooks want.
     """
     tally = Tally()
     trace_hash = secrets.evidence_hash()
@@ -74,7 +77,10 @@ def fold(
                     _drop_without_campaign(tally, hit)
                     continue
                 sums = tally.sums[hit.campaign] = Sums(
-                    campaign, consent.rule(campaign.mode, campaign.gpc), burst_window.field(b"", campaign.id)
+                    campaign,
+                    consent.rule(campaign.mode, campaign.gpc),
+                    burst_window.field(b"", campaign.id),
+                    consent_times.get(campaign.id),
                 )
                 sums.notes_opens = wants_opens(wanted, campaign)
             token_mode = hit.flags & MODE_BITS

@@ -47,7 +47,7 @@ def add_mail(tally: Tally, sums: Sums, hit: Hit, token_mode: int, judge: Judge, 
     verdict = judged.verdict
     part = flags & PART_BITS
     no_tracking = asks_no_tracking(hit)
-    mode = allowed_mode(token_mode, sums.consent, no_tracking)
+    mode = sums.consented_mode(allowed_mode(token_mode, sums.consent, no_tracking), recipient, time)
     is_open = hit.method == "GET" and part != BOTTOM and verdict != "own"
     is_closed = sums.campaign.closed_at is not None
     stores_recipient = mode >= MODE_PSEUDONYMOUS and not is_closed and verdict != "own"

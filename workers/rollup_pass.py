@@ -21,7 +21,8 @@ from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.counters.visitor_salts import Salts
 from pixel_server.hit import FORMAT, Hit
 from pixel_server.logs import Log, describe
-from pixel_server.recipients import withdrawals
+from pixel_server.recipients import consents, withdrawals
+from pixel_server.recipients.consents import ConsentTimes
 from pixel_server.recipients.withdrawals import Periods
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -83,12 +84,14 @@ class StandstillError(Exception):
 class Lookups(NamedTuple):
     """All that the folding of hits depends on, besides the hits.
 
-    withdrawn: periods in which hits are not counted, by recipient key. salt_commands: commands that store new
-    salts. wanted: events that endpoints of webhooks want.
+    withdrawn: periods in which hits are not counted, by recipient key. consent_times: see
+    `recipients.consents`. salt_commands: commands that store new salts. wanted: events that endpoints of
+    webhooks want.
     """
 
     campaigns: Mapping[str, Campaign]
     withdrawn: Mapping[bytes, Periods]
+    consent_times: ConsentTimes
     judge: Judge
     salts: Salts
     salt_commands: list[Command]
@@ -195,30 +198,44 @@ class Rollup:
             token_times = campaign_token_times(hits)
             recipients = {hit.recipient for hit in hits} - {b""}
 
-        def campaigns_and_salts(pipe: Pipeline) -> Reader[tuple[dict[str, Campaign], Salts, list[Command]]]:
+        def campaigns_and_more(
+            pipe: Pipeline,
+        ) -> Reader[tuple[dict[str, Campaign], ConsentTimes, Salts, list[Command]]]:
             campaigns = yield from storage.seal(pipe, token_times, now, self.settings)
             with COMPUTING:
                 day_ends = salt_days(hits, campaigns)
+                consenting = _recipients_to_look_up(hits, campaigns)
+            consent_times = yield from consents.read_times(pipe, self.shard, consenting)
             salts = yield from visitor_salts.read_or_make(pipe, self.shard, generation, day_ends, now)
-            return campaigns, *salts
+            return campaigns, consent_times, *salts
 
-        (campaigns, salts, salt_commands), withdrawn, wanted = read(
+        (campaigns, consent_times, salts, salt_commands), withdrawn, wanted = read(
             self.store,
             lambda pipe: together(
                 pipe,
-                campaigns_and_salts(pipe),
+                campaigns_and_more(pipe),
                 withdrawals.periods_by_recipient(pipe, self.secrets, recipients),
                 webhook_storage.read_wanted(pipe),
             ),
         )
-        return Lookups(campaigns, withdrawn, load_judge(self.settings), salts, salt_commands, wanted)
+        judge = load_judge(self.settings)
+        return Lookups(campaigns, withdrawn, consent_times, judge, salts, salt_commands, wanted)
 
     def _fold(self, decoded: Decoded, lookups: Lookups) -> Tally:
         """Classifies the hits, and adds them up."""
         consent = Consent(self.settings)
-        campaigns, withdrawn, judge, salts, _, wanted = lookups
         with COMPUTING:
-            tally = fold(decoded.hits, campaigns, withdrawn, consent, judge, self.secrets, salts, wanted)
+            tally = fold(
+                decoded.hits,
+                lookups.campaigns,
+                lookups.withdrawn,
+                lookups.consent_times,
+                consent,
+                lookups.judge,
+                self.secrets,
+                lookups.salts,
+                lookups.wanted,
+            )
         tally.dead_letters.extend(decoded.unreadable)
         return tally
 
@@ -346,6 +363,17 @@ class Rollup:
             )
         even_if_full(self.store, "SET", keys.stop(self.shard), reason)
         return Outcome.STOPPED
+
+
+def _recipients_to_look_up(hits: Iterable[Hit], campaigns: Mapping[str, Campaign]) -> dict[str, set[bytes]]:
+    """Returns the recipient keys of hits in campaigns that need a consent, by campaign."""
+    found: dict[str, set[bytes]] = {
+        campaign.id: set() for campaign in campaigns.values() if consents.needs_consent(campaign)
+    }
+    for hit in hits if found else ():
+        if hit.campaign in found and hit.recipient:
+            found[hit.campaign].add(hit.recipient)
+    return found
 
 
 def _has_erased_hits(hits: Iterable[Hit], withdrawn: Mapping[bytes, Periods]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -19,6 +20,7 @@ from pixel_server.counters.series import Cell
 from pixel_server.counters.visit_sample import SampledVisit
 from pixel_server.counters.web_breakdown import DayCounts, Source, VisitorTraits
 from pixel_server.hit import UnreadableData
+from pixel_server.tokens import Mode
 
 NO_OPEN, OPEN, ANONYMOUS_OPEN, LATE_OPEN = range(4)
 """Kinds of hits. An anonymous open is counted, and nothing about its recipient is stored. The same holds for
@@ -38,15 +40,17 @@ class Sums:
     hashes by local day. labels: opens by people, by local day and label, as in `open_breakdown`. web_counts:
     views and visits by local day, as in `web_breakdown`. sampled: changed records of visits by local day and
     number, as in `visit_sample`. rules: hits by id of the rule that judged them.
-    retracted: opens that turned out to be part of a burst, by recipient key. taken_back: of these, the opens
-    that were counted as a person's, each as (minute since 1970, trace). notes_opens: whether an endpoint of
-    webhooks wants to know of opens. local_days: cache of the local
+    consent_times: times of consent (s) by recipient key, in a campaign that tells only such recipients apart;
+    None in others. retracted: opens that turned out to be part of a burst, by recipient key. taken_back: of
+    these, the opens that were counted as a person's, each as (minute since 1970, trace). notes_opens: whether
+    an endpoint of webhooks wants to know of opens. local_days: cache of the local
     day of each bucket. hashes: cache of visitor hashes by salt.
     """
 
     campaign: Campaign
     consent: Rule
     id_bytes: bytes
+    consent_times: Mapping[bytes, int] | None = None
     hits: dict[HitKey, int] = field(default_factory=dict)
     last_hit_ms: int = 0
     countries: dict[tuple[int, str], int] = field(default_factory=dict)
@@ -63,6 +67,17 @@ class Sums:
     notes_opens: bool = False
     local_days: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     hashes: dict[bytes, blake2b] = field(default_factory=dict)
+
+    def consented_mode(self, mode: int, recipient: bytes, time_ms: int) -> int:
+        """Returns the mode of a hit of this time: at most `count` if the recipient's consent is needed.
+
+        mode: the mode that the hit would have with a consent.
+        """
+        if self.consent_times is None:
+            return mode
+        consent_time = self.consent_times.get(recipient)
+        has_consent = consent_time is not None and consent_time * 1000 <= time_ms
+        return mode if has_consent else min(mode, Mode.COUNT)
 
     def cell(self, start: int) -> Cell:
         """Returns the cell of a bucket, a new cell if the bucket has none."""

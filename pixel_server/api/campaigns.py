@@ -21,6 +21,7 @@ from pixel_server.campaigns.campaign import (
     campaign_json,
     new_campaign,
     refuse_unfit,
+    set_mode,
 )
 from pixel_server.campaigns.tags import query_errors
 from pixel_server.figures import disclosure
@@ -37,10 +38,10 @@ async def create(api: Api, content: Any) -> Campaign:
     """
     checks = {"id": fields.slug, "kind": fields.one_of(*KINDS), **fields.campaign_checks(api.settings)}
     values = check_fields(content, checks, frozenset({"id", "name", "kind"}))
-    values.setdefault("mode", api.consent.default.mode.name.lower())
     values.setdefault("time_zone", api.settings.time_zone)
-    campaign = new_campaign(**values, created=api.clock())
     try:
+        set_mode(values, api.consent)
+        campaign = new_campaign(**values, created=api.clock())
         refuse_unfit(campaign.kind, values, campaign)
         await storage.create(api.store, campaign)
     except storage.CampaignExists as error:

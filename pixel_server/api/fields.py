@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from pixel_server import consent_ref
 from pixel_server.api.request_body import Check
 from pixel_server.campaigns import campaign as campaigns
 from pixel_server.campaigns import origins as origin_texts
@@ -20,6 +21,7 @@ from pixel_server.campaigns import tags as tag_texts
 from pixel_server.campaigns.campaign import DATA_KINDS
 from pixel_server.campaigns.retention import KeepDays
 from pixel_server.consent import Consent
+from pixel_server.consent_ref import ConsentRef
 from pixel_server.mail.links import check_recipient
 from pixel_server.scopes import CAMPAIGN_SCOPE, MAX_SCOPES, METRICS_SCOPE, SCOPES, is_scope
 from pixel_server.settings import Settings, parse_base_url, parse_time_zone
@@ -74,6 +76,10 @@ def recipients(value: Any) -> list[Any]:
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_RECIPIENTS:
         raise ValueError(f"must be a list of 1 to {MAX_RECIPIENTS} recipients")
     return value
+
+
+def consent(value: Any) -> ConsentRef:
+    return consent_ref.parse(string(value))
 
 
 def flag(value: Any) -> bool:

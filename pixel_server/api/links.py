@@ -18,7 +18,7 @@ from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.mail.links import Minter
 from pixel_server.problems import Problem
-from pixel_server.recipients import lists
+from pixel_server.recipients import consents, lists
 from pixel_server.times import DAY
 from pixel_server.tokens import MODES, Mode, Part
 
@@ -27,7 +27,7 @@ BATCH_ROWS = 200
 """Number of rows handled at once. Between two batches the process answers other requests, such as pixels."""
 
 LinkRow = dict[str, Any]
-"""The checked fields of a row: recipient and mode, and optionally part, sent_at and test."""
+"""The checked fields of a row: recipient and mode, and optionally part, sent_at, test and consent_ref."""
 
 _json = msgspec.json.Encoder().encode
 
@@ -37,17 +37,21 @@ _CHECKS: dict[str, Check] = {
     "part": fields.one_of(*PARTS),
     "sent_at": fields.instant,
     "test": fields.flag,
+    "consent_ref": fields.consent,
 }
 
 
 async def make(api: Api, campaign: Campaign, content: Any) -> list[dict[str, Any]]:
     """Makes links from the JSON of a body, `{recipients: [...], sent}`. Returns them in the form of `mint`.
 
-    Raises Problem 409 if the campaign cannot have links, and 422 if rows are bad.
+    Stores the consents of the rows. In a campaign that needs consents, the link of a recipient without a
+    stored consent has the mode `count`. Raises Problem 409 if the campaign cannot have links, and 422 if rows
+    are bad.
     """
     minter = minter_of(api, campaign)
     rows, are_sent = parse_rows(content, api.consent.rule(campaign.mode, None).mode)
     await storage.note_links(api.store, campaign.id, api.clock())
+    await _note_consents(api, campaign, rows)
     if are_sent:
         await _note_mails(api, campaign.id, rows)
     links: list[dict[str, Any]] = []
@@ -101,6 +105,33 @@ def parse_rows(content: Any, campaign_mode: Mode) -> tuple[list[LinkRow], bool]:
     if errors:
         raise Problem(422, f"{len({error['row'] for error in errors})} rows cannot be used", errors)
     return rows, body.get("sent", False)
+
+
+async def _note_consents(api: Api, campaign: Campaign, rows: list[LinkRow]) -> None:
+    """Stores the consents of rows whose mode tells recipients apart.
+
+    Lowers the mode of rows without a stored consent to `count`, if the campaign needs consents.
+    """
+    named = [row for row in rows if row["mode"] >= Mode.PSEUDONYMOUS]
+    entries = [
+        lists.ListEntry(row["recipient"], None, row["consent_ref"]) for row in named if "consent_ref" in row
+    ]
+    if entries:
+        try:
+            await lists.begin(api.store, campaign.id, False, api.settings, api.clock())
+            for i in range(0, len(entries), BATCH_ROWS):
+                batch = entries[i : i + BATCH_ROWS]
+                await lists.put(api.store, api.secrets, campaign.id, batch, api.settings.shards, False)
+        except lists.ListClosed as error:
+            raise Problem(409, f"{error}; no links were made") from None
+    if not consents.needs_consent(campaign):
+        return
+    without = [row for row in rows if row["mode"] > Mode.COUNT and "consent_ref" not in row]
+    recipient_keys = [api.secrets.recipient_key(row["recipient"]) for row in without]
+    stored = await consents.read(api.store, campaign.id, recipient_keys, api.settings.shards)
+    for row, key in zip(without, recipient_keys, strict=True):
+        if key not in stored:
+            row["mode"] = Mode.COUNT
 
 
 async def _note_mails(api: Api, campaign: str, rows: list[LinkRow]) -> None:

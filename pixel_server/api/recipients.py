@@ -24,7 +24,7 @@ from pixel_server.campaigns.campaign import Campaign
 from pixel_server.figures import recipient
 from pixel_server.logs import Log
 from pixel_server.problems import Problem, bad_fields
-from pixel_server.recipients import erasure, lists, withdrawals
+from pixel_server.recipients import consents, erasure, lists, withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.store import audit_log
 from pixel_server.tokens import BadToken
@@ -74,7 +74,13 @@ async def store_list(
     store_rows = uploads.list_writer(
         api.store, api.secrets, api.settings, campaign.id, with_names, api.clock(), who, mailed_at=mailed_at
     )
-    upload = Upload(store_rows, is_csv=is_csv, keeps_names=with_names, column=column)
+    upload = Upload(
+        store_rows,
+        is_csv=is_csv,
+        keeps_names=with_names,
+        needs_consent=consents.needs_consent(campaign),
+        column=column,
+    )
     try:
         await upload.read(chunks)
     except ClientDisconnect:

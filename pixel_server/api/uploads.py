@@ -100,15 +100,22 @@ class Upload:
     MAX_ERRORS = 100
 
     def __init__(
-        self, store_rows: StoreRows, *, is_csv: bool | None, keeps_names: bool, column: str = "recipient"
+        self,
+        store_rows: StoreRows,
+        *,
+        is_csv: bool | None,
+        keeps_names: bool,
+        needs_consent: bool,
+        column: str = "recipient",
     ) -> None:
         """is_csv: False for NDJSON, None to detect the format. keeps_names: whether the names are stored.
 
-        column: name of the recipients' column.
+        needs_consent: whether a row without a consent is bad. column: name of the recipients' column.
         """
         self._store_rows = store_rows
-        self._keeps_names = keeps_names
-        self._reader = ListReader(Columns(column, with_names=keeps_names), self._warn, is_csv)
+        self._keeps_names, self._needs_consent = keeps_names, needs_consent
+        columns = Columns(column, with_names=keeps_names, with_consents=True)
+        self._reader = ListReader(columns, self._warn, is_csv)
         self._rows: list[ListEntry] = []
         self.lines = self.new = self.known = self.withdrawn = self.bad = 0
         self.errors: list[dict[str, Any]] = []
@@ -175,11 +182,12 @@ class Upload:
 
     def _add_row(self, row: ListRow) -> None:
         error = row.error
+        if not error and self._needs_consent and row.consent is None:
+            error = "has no consent_ref, and a campaign of the preset consented lists only who consented"
         if not error:
             try:
-                self._rows.append(
-                    ListEntry(row.recipient, None if row.name is None else fields.name(row.name))
-                )
+                name = None if row.name is None else fields.name(row.name)
+                self._rows.append(ListEntry(row.recipient, name, row.consent))
             except ValueError as name_error:
                 error = f"name {name_error}"
         if error:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from pixel_server.api import fields
 from pixel_server.api.context import Api
+from pixel_server.api.media_types import CSV, NDJSON, choose
 from pixel_server.api.paging import Paging
 from pixel_server.api.request_body import check_fields, read_json
 from pixel_server.api.routing import Call, reply
+from pixel_server.figures import csv_export
 from pixel_server.problems import Problem
-from pixel_server.recipients import withdrawals
+from pixel_server.recipients import withdrawals, withdrawals_export
 from pixel_server.recipients.withdrawals import Periods
 from pixel_server.secret import Secrets
 from pixel_server.store import audit_log, replication
@@ -65,7 +68,31 @@ async def withdrawals_page(
     return items, str(next_place) if next_place else None
 
 
+async def _lines(api: Api, media_type: str) -> AsyncIterator[bytes]:
+    """Yields all withdrawals as CSV or NDJSON."""
+    if media_type == CSV:
+        yield csv_export.lines([withdrawals_export.COLUMNS])
+    async for part in withdrawals_export.read(api.store, api.secrets, api.settings.shards):
+        if media_type == CSV:
+            yield csv_export.lines(line for item in part for line in withdrawals_export.lines(item))
+        else:
+            yield b"".join(map(withdrawals_export.json_line, part))
+
+
+async def export(api: Api, media_type: str, who: str) -> Response:
+    """Returns all withdrawals with their times and consents, as CSV or NDJSON.
+
+    who: name for the audit log.
+    """
+    await audit_log.note(api.store, who, "withdrawals.exported")
+    charset = "; charset=utf-8" if media_type == CSV else ""
+    headers = {"Cache-Control": "no-store"}
+    return StreamingResponse(_lines(api, media_type), 200, headers, media_type + charset)
+
+
 async def list_withdrawals(api: Api, request: Request) -> Response:
+    if (media_type := choose(request, NDJSON, CSV)) in (NDJSON, CSV):
+        return await export(api, media_type, request.state.who)
     page = _PAGING.parse(request.query_params)
     items, next_cursor = await withdrawals_page(api, page.after, page.limit)
     return reply({"items": items, "next": next_cursor})

@@ -16,7 +16,7 @@ from pixel_server.campaigns.tags import MAX_TAG_CHARACTERS, MAX_TAGS
 from pixel_server.logs import Log
 from pixel_server.settings import GPC_EFFECTS, GpcEffect, cookie_path
 from pixel_server.times import MAX_SECONDS, iso
-from pixel_server.tokens import MODES
+from pixel_server.tokens import MODES, Mode
 
 log = Log(__name__)
 
@@ -29,6 +29,15 @@ IDENTITIES: tuple[Identity, ...] = get_args(Identity)
 Paths = Literal["exact", "folded"]
 """Names of a web campaign's pages: the path as it is, or without a slash and `index.html` at its end."""
 PATHS: tuple[Paths, ...] = get_args(Paths)
+Preset = Literal["deliverability", "aggregate", "consented"]
+"""Choice of what is kept of recipients that follows a text of law; see docs/law.md."""
+PRESET_MODES: dict[str, tuple[str, ...]] = {
+    "deliverability": ("last",),
+    "aggregate": ("count",),
+    "consented": ("pseudonymous", "identified"),
+}
+"""Modes that a campaign of each preset can have. A new campaign gets the first."""
+PRESETS: tuple[Preset, ...] = get_args(Preset)
 DATA_KINDS = ("buckets", "days", "recipients", "names")
 """Kinds of data that are kept for a number of days: 15-minute series, daily series, recipients, names."""
 DEFAULT_MIN_CELL = 5
@@ -67,6 +76,7 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     time_zone: str = "UTC"
     base_url: str | None = None
     mode: str = "pseudonymous"
+    preset: Preset | None = None
     gpc: GpcEffect | None = None
     identity: Identity = "cookieless"
     origins: tuple[str, ...] = ()
@@ -167,6 +177,18 @@ FIELDS = (
         "Mode",
         "Upper limit of what is kept of a recipient. Can only be lowered after the first hit or link.",
         choices=MODES,
+        is_audited=True,
+    ),
+    Field(
+        "preset",
+        "choice",
+        "Preset",
+        "What is kept of recipients under a text of law, and so the mode: deliverability (mode last), "
+        "aggregate (mode count) or consented (each recipient with a consent_ref). Chosen for a new campaign. "
+        "It can only be dropped later.",
+        kinds=("email",),
+        choices=PRESETS,
+        is_nullable=True,
         is_audited=True,
     ),
     Field(
@@ -279,6 +301,22 @@ def new_campaign(
     return Campaign(id=id, name=name, kind=kind, sent=sent, created=at, **fields)
 
 
+def set_mode(fields: dict[str, Any], limits: consent.Consent) -> None:
+    """Adds the mode to the fields of a new campaign if they have none: the preset's mode, or the server's.
+
+    Raises UnfitField if this server keeps less than the preset needs.
+    """
+    preset = fields.get("preset")
+    if "mode" in fields or preset is None:
+        fields.setdefault("mode", limits.default.mode.name.lower())
+        return
+    mode = PRESET_MODES[preset][0]
+    try:
+        fields["mode"] = limits.check(mode)
+    except ValueError as error:
+        raise UnfitField("preset", f"the preset {preset} needs the mode {mode}, which {error}") from None
+
+
 def refuse_unfit(kind: str, fields: Iterable[str], campaign: Campaign) -> None:
     """Raises UnfitField if a field does not apply to this kind of campaign, or two fields contradict.
 
@@ -290,11 +328,28 @@ def refuse_unfit(kind: str, fields: Iterable[str], campaign: Campaign) -> None:
         for name in EMAIL_ONLY:
             if getattr(campaign, name) and name in fields:
                 raise UnfitField(name, f"{' and '.join(EMAIL_ONLY)} are for mail campaigns")
+    if not _follows_preset(campaign) and {"mode", "preset"} & set(fields):
+        modes = " or ".join(PRESET_MODES[campaign.preset]) if campaign.preset else ""
+        detail = f"the preset {campaign.preset} goes with the mode {modes}: choose that mode, or no preset"
+        raise UnfitField("mode" if "mode" in fields else "preset", detail)
     if campaign.sent is not None and campaign.bounced > campaign.sent and {"sent", "bounced"} & set(fields):
         detail = (
             f"no more mails can come back than were sent: {campaign.bounced} bounced, {campaign.sent} sent"
         )
         raise UnfitField("bounced", detail)
+
+
+def refuse_new_preset(before: Campaign, after: Campaign) -> None:
+    """Raises UnfitField if a change gives an existing campaign a preset: it may have kept more until now."""
+    if after.preset not in (before.preset, None):
+        raise UnfitField(
+            "preset", "a preset is chosen when a campaign is created, and can only be dropped later"
+        )
+
+
+def _follows_preset(campaign: Campaign) -> bool:
+    """Returns whether the campaign has no preset, or a mode of its preset."""
+    return campaign.preset is None or campaign.mode in PRESET_MODES[campaign.preset]
 
 
 def changes_fixed_field(before: Campaign, after: Campaign) -> bool:
@@ -303,8 +358,14 @@ def changes_fixed_field(before: Campaign, after: Campaign) -> bool:
 
 
 def raises_mode(before: Campaign, after: Campaign) -> bool:
-    """Returns whether a change raises the mode, which is refused after the first hit or link."""
-    return consent.mode_named(after.mode) > consent.mode_named(before.mode)
+    """Returns whether a change raises what is kept of recipients, which is refused after a hit or link.
+
+    A campaign that drops the preset `consented` keeps more of recipients without a consent, unless its mode
+    becomes `count` or `off`.
+    """
+    mode = consent.mode_named(after.mode)
+    drops_consents = before.preset == "consented" and after.preset is None
+    return mode > (Mode.COUNT if drops_consents else consent.mode_named(before.mode))
 
 
 def campaign_json(campaign: Campaign) -> dict[str, Any]:
@@ -331,7 +392,8 @@ def decode(record: Any, campaign: str) -> Campaign:
         raise UnreadableCampaign(campaign, str(error)[:200] or type(error).__name__) from None
     if fault := _fault(decoded, campaign):
         raise UnreadableCampaign(campaign, fault)
-    return decoded
+    # A version that does not know presets, or a saved mode of another host, may have changed the mode.
+    return decoded if _follows_preset(decoded) else msgspec.structs.replace(decoded, preset=None)
 
 
 def _fault(decoded: Campaign, campaign: str) -> str:

@@ -19,6 +19,7 @@ from pixel_server.campaigns.campaign import (
     encode,
     encode_change,
     raises_mode,
+    refuse_new_preset,
     refuse_unfit,
     report_unreadable,
 )
@@ -54,7 +55,8 @@ class SealedField(ValueError):
     def __init__(self) -> None:
         super().__init__(
             "the time zone and the identity cannot change after the first hit; "
-            "the mode can only be lowered after the first hit or link"
+            "the mode can only be lowered after the first hit or link, and the preset consented can then "
+            "only be dropped together with a change to the mode count or off"
         )
 
 
@@ -340,6 +342,7 @@ async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any], who: 
     before, uses = await get_uses(store, campaign)
     after = msgspec.structs.replace(before, **fields)
     refuse_unfit(before.kind, fields, after)
+    refuse_new_preset(before, after)
     if (uses.first_hit and changes_fixed_field(before, after)) or (
         (uses.first_hit or uses.last_link) and raises_mode(before, after)
     ):

@@ -9,7 +9,7 @@ import click
 
 from pixel_server.api import fields as api_fields
 from pixel_server.campaigns import deletion, storage
-from pixel_server.campaigns.campaign import Campaign, campaign_json, new_campaign, refuse_unfit
+from pixel_server.campaigns.campaign import Campaign, campaign_json, new_campaign, refuse_unfit, set_mode
 from pixel_server.campaigns.tags import has_tag
 from pixel_server.commands.campaign_options import check_fields, field_options, read_options
 from pixel_server.commands.campaign_show import show_campaign
@@ -50,13 +50,14 @@ def create_campaign(id: str, kind: Literal["email", "web"], as_json: bool, **opt
     `cookieless`, and all origins.
     """
     settings = settings_here()
-    default_mode = Consent(settings).default.mode.name.lower()
-    fields = {"name": id, "mode": default_mode, "time_zone": settings.time_zone, **read_options(options)}
+    fields = {"name": id, "time_zone": settings.time_zone, **read_options(options)}
     try:
         slug = api_fields.slug(id)
     except ValueError as error:
         raise Failure(f"id {error}") from None
-    created = new_campaign(slug, kind=kind, **check_fields(fields, settings, settings.time_zone))
+    checked = check_fields(fields, settings, settings.time_zone)
+    set_mode(checked, Consent(settings))
+    created = new_campaign(slug, kind=kind, **checked)
     refuse_unfit(kind, fields, created)
     with_store(lambda store, _: storage.create(store, created))
     if as_json:

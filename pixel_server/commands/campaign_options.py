@@ -38,7 +38,7 @@ def _option(field: Field) -> Callable[[Command], Command]:
         return click.option(_option_name(field.name), multiple=True, metavar="KIND=DAYS", help=text)
     if field.type in ("origins", "tags"):
         return click.option(_option_name(field.name), field.name, multiple=True, help=field.help)
-    if field.name in ("mode", "gpc"):
+    if field.name in ("mode", "preset", "gpc"):
         choices = (*field.choices, NONE) if field.is_nullable else field.choices
         return click.option(_option_name(field.name), type=click.Choice(choices), help=field.help)
     if field.type == "instant":

@@ -73,7 +73,8 @@ def _total_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
 def _mail_rows(campaign: Campaign, figures: dict[str, Any]) -> list[tuple[str, str]]:
     source = {"deliveries": " (reported by a mail service)", "lists": " (on lists)"}
     why = source.get(figures["sent_source"], "")
-    rows = [("sent", "not set" if figures["sent"] is None else f"{figures['sent']:,}{why}")]
+    rows: list[tuple[str, str]] = [("preset", campaign.preset)] if campaign.preset else []
+    rows.append(("sent", "not set" if figures["sent"] is None else f"{figures['sent']:,}{why}"))
     if campaign.sent_at is not None:
         rows.append(("sent at", iso_ms(campaign.sent_at * 1000)))
     if figures["bounced"]:

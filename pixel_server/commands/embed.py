@@ -7,27 +7,41 @@ import shutil
 import sys
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import click
 
 from pixel_server.commands.failures import Failure
 from pixel_server.commands.list_options import STDIN, list_options, open_list, refuse_bad_rows, refuse_or_warn
-from pixel_server.commands.minting import check_campaign, find_sending_time, make_minter
-from pixel_server.commands.sent_mails import CountSent, count_sent, sending_options
+from pixel_server.commands.minting import CampaignMinter, check_campaign, find_sending_time, make_minter
+from pixel_server.commands.sent_mails import (
+    CountSent,
+    consent_option,
+    count_sent,
+    sending_options,
+    warn_without_consent,
+)
+from pixel_server.consent_ref import ConsentRef
 from pixel_server.mail import recipient_files
-from pixel_server.mail.links import Minter, MintOptions, make_tags
+from pixel_server.mail.links import MintOptions, make_tags
+from pixel_server.mail.list_rows import ListRow
 from pixel_server.mail.message import ChangedMessage, add_pixel_to_bytes
 from pixel_server.mail.placement import CLIP_BYTES, EmbedError, frame
 from pixel_server.mail.preflight import is_message, is_surely_message
 from pixel_server.mail.recipient_files import Filled
+from pixel_server.recipients.lists import ListEntry
 
 NEW_COLUMNS = ("mail_file", "privacy_url")
 MAILS_PER_DIRECTORY = 1000
 
-MakeMail = Callable[[str | None], ChangedMessage]
-"""Function that returns the mail of a recipient. None stands for the only address of a whole message."""
+MakeMail = Callable[[str | None, bool], ChangedMessage]
+"""Function that returns the mail of a recipient. None stands for the only address of a whole message. The
+second argument is whether the pixel may tell the recipient apart."""
+Counting = Callable[..., AbstractContextManager[CountSent]]
+"""`count_sent` without its argument `has_consents`."""
 
 
 @click.command()
@@ -39,6 +53,7 @@ MakeMail = Callable[[str | None], ChangedMessage]
 )
 @click.option("--replace", is_flag=True, help="Remove the pixels that the mail has.")
 @list_options
+@consent_option
 @sending_options
 @click.option("--out", type=click.Path(path_type=Path), help="New directory for the mails of a list.")
 def embed(
@@ -49,6 +64,7 @@ def embed(
     replace: bool,
     recipients: Path | None,
     column: str,
+    consent_ref: ConsentRef | None,
     sent_at: datetime | None,
     test: bool,
     sent: bool | None,
@@ -60,7 +76,8 @@ def embed(
     --recipients, writes a mail for each row, and a list of the mails, to the directory OUT. OUT is written
     when all rows are done, or not at all. With --eml, RECIPIENT may be left out if the message goes to one
     address only. If Redis answers, the recipients of a list are added to the campaign's recipients, and
-    their mails count as sent.
+    their mails count as sent. A recipient without a consent gets a pixel of mode `count`: in a list with a
+    column consent_ref, and in a campaign of the preset `consented`.
     """
     check_campaign(campaign_id)
     is_list = recipients is not None
@@ -68,6 +85,10 @@ def embed(
         raise click.UsageError("a list takes --recipients FILE and --out DIR, and no RECIPIENT")
     if not is_list and recipient is None and not eml:
         raise click.UsageError("give a RECIPIENT, or --recipients FILE and --out DIR")
+    if consent_ref is not None and recipient is None:
+        raise click.UsageError(
+            "--consent-ref is for one RECIPIENT: a list has the consents in its column consent_ref"
+        )
     if recipients == STDIN:
         raise click.UsageError("standard input is the mail: give the list as a file")
     mail = sys.stdin.buffer.read()
@@ -83,16 +104,22 @@ def embed(
         if recipients is not None and out is not None:
             kind = "eml" if eml else "html"
 
-            def privacy_url(recipient: str) -> str:
-                return minter.link(campaign_id, recipient, **options).privacy_url or ""
+            def privacy_url(recipient: str, is_apart: bool) -> str:
+                link_options = minter.options(options, is_apart=is_apart)
+                return minter.minter.link(campaign_id, recipient, **link_options).privacy_url or ""
 
-            with count_sent(campaign_id, sent, options) as count:
-                filled, bad = _embed_list(make_mail, recipients, column, out, kind, privacy_url, count)
+            counting = partial(count_sent, campaign_id, sent, options, needs_consent=minter.needs_consent)
+            filled, bad = _embed_list(make_mail, recipients, column, out, kind, privacy_url, counting)
             refuse_bad_rows(filled, bad)
             return
-        changed = make_mail(recipient)
-        with count_sent(campaign_id, bool(sent and recipient), options) as count:
-            count([recipient or ""])
+        changed = make_mail(recipient, True)
+        if recipient is not None:
+            with count_sent(
+                campaign_id, bool(sent), options, needs_consent=minter.needs_consent, consent=consent_ref
+            ) as count:
+                [is_apart] = count([ListEntry(recipient, None, consent_ref)])
+            warn_without_consent(is_apart)
+            changed = changed if is_apart else make_mail(recipient, False)
     except (EmbedError, ValueError) as error:
         raise Failure(str(error)) from None
     _warn_sender(changed)
@@ -117,7 +144,7 @@ def _decode_utf16(mail: bytes) -> bytes:
 
 def _mail_maker(
     mail: bytes,
-    minter: Minter,
+    minter: CampaignMinter,
     campaign: str,
     is_eml: bool,
     twin: bool,
@@ -125,21 +152,23 @@ def _mail_maker(
     options: MintOptions,
 ) -> MakeMail:
     """Returns a function that makes each recipient's mail. Finds the place in HTML once for all of them."""
+    choices = {is_apart: minter.options(options, is_apart=is_apart) for is_apart in (False, True)}
     if is_eml:
         bare = mail.removeprefix(BOM_UTF8)
         byte_order_mark = mail[: len(mail) - len(bare)]
 
-        def make_message(recipient: str | None) -> ChangedMessage:
+        def make_message(recipient: str | None, is_apart: bool) -> ChangedMessage:
             changed = add_pixel_to_bytes(
-                bare, minter, campaign, recipient, twin=twin, replace=replace, **options
+                bare, minter.minter, campaign, recipient, twin=twin, replace=replace, **choices[is_apart]
             )
             return changed._replace(raw=byte_order_mark + changed.raw)
 
         return make_message
     html_frame = frame(mail, replace=replace)
 
-    def make_html(recipient: str | None) -> ChangedMessage:
-        html = html_frame.fill(make_tags(minter, campaign, recipient or "", twin=twin, **options))
+    def make_html(recipient: str | None, is_apart: bool) -> ChangedMessage:
+        tags = make_tags(minter.minter, campaign, recipient or "", twin=twin, **choices[is_apart])
+        html = html_frame.fill(tags)
         return ChangedMessage(html, "", len(html))
 
     return make_html
@@ -163,8 +192,8 @@ def _embed_list(
     column: str,
     out: Path,
     kind: str,
-    privacy_url: Callable[[str], str],
-    count_mails: CountSent,
+    privacy_url: Callable[[str, bool], str],
+    counting: Counting,
 ) -> tuple[Filled, Path]:
     """Writes the mails as `0000/0000000.html` and so on. kind: `html` or `eml`.
 
@@ -174,26 +203,29 @@ def _embed_list(
         raise Failure(f"{out} exists, and is not empty")
     mail_count = 0
 
-    def write_mails(recipients: Sequence[str]) -> list[tuple[str, str]]:
-        count_mails(recipients)
-        return [write_mail(recipient) for recipient in recipients]
+    def write_mails(rows: Sequence[ListRow]) -> list[tuple[str, str]]:
+        are_apart = count([ListEntry(row.recipient, None, row.consent) for row in rows])
+        return [write_mail(row.recipient, is_apart) for row, is_apart in zip(rows, are_apart, strict=True)]
 
-    def write_mail(recipient: str) -> tuple[str, str]:
+    def write_mail(recipient: str, is_apart: bool) -> tuple[str, str]:
         nonlocal mail_count
         name = f"{mail_count // MAILS_PER_DIRECTORY:04}/{mail_count:07}.{kind}"
-        changed = make_mail(recipient)
+        changed = make_mail(recipient, is_apart)
         if not mail_count:  # the warnings are the same for every mail
             _warn_sender(changed)
         mail_count += 1
         path = draft / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(changed.raw)
-        return name, privacy_url(recipient)
+        return name, privacy_url(recipient, is_apart)
 
     bad = out.with_name(f"{out.name}.bad")
     draft = out.with_name(f".{out.name}.{secrets.token_hex(8)}")
     try:
-        with open_list(source, column, NEW_COLUMNS) as (recipients, on_progress):
+        with (
+            open_list(source, column, NEW_COLUMNS, with_consents=True) as (recipients, on_progress),
+            counting(has_consents=lambda: recipients.has_consents) as count,
+        ):
             draft.mkdir()
             list_file = draft / f"mails.{'csv' if recipients.is_csv else 'ndjson'}"
             with list_file.open("xb") as file:

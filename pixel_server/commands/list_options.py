@@ -61,17 +61,18 @@ class ListWarnings:
 
 @contextlib.contextmanager
 def open_list(
-    source: Path, column: str, added_columns: Sequence[str]
+    source: Path, column: str, added_columns: Sequence[str], *, with_consents: bool = False
 ) -> Iterator[tuple[RecipientFile, Callable[[int], None]]]:
     """Yields an opened list, and a function that moves a progress bar to a number of bytes that were read.
 
-    added_columns: names of the columns that the caller will add. Raises Failure if the list is bad, or if
+    added_columns: names of the columns that the caller will add. with_consents: whether to read the column
+    `consent_ref`. Raises Failure if the list is bad, or if
     any file cannot be read or written while the list is open.
     """
     warnings = ListWarnings("standard input" if source == STDIN else str(source))
     try:
         with contextlib.nullcontext(sys.stdin.buffer) if source == STDIN else source.open("rb") as file:
-            recipients = RecipientFile(file, column, added_columns, warnings.add)
+            recipients = RecipientFile(file, column, added_columns, warnings.add, with_consents=with_consents)
             size = 0 if source == STDIN else os.fstat(file.fileno()).st_size
             with click.progressbar(
                 length=size, file=sys.stderr, hidden=not size or not sys.stderr.isatty(), label=source.name

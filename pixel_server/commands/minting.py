@@ -15,7 +15,8 @@ from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.commands.failures import Failure
 from pixel_server.commands.support import base_url_of_up, settings_here, store_url
 from pixel_server.consent import Consent
-from pixel_server.mail.links import Minter
+from pixel_server.mail.links import Minter, MintOptions
+from pixel_server.recipients import consents
 from pixel_server.run.up_state import read_up_state
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -33,7 +34,24 @@ def check_campaign(campaign: str) -> None:
         raise Failure(f"campaign {SLUG_RULE}")
 
 
-def make_minter(campaign: str) -> Minter:
+class CampaignMinter(NamedTuple):
+    """A minter of links in the mode of a campaign.
+
+    needs_consent: whether the campaign tells only recipients apart whose consent is stored. False if the
+    store does not answer.
+    """
+
+    minter: Minter
+    needs_consent: bool
+
+    def options(self, options: MintOptions, *, is_apart: bool) -> MintOptions:
+        """Returns the options of a link. is_apart: whether the link may tell its recipient apart."""
+        if is_apart:
+            return options
+        return MintOptions(**{**options, "mode": min(self.minter.mode, Mode.COUNT)})
+
+
+def make_minter(campaign: str) -> CampaignMinter:
     """Returns a minter that makes links in the campaign's mode.
 
     Warns on standard error if the campaign does not exist. Raises Failure as `find_minter` does.
@@ -44,15 +62,18 @@ def make_minter(campaign: str) -> Minter:
     return minter
 
 
-def find_minter(campaign: str) -> tuple[Minter, str]:
+def find_minter(campaign: str) -> tuple[CampaignMinter, str]:
     """Returns a minter that makes links in the campaign's mode, and a warning about the campaign, or "".
 
     Raises Failure if it is a web campaign, if the server's public address is not known, or if `up` has other
     secrets.
     """
     base_url, settings, secrets = link_parts()
-    mode, warning = _find_mode(campaign, settings, secrets)
-    return Minter(base_url, secrets, mode), warning
+    stored = _read_campaign(campaign, settings, secrets)
+    mode, warning = _find_mode(campaign, settings, stored)
+    record = stored.record if stored else None
+    needs_consent = record is not None and consents.needs_consent(record)
+    return CampaignMinter(Minter(base_url, secrets, mode), needs_consent), warning
 
 
 def link_parts() -> tuple[str, Settings, Secrets]:
@@ -104,17 +125,22 @@ def _require_secrets_of_up(settings: Settings, secrets: Secrets) -> None:
         raise Failure("`up` has other secrets: set the same PIXEL_SECRET and PIXEL_RECIPIENT_SECRET here")
 
 
-def _find_mode(campaign: str, settings: Settings, secrets: Secrets) -> tuple[Mode, str]:
+def _find_mode(campaign: str, settings: Settings, stored: _Stored | None) -> tuple[Mode, str]:
     """Returns the campaign's mode: from the store, or else from the file that a web process last wrote.
 
-    Also returns a warning if the campaign does not exist, because its id may be mistyped, or if its mode is
-    off. Raises Failure if it is a web campaign.
+    stored: the campaign in the store, or None if the store cannot be used. Also returns a warning if the
+    campaign does not exist, because its id may be mistyped, or if its mode is off. Raises Failure if it is a
+    web campaign.
     """
     cache = CampaignCache(client.connect_async(store_url(settings)), Consent(settings))
-    if not _learn_from_store(cache, campaign, settings, secrets):
+    if stored is None:
         cache.restore(settings.data / CACHE_FILE)
         if not cache.kinds:  # nothing is known of any campaign, so no warning is due
             return cache.mode(campaign), ""
+    elif stored.record is not None:
+        cache.learn(stored.record)
+    elif stored.is_gone:
+        cache.forget(campaign)
     if cache.is_web(campaign):
         raise Failure(f"{campaign!r} is a web campaign: its pixel is the same for all; see docs/web.md")
     mode, warnings = cache.mode(campaign), []
@@ -125,18 +151,6 @@ def _find_mode(campaign: str, settings: Settings, secrets: Secrets) -> tuple[Mod
     if mode is Mode.OFF:
         warnings.append(f"the mode of {campaign!r} is off: no link is made")
     return mode, "; ".join(warnings)
-
-
-def _learn_from_store(cache: CampaignCache, campaign: str, settings: Settings, secrets: Secrets) -> bool:
-    """Adds the campaign's record to the cache. Returns False if the store cannot be used."""
-    stored = _read_campaign(campaign, settings, secrets)
-    if stored is None:
-        return False
-    if stored.record is not None:
-        cache.learn(stored.record)
-    elif stored.is_gone:
-        cache.forget(campaign)
-    return True
 
 
 class _Stored(NamedTuple):

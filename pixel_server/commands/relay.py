@@ -59,7 +59,7 @@ class Minters:
             return error.message if isinstance(error, Failure) else str(error)
         if warning:
             log.warning("relay-campaign-doubtful", "%(warning)s", warning=warning)
-        return minter
+        return minter.minter
 
 
 @click.command()

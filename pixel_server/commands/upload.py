@@ -15,7 +15,7 @@ from pixel_server.commands.list_options import column_option
 from pixel_server.commands.support import as_json, with_store
 from pixel_server.consent import Consent
 from pixel_server.problems import Problem
-from pixel_server.recipients import lists
+from pixel_server.recipients import consents, lists
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import audit_log, clock
@@ -38,8 +38,9 @@ def upload(id: str, file: IO[bytes], column: str, sent: bool, as_json: bool) -> 
     The number of different recipients is the campaign's `sent`, unless you have given the campaign a number.
 
     FILE is CSV with a first line that names the columns, or NDJSON; `-` is standard input. The recipient is
-    stored, and in mode `identified` the column `name`; other columns are ignored. A list can be uploaded
-    again.
+    stored, and in mode `identified` the column `name`. The column `consent_ref` holds consents, as
+    2026-05@2026-05-04T09:30:00Z; a campaign of the preset `consented` takes only rows with one. Other columns
+    are ignored. A list can be uploaded again.
     """
 
     async def read_list(store: AsyncRedis, settings: Settings) -> uploads.Upload:
@@ -51,7 +52,13 @@ def upload(id: str, file: IO[bytes], column: str, sent: bool, as_json: bool) -> 
         store_rows = uploads.list_writer(
             store, secrets, settings, id, keeps_names, now, audit_log.COMMAND, mailed_at=mailed_at
         )
-        upload = uploads.Upload(store_rows, is_csv=None, keeps_names=keeps_names, column=column)
+        upload = uploads.Upload(
+            store_rows,
+            is_csv=None,
+            keeps_names=keeps_names,
+            needs_consent=consents.needs_consent(campaign),
+            column=column,
+        )
         try:
             await upload.read(_chunks(file))
         except lists.ListClosed as error:

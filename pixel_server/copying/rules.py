@@ -74,6 +74,7 @@ _OF_SHARDS: dict[str, Rule] = {
     keys.listed.pattern: "recipients",
     keys.names.pattern: "recipients",
     keys.deliveries.pattern: "recipients",
+    keys.consents.pattern: "recipients",
 }
 
 

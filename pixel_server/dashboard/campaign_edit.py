@@ -36,6 +36,7 @@ async def create(api: Api, request: Request) -> Response:
     fields = request.state.form
     fields_of_kind = campaign_form.of_kind(fields, fields.get("kind", ""))
     content = campaign_form.content(fields_of_kind, fields_of_kind.get("time_zone", "").strip())
+    content = campaign_form.with_mode_of_preset(content)
     try:
         campaign = await (campaign_calls.create if content.get("id") else _create_named)(api, content)
     except Problem as problem:
@@ -156,6 +157,7 @@ def _form(
         "mail_only_modes": () if campaign else campaign_form.MAIL_ONLY_MODES,
         "allowed_modes": {name for name in MODES if Mode[name.upper()] <= limit},
         "max_mode": max_mode.name.lower(),
+        "presets": campaign_form.PRESETS,
         "identities": campaign_form.IDENTITIES,
         "paths": campaign_form.PATHS,
         "gpc_effects": campaign_form.GPC_EFFECTS,

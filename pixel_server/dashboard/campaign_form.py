@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from pixel_server.api.fields import with_offset
-from pixel_server.campaigns.campaign import EMAIL_ONLY, FIELDS, WEB_ONLY, Campaign, Field
+from pixel_server.campaigns.campaign import EMAIL_ONLY, FIELDS, PRESET_MODES, WEB_ONLY, Campaign, Field
 from pixel_server.campaigns.tags import SEPARATOR
 from pixel_server.dashboard import forms
 from pixel_server.settings import time_zones
@@ -47,6 +47,12 @@ WEB_MODES = {
 """Texts that say what is stored about a visitor, by mode."""
 MAIL_ONLY_MODES = ("last", "identified")
 """Modes that, for a web site, mean the same as another mode."""
+PRESETS = {
+    "deliverability": "only the day of the last open of a recipient",
+    "aggregate": "only counts, by pixels that are the same for all",
+    "consented": "opens of recipients whose consent is on record",
+}
+"""Texts that say what a campaign of each preset stores."""
 PATHS = {
     "exact": "As they are: /tea, /tea/ and /tea/index.html are three pages.",
     "folded": "Folded: /tea, /tea/ and /tea/index.html are one page, /tea.",
@@ -152,6 +158,17 @@ def of_kind(fields: Mapping[str, str], kind: str) -> dict[str, str]:
     mail_retention = tuple(f"keep_{data}" for data in _EMAIL_KEPT)
     other_fields = {"email": WEB_ONLY, "web": (*EMAIL_ONLY, *mail_retention)}.get(kind, ())
     return {name: text for name, text in fields.items() if name not in other_fields}
+
+
+def with_mode_of_preset(content: dict[str, Any]) -> dict[str, Any]:
+    """Returns the content for a new campaign without a mode that its preset does not have.
+
+    The form always sends a mode, also one that nobody chose.
+    """
+    modes = PRESET_MODES.get(content.get("preset") or "")
+    if modes is None or content.get("mode") in modes:
+        return content
+    return {name: value for name, value in content.items() if name != "mode"}
 
 
 def changes(campaign: Campaign, fields: Mapping[str, str]) -> dict[str, Any]:

@@ -29,10 +29,10 @@ from pixel_server.dashboard import pixel, render
 from pixel_server.figures import recipients as recipient_rows
 from pixel_server.figures.recipients import Parts
 from pixel_server.mail.links import Link, Minter
-from pixel_server.mail.list_rows import ListError
+from pixel_server.mail.list_rows import ListError, ListRow
 from pixel_server.mail.recipient_files import CHUNK_BYTES, LINK_COLUMNS, RecipientFile, link_values
 from pixel_server.problems import Problem
-from pixel_server.recipients import lists
+from pixel_server.recipients import consents, lists
 from pixel_server.tokens import Mode
 
 MAX_LIST_BYTES = 32 << 20
@@ -78,8 +78,9 @@ async def create(api: Api, request: Request) -> Response:
             checked = await asyncio.to_thread(check, file, column)
             if not checked.rows or (checked.bad and not fields["leave_out"]):
                 raise Problem(422, _why_refused(checked))
-            if fields["count_sent"]:
-                await _count_sent(api, request, campaign, file, column, checked.rows)
+            are_sent = bool(fields["count_sent"])
+            if are_sent or consents.needs_consent(campaign):
+                await _store(api, request, campaign, file, column, rows=checked.rows, are_sent=are_sent)
         except ClientDisconnect:
             return Response(status_code=400)  # the browser is gone and shows no answer
         except BodyError as error:
@@ -92,10 +93,11 @@ async def create(api: Api, request: Request) -> Response:
             return _page(api, request, campaign, fields, problem, checked)
         await storage.note_links(api.store, campaign.id, api.clock())
         stack.pop_all()  # the answer closes the file
-    make_link = partial(minter.link, campaign.id, mode=mode, now=api.clock())
+    make_link = partial(minter.link, campaign.id, now=api.clock())
+    modes = Modes(mode, consents.needs_consent(campaign))
     ending = "csv" if checked.is_csv else "ndjson"
     return StreamingResponse(
-        fill(file, column, make_link),
+        fill(file, column, make_link, modes),
         headers={
             **render.headers(),
             "Content-Type": CSV if checked.is_csv else NDJSON,
@@ -168,7 +170,23 @@ def check(file: IO[bytes], column: str) -> Checked:
     return Checked(rows, bad, reader.is_csv, errors)
 
 
-def fill(file: IO[bytes], column: str, make_link: Callable[[str], Link]) -> Iterator[bytes]:
+class Modes(NamedTuple):
+    """The modes of the links of a list. mode: the campaign's mode.
+
+    needs_consent: whether a recipient without a consent in the list gets a link of mode `count`. In a list
+    with the column `consent_ref`, all such recipients do.
+    """
+
+    mode: Mode
+    needs_consent: bool
+
+    def of_row(self, row: ListRow, has_consents: bool) -> Mode:
+        """Returns the mode of the link of a row. has_consents: whether the list has the column."""
+        is_apart = row.consent is not None or not (self.needs_consent or has_consents)
+        return self.mode if is_apart else min(self.mode, Mode.COUNT)
+
+
+def fill(file: IO[bytes], column: str, make_link: Callable[..., Link], modes: Modes) -> Iterator[bytes]:
     """Yields the rows that can be used, byte for byte as they were, each with its links. Closes the file.
 
     The cells of the sender are not changed, even if a spreadsheet takes them for formulas: a mail service
@@ -178,13 +196,15 @@ def fill(file: IO[bytes], column: str, make_link: Callable[[str], Link]) -> Iter
         reader = _reader(file, column)
         yield reader.header
         for batch in reader.batches():
-            good = (row for row in batch if not row.error)
-            yield b"".join(reader.with_fields(row, link_values(make_link(row.recipient))) for row in good)
+            good = [row for row in batch if not row.error]
+            row_modes = [modes.of_row(row, reader.has_consents) for row in good]
+            made = [make_link(row.recipient, mode=mode) for row, mode in zip(good, row_modes, strict=True)]
+            yield b"".join(map(reader.with_fields, good, map(link_values, made)))
 
 
 def _reader(file: IO[bytes], column: str) -> RecipientFile:
     file.seek(0)
-    return RecipientFile(file, column, LINK_COLUMNS, lambda line, message: None)
+    return RecipientFile(file, column, LINK_COLUMNS, lambda line, message: None, with_consents=True)
 
 
 def _open(directory: Path) -> IO[bytes]:
@@ -221,23 +241,38 @@ def _disk_problem(error: OSError) -> Problem:
     )
 
 
-async def _count_sent(
-    api: Api, request: Request, campaign: Campaign, file: IO[bytes], column: str, rows: int
+async def _store(
+    api: Api,
+    request: Request,
+    campaign: Campaign,
+    file: IO[bytes],
+    column: str,
+    *,
+    rows: int,
+    are_sent: bool,
 ) -> None:
-    """Puts the recipients on the campaign's list as sent. Only counts them if they are not told apart."""
+    """Puts the recipients and their consents on the campaign's list.
+
+    rows: number of rows that can be used. are_sent: whether their mails count as sent. Only counts recipients
+    who are not told apart.
+    """
     if not lists.keeps_recipients(campaign, api.consent):
-        await lists.count_mails(api.store, campaign.id, rows)
+        if are_sent:
+            await lists.count_mails(api.store, campaign.id, rows)
         return
-    await recipients.store_list(
+    upload = await recipients.store_list(
         api,
         campaign,
         _chunks(file),
         request.state.who,
         is_csv=None,
-        mailed_at=uploads.time_of_sending(campaign, api.clock()),
+        mailed_at=uploads.time_of_sending(campaign, api.clock()) if are_sent else None,
         column=column,
         may_store_names="people" in request.state.session.scopes,
     )
+    without_consent = rows - upload.new - upload.known - upload.withdrawn
+    if are_sent and consents.needs_consent(campaign) and without_consent > 0:
+        await lists.count_mails(api.store, campaign.id, without_consent)
 
 
 async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:

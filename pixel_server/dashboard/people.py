@@ -14,6 +14,7 @@ from pixel_server.api import fields as api_fields
 from pixel_server.api import recipients
 from pixel_server.api import withdrawals as withdrawal_calls
 from pixel_server.api.context import Api
+from pixel_server.api.media_types import CSV
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import UnreadableCampaign
 from pixel_server.dashboard import forms, mailing, recipient_timeline, render
@@ -32,6 +33,12 @@ _token_in_url = re.compile(r"/o/([\w-]+)\.gif|[?&]t=([\w-]+)", re.ASCII).search
 
 async def list_withdrawals(api: Api, request: Request) -> Response:
     return await _withdrawals(api, request, {})
+
+
+async def download_withdrawals(api: Api, request: Request) -> Response:
+    response = await withdrawal_calls.export(api, CSV, request.state.who)
+    response.headers["content-disposition"] = 'attachment; filename="withdrawals.csv"'
+    return response
 
 
 async def withdraw(api: Api, request: Request) -> Response:

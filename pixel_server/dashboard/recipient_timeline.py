@@ -48,6 +48,9 @@ def _of_campaign(row: Mapping[str, Any]) -> Iterator[Event]:
     campaign = row["campaign"]
     if row["last_mail_day"]:
         yield Event(row["last_mail_day"], "Mail sent", campaign)
+    if row["consent_ref"]:
+        version, _, time = row["consent_ref"].rpartition("@")
+        yield Event(time, f"Consented to the notice {version}", campaign)
     if not row["opens"]:
         return
     is_single = row["first_open"] == row["last_open"]

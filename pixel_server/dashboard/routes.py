@@ -71,6 +71,7 @@ PAGES = (
     Page("POST", "/keys", "write", keys.create),
     Page("GET", "/keys/{id}/revoke", "write", keys.ask_revoke),
     Page("POST", "/keys/{id}/revoke", "write", keys.revoke),
+    Page("GET", "/withdrawals/all.csv", "people", people.download_withdrawals),
     Page("GET", "/withdrawals", "people", people.list_withdrawals),
     Page("POST", "/withdrawals", "people", people.withdraw, max_bytes=people.MAX_FORM_BYTES),
     Page("POST", "/withdrawals/end", "people", people.allow, max_bytes=people.MAX_FORM_BYTES),

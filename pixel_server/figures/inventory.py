@@ -138,6 +138,7 @@ SOURCES = {source.key.pattern: source for source in (
     Source(keys.deliveries, "deliveries",
         "recipient key: delivered, bounced, complained, unsubscribed", "recipients", _ENTRIES),
     Source(keys.names, "names", "recipient key: recipient and name, as uploaded", "recipients", _ENTRIES),
+    Source(keys.consents, "consents", "recipient key: version of the notice, time", "recipients", _ENTRIES),
     Source(keys.last, "days of last opens", "recipient key: a day", "recipients", _LAST_DAYS),
     Source(keys.addresses, "address estimates", "HyperLogLog: names nobody", "sets", _KEYS),
     Source(keys.visitors, "visitor estimates", "HyperLogLog: names nobody", "sets", _KEYS),
@@ -179,6 +180,7 @@ SOURCES = {source.key.pattern: source for source in (
 _FIRST_TIME_FIELDS = {
     keys.listed.pattern: "listed",
     keys.names.pattern: "listed",
+    keys.consents.pattern: "listed",
     keys.addresses.pattern: "sealed",
     keys.visitors.pattern: "sealed",
     keys.total.pattern: "sealed",

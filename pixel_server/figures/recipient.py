@@ -7,7 +7,7 @@ from typing import Any
 
 from pixel_server.campaigns import storage
 from pixel_server.counters import delivery_record, histogram, recipient_record
-from pixel_server.recipients import lists
+from pixel_server.recipients import consents, lists
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.shards import shard_of
@@ -15,7 +15,7 @@ from pixel_server.times import iso_day, iso_ms
 
 _BATCH = 1000
 """Number of campaigns read in one round trip."""
-_KINDS = (keys.people, keys.listed, keys.names, keys.deliveries)
+_KINDS = (keys.people, keys.listed, keys.names, keys.deliveries, keys.consents)
 """Kinds of keys that hold data of a recipient in one campaign, in the order of `_campaign_json`."""
 
 
@@ -60,6 +60,7 @@ def _campaign_json(
     listed: bytes | None,
     packed_entry: bytes | None,
     packed_facts: bytes | None,
+    packed_consent: bytes | None,
 ) -> dict[str, Any]:
     record = recipient_record.unpack(packed_record)
     entry = lists.unpack(packed_entry) if packed_entry is not None else None
@@ -69,6 +70,7 @@ def _campaign_json(
         "recipient": entry.recipient if entry else None,
         "name": entry.name if entry else None,
         "deliveries": delivery_record.names(delivery_record.unpack(packed_facts)),
+        "consent_ref": None if packed_consent is None else str(consents.unpack(packed_consent)),
         "opens": record.opens,
         "first_open": iso_ms(record.first * 1000) if record.opens else None,
         "last_open": iso_ms(record.last * 1000) if record.opens else None,

@@ -217,7 +217,9 @@ class _Reading:
             return True
         packed = names.get(recipient)
         entry = lists.unpack(packed) if packed is not None else None
-        return entry is not None and any(self._text in (text or "").casefold() for text in entry)
+        return entry is not None and any(
+            self._text in (text or "").casefold() for text in (entry.recipient, entry.name)
+        )
 
 
 async def _read_names(

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pixel_server.mail.csv_rows import MAX_ROW_BYTES, BrokenQuotes, Dialect, Row
 from pixel_server.mail.list_charset import BOM, CharsetGuess
 from pixel_server.mail.list_rows import (
+    CONSENT_COLUMN,
     NAME_COLUMN,
     Columns,
     ListError,
@@ -21,6 +22,7 @@ from pixel_server.mail.list_rows import (
     Unread,
     Warn,
     check_recipient_column,
+    parse_consent,
     warn_if_doubtful,
 )
 
@@ -34,7 +36,8 @@ _is_address = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+").fullmatch
 class CsvList:
     """The rows of a list in CSV.
 
-    preamble: a line `sep=;` above the header, or b"". header: bytes of the header.
+    preamble: a line `sep=;` above the header, or b"". header: bytes of the header. has_names, has_consents:
+    whether the list has a column `name` or `consent_ref`.
     """
 
     def __init__(
@@ -66,6 +69,9 @@ class CsvList:
         name_position = positions.get(NAME_COLUMN)
         self.has_names = name_position not in (None, self._recipient_position)
         self._name_position = name_position if self.has_names and columns.with_names else None
+        consent_position = positions.get(CONSENT_COLUMN)
+        self.has_consents = consent_position not in (None, self._recipient_position)
+        self._consent_position = consent_position if self.has_consents and columns.with_consents else None
         # Line number of the last broken row, and of the last line that may be part of its field.
         self._broken_line = self._doubtful_until = 0
         # Number of the line below the last row that was left out.
@@ -174,6 +180,7 @@ class CsvList:
             self._refuse_prose(line, row, recipient, any(stray_quotes))
             if recipient == self._column_in_header and raw.strip() == self.header.strip():
                 raise ValueError("is the header once more")
+            consent = parse_consent(self._cell(row, self._consent_position, codec))
         except ValueError as error:
             self._doubt_line_below(line, raw)
             return ListRow(line, last_line, b"", "", None, str(error))
@@ -189,7 +196,8 @@ class CsvList:
             self._warn(line, f"the list is not UTF-8, and is read as {self._charset.older_name}")
         if last_line > line and self._has_rows_inside(raw):
             self._warn(line, "a field in quotes has a line that looks like a row of the list")
-        return ListRow(line, last_line, raw, recipient, self._name(row, codec))
+        name = " ".join(self._cell(row, self._name_position, codec).split()) or None
+        return ListRow(line, last_line, raw, recipient, name, consent=consent)
 
     def _doubt_line_below(self, line: int, raw: bytes) -> None:
         """Marks the line below a skipped row as doubtful, if the row is doubtful itself or has a quote.
@@ -244,10 +252,11 @@ class CsvList:
                 f"{self._column} is text and not an address, but most recipients above are addresses"
             )
 
-    def _name(self, row: Row, codec: str) -> str | None:
-        if self._name_position is None or self._name_position >= len(row.values):
-            return None
-        return " ".join(row.values[self._name_position].decode(codec).split()) or None
+    def _cell(self, row: Row, position: int | None, codec: str) -> str:
+        """Returns the text of a cell, or "" without a position or cell."""
+        if position is None or position >= len(row.values):
+            return ""
+        return row.values[position].decode(codec)
 
 
 def read_header(unread: Unread, columns: Columns, charset: CharsetGuess, warn: Warn) -> CsvList | None:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pixel_server import consent_ref
+from pixel_server.consent_ref import ConsentRef
 from pixel_server.mail.csv_rows import MAX_ROW_BYTES
 from pixel_server.mail.links import check_recipient
 from pixel_server.mail.recipient_doubts import doubt
 
 TOO_LONG = f"has more than {MAX_ROW_BYTES >> 20} MB"
-NAME_COLUMN = "name"
+NAME_COLUMN, CONSENT_COLUMN = "name", "consent_ref"
 
 Warn = Callable[[int, str], None]
 """Function that takes the number of a line, and a warning about this line for the sender of the list."""
@@ -26,7 +28,7 @@ class ListRow(NamedTuple):
 
     line, last_line: numbers of its first and last line, from 1. raw: its bytes without the line end; in UTF-8
     if the list is UTF-16. recipient: the checked recipient, or "" if `error` says why the row cannot be used.
-    name: content of the column `name`, or None.
+    name: content of the column `name`, or None. consent: content of the column `consent_ref`, or None.
     """
 
     line: int
@@ -35,6 +37,7 @@ class ListRow(NamedTuple):
     recipient: str
     name: str | None = None
     error: str = ""
+    consent: ConsentRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +45,14 @@ class Columns:
     """The columns of a list that matter.
 
     recipient: name of the column with the recipient. added: names of columns that the list must not have,
-    because the caller adds them. with_names: whether to read the column `name`.
+    because the caller adds them. with_names, with_consents: whether to read the columns `name` and
+    `consent_ref`.
     """
 
     recipient: str = "recipient"
     added: Sequence[str] = ()
     with_names: bool = False
+    with_consents: bool = False
 
 
 @dataclass(slots=True)
@@ -95,6 +100,17 @@ class Unread:
             return None
         self.is_skipping = False
         return ListRow(self.line, self.line, b"", "", None, TOO_LONG)
+
+
+def parse_consent(text: str) -> ConsentRef | None:
+    """Returns the reference in the column `consent_ref`, or None if the column is empty.
+
+    Raises ValueError, which names the column, if the text is not a reference.
+    """
+    try:
+        return consent_ref.parse(text) if text.strip() else None
+    except ValueError as error:
+        raise ValueError(f"{CONSENT_COLUMN} {error}") from None
 
 
 def check_recipient_column(recipient: str, column: str) -> None:

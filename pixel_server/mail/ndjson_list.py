@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from pixel_server.consent_ref import ConsentRef
 from pixel_server.mail.csv_rows import MAX_ROW_BYTES
 from pixel_server.mail.list_charset import BOM
 from pixel_server.mail.list_rows import (
+    CONSENT_COLUMN,
     NAME_COLUMN,
     TOO_LONG,
     Columns,
@@ -16,17 +18,18 @@ from pixel_server.mail.list_rows import (
     Unread,
     Warn,
     check_recipient_column,
+    parse_consent,
     warn_if_doubtful,
 )
 
 
 class NdjsonList:
-    """A list in NDJSON. has_names: whether any row so far had a name."""
+    """A list in NDJSON. has_names, has_consents: whether any row so far had a name, or a `consent_ref`."""
 
     def __init__(self, unread: Unread, columns: Columns, warn: Warn) -> None:
         self._unread, self._columns, self._warn = unread, columns, warn
         self._can_have_names = columns.recipient != NAME_COLUMN
-        self.has_names = False
+        self.has_names = self.has_consents = False
 
     def rows(self) -> Iterator[ListRow]:
         """Yields the rows whose end has been added to the unread bytes."""
@@ -61,11 +64,11 @@ class NdjsonList:
             if not isinstance(recipient, str):
                 raise ValueError(f"{self._columns.recipient} must be text")
             check_recipient_column(recipient, self._columns.recipient)
-            name = self._name(row)
+            name, consent = self._name(row), self._consent(row)
         except ValueError as error:
             return ListRow(line, line, raw, "", None, str(error))
         warn_if_doubtful(recipient, line, self._warn)
-        return ListRow(line, line, raw, recipient, name)
+        return ListRow(line, line, raw, recipient, name, consent=consent)
 
     def _name(self, row: dict[str, Any]) -> str | None:
         name = row.get(NAME_COLUMN) if self._can_have_names else None
@@ -77,6 +80,17 @@ class NdjsonList:
         if not isinstance(name, str):
             raise ValueError("name must be text")
         return " ".join(name.split()) or None
+
+    def _consent(self, row: dict[str, Any]) -> ConsentRef | None:
+        if not self._columns.with_consents or CONSENT_COLUMN not in row:
+            return None
+        self.has_consents = True
+        text = row[CONSENT_COLUMN]
+        if text is None:
+            return None
+        if not isinstance(text, str):
+            raise ValueError(f"{CONSENT_COLUMN} must be text")
+        return parse_consent(text)
 
 
 def _decode_object(raw: bytes) -> dict[str, Any]:

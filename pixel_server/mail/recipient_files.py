@@ -37,14 +37,16 @@ def link_values(link: Link) -> Values:
 class RecipientFile:
     """A list that is read row by row. bytes_read: number of bytes that have been read."""
 
-    def __init__(self, file: IO[bytes], column: str, added: Sequence[str], warn: Warn) -> None:
+    def __init__(
+        self, file: IO[bytes], column: str, added: Sequence[str], warn: Warn, *, with_consents: bool = False
+    ) -> None:
         """column: name of the column with the recipient. added: names of the columns that will be added.
 
-        warn: called with each warning. Raises ListError if the list lacks the column, has one
-        of the columns to add, or cannot be read.
+        warn: called with each warning. with_consents: whether to read the column `consent_ref`. Raises
+        ListError if the list lacks the column, has one of the columns to add, or cannot be read.
         """
         self._file, self._added = file, added
-        self._reader = ListReader(Columns(column, added), warn)
+        self._reader = ListReader(Columns(column, added, with_consents=with_consents), warn)
         self.bytes_read = 0
         while self._reader.row_reader is None:
             self._read_chunk()
@@ -56,6 +58,11 @@ class RecipientFile:
             mark = BOM if self._reader.has_mark else b""
             header = row_reader.header + self._tail(list(added))
             self.header = self._reader.restore(mark + row_reader.preamble + header)
+
+    @property
+    def has_consents(self) -> bool:
+        """Returns whether the list has a column `consent_ref`, in NDJSON whether any row so far had one."""
+        return self._reader.row_reader is not None and self._reader.row_reader.has_consents
 
     def _read_chunk(self) -> bool:
         """Reads the next piece of the file. Returns False at its end."""
@@ -161,14 +168,14 @@ def fill(
     recipients: RecipientFile,
     out: IO[bytes],
     bad: Path,
-    new_values: Callable[[Sequence[str]], Sequence[Values]],
+    new_values: Callable[[Sequence[ListRow]], Sequence[Values]],
     on_progress: Callable[[int], None] = lambda bytes_read: None,
 ) -> Filled:
-    """Writes each good row with the new values of its recipient; see `Filling`.
+    """Writes each good row with its new values; see `Filling`.
 
-    new_values: function that returns the values of the new columns for each recipient. Raises OSError.
+    new_values: function that returns the values of the new columns for each row. Raises OSError.
     """
     with Filling(recipients, out, bad, on_progress) as filling:
         for batch in recipients.batches():
-            filling.write(batch, new_values([row.recipient for row in batch if not row.error]))
+            filling.write(batch, new_values([row for row in batch if not row.error]))
     return filling.filled

@@ -18,6 +18,7 @@ from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import UnreadableCampaign
 from pixel_server.campaigns.retention import KeepDays
 from pixel_server.campaigns.storage import UnknownCampaign, get
+from pixel_server.consent_ref import ConsentRef
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.logs import Log
 from pixel_server.privacy import action_limit, browser_endpoint
@@ -25,7 +26,7 @@ from pixel_server.privacy.document import headers
 from pixel_server.privacy.recipient_page import State, View, render
 from pixel_server.privacy.texts import choose_language
 from pixel_server.problems import Problem
-from pixel_server.recipients import erasure, withdrawals
+from pixel_server.recipients import consents, erasure, withdrawals
 from pixel_server.store import audit_log, replication
 from pixel_server.tokens import BadToken, Mode, mode_of, verify
 
@@ -78,6 +79,7 @@ class Privacy:
         keep_days = retention.server_days(self.api.settings)
         if not recipient:
             return self._page(request, State.ANONYMOUS, token, mode, keep_days)
+        consent: ConsentRef | None = None
         try:
             if self.api.campaign_cache.mark.trouble:
                 return self._page(request, State.UNAVAILABLE, token, mode, keep_days)
@@ -86,8 +88,12 @@ class Privacy:
                 response.headers["retry-after"] = str(wait_seconds)
                 return response
             state = await self._state(recipient)
+            consent = await self._consent(campaign, recipient)
             with suppress(UnknownCampaign, UnreadableCampaign):
-                keep_days = retention.campaign_days(self.api.settings, await get(self.api.store, campaign))
+                stored = await get(self.api.store, campaign)
+                keep_days = retention.campaign_days(self.api.settings, stored)
+                if consents.needs_consent(stored) and consent is None:
+                    mode = min(mode, Mode.COUNT)
         except (redis.RedisError, OSError, NewerFormat) as error:
             # A Redis that hangs may still carry out the action later.
             log.error(
@@ -97,7 +103,13 @@ class Privacy:
                 error=error,
             )
             state = State.UNAVAILABLE
-        return self._page(request, state, token, mode, keep_days)
+        return self._page(request, state, token, mode, keep_days, consent)
+
+    async def _consent(self, campaign: str, recipient: bytes) -> ConsentRef | None:
+        """Returns the stored consent of a recipient key in a campaign, or None."""
+        api = self.api
+        stored = await consents.read(api.store, campaign, [recipient], api.settings.shards)
+        return stored.get(recipient)
 
     async def _state(self, recipient: bytes) -> State:
         """Returns the state of a recipient's withdrawal and erasure. recipient: the recipient key."""
@@ -132,15 +144,22 @@ class Privacy:
         return 0
 
     def _page(
-        self, request: Request, state: State, token: str, mode: Mode, keep_days: KeepDays | None = None
+        self,
+        request: Request,
+        state: State,
+        token: str,
+        mode: Mode,
+        keep_days: KeepDays | None = None,
+        consent: ConsentRef | None = None,
     ) -> Response:
         """Returns the page.
 
-        keep_days: days for which data is kept; None if the page must not show the days.
+        keep_days: days for which data is kept; None if the page must not show the days. consent: the stored
+        consent of the recipient, or None.
         """
         settings = self.api.settings
         days = {**(keep_days._asdict() if keep_days else {}), "dead_letters": settings.keep_dead_letters}
-        view = View(state, "privacy", token, settings.operator, mode, days)
+        view = View(state, "privacy", token, settings.operator, mode, days, consent)
         return Response(
             render(view, choose_language(request.headers.get("accept-language", ""))),
             _STATUS.get(state, 200),

@@ -12,8 +12,10 @@ from html import escape
 from typing import NamedTuple
 
 from pixel_server import operator_name
+from pixel_server.consent_ref import ConsentRef
 from pixel_server.privacy.document import button, controller, document, retention_times
 from pixel_server.privacy.texts import DEFAULT_LANGUAGE, TEXTS, RecordedOfRecipient, StateTexts, Texts
+from pixel_server.times import iso
 from pixel_server.tokens import Mode
 
 
@@ -44,8 +46,9 @@ class State(Enum):
 class View(NamedTuple):
     """The data of one page. action: URL that the form posts to. operator: a name or an http(s) URL.
 
-    mode: mode of the link. keep: days for which each kind of data is kept: "buckets", "days", "recipients",
-    "names" and "dead_letters". The page leaves out kinds that are missing.
+    mode: mode of the link. consent: the stored consent of the recipient, or None. keep: days for which each
+    kind of data is kept: "buckets", "days", "recipients", "names" and "dead_letters". The page leaves out
+    kinds that are missing.
     """
 
     state: State
@@ -54,6 +57,7 @@ class View(NamedTuple):
     operator: str | None
     mode: Mode
     keep: Mapping[str, int]
+    consent: ConsentRef | None = None
 
 
 def render(view: View, language: str) -> bytes:
@@ -101,6 +105,10 @@ def _recorded(view: View, texts: Texts) -> Iterator[str]:
     }.get(view.state, texts.shared.recorded_heading)
     yield f"<h2>{escape(heading)}</h2>\n<ul>"
     for item in _recorded_items(view.mode, texts.recipient.recorded):
+        yield f"<li>{escape(item)}</li>"
+    if view.consent is not None:
+        time = iso(view.consent.time).replace("T", " ").replace("Z", " UTC")
+        item = texts.recipient.recorded.consent.format(version=view.consent.version, time=time)
         yield f"<li>{escape(item)}</li>"
     yield "</ul>"
 

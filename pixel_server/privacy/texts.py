@@ -60,7 +60,10 @@ class StateTexts(_Texts, frozen=True):
 
 
 class RecordedOfRecipient(_Texts, frozen=True):
-    """Items of the list that says what is recorded about a recipient."""
+    """Items of the list that says what is recorded about a recipient.
+
+    consent: contains `{version}` and `{time}`. The page shows it last.
+    """
 
     nothing: str
     totals: str
@@ -70,6 +73,7 @@ class RecordedOfRecipient(_Texts, frozen=True):
     traces: str
     name: str
     until_judged: str
+    consent: str
 
 
 class RecipientTexts(_Texts, frozen=True):

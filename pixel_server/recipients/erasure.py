@@ -192,10 +192,8 @@ async def _remove(store: AsyncRedis, secrets: Secrets, recipient: bytes, shards:
     """
     shard, bucket = shard_of(recipient, shards), recipient_record.people_bucket(recipient)
     await checkpoint.raise_generation(store, shard)
-    erased = Erased(
-        [],
-        {"opens": 0, "listed": 0, "names": 0, "deliveries": 0, "last_open_day": 0, "dead_letters": 0},
-    )
+    kinds = ("opens", "listed", "names", "deliveries", "consents", "last_open_day", "dead_letters")
+    erased = Erased([], dict.fromkeys(kinds, 0))
     commands: list[checkpoint.Command] = []
     async for campaign_ids in _campaigns(store):
         commands += await _removal_commands(store, shard, recipient, campaign_ids, erased)
@@ -232,6 +230,7 @@ async def _removal_commands(
         "listed": keys.listed,
         "names": keys.names,
         "deliveries": keys.deliveries,
+        "consents": keys.consents,
     }
     newest = await checkpoint.read_newest_ms(store, shard)
     minutes = [keys.evidence(shard, minute) for minute in burst_window.kept_minutes(newest)]

@@ -3,8 +3,9 @@ request for their links.
 
 A list has an entry for each recipient. The value of an entry is the day of the recipient's last mail, in days
 since 1970 (`20781` is 2026-11-24), or empty if no mail is known. In mode `identified` an upload also stores
-names. The field `mailed` of a campaign's totals counts the entries with a day. If a campaign does not tell
-its recipients apart, the field counts the campaign's mails.
+names. An upload may bring references of consent, see `consents`. The field `mailed` of a campaign's totals
+counts the entries with a day. If a campaign does not tell its recipients apart, the field counts the
+campaign's mails.
 
 Upload and roll-up never write the same field of a key, so an upload does not raise the shard's generation.
 The upload reads the generation, then the campaign and the withdrawals, and writes only if the generation is
@@ -22,8 +23,9 @@ import msgspec
 from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.consent import Consent, mode_named
+from pixel_server.consent_ref import ConsentRef
 from pixel_server.counters.stored_format import refuse_newer
-from pixel_server.recipients import withdrawals
+from pixel_server.recipients import consents, withdrawals
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store import checkpoint, keys
@@ -42,14 +44,15 @@ _decode = msgspec.msgpack.Decoder(tuple[int, str, str | None]).decode
 
 
 class ListEntry(NamedTuple):
-    """A recipient to put on a list, and the recipient's name.
+    """A recipient to put on a list, and the recipient's name and consent.
 
-    If the campaign keeps names, the store holds both as msgpack of [format, recipient, name]. The day of the
-    last mail is stored apart. Add new fields only at the end.
+    If the campaign keeps names, the store holds recipient and name as msgpack of [format, recipient, name].
+    The day of the last mail and the consent are stored apart. Add new stored fields only at the end.
     """
 
     recipient: str
     name: str | None
+    consent: ConsentRef | None = None
 
 
 class PutResult(NamedTuple):
@@ -83,14 +86,14 @@ _PUT = (
     IF_SAME_GENERATION
     + NOTE_CHANGES
     + """
--- KEYS: checkpoint, total, changed. ARGV: generation as read, prefixes of the keys of list hashes and of name
--- hashes, number of hashes, day of the mails or '', recipient keys of 8 bytes each, then a packed name for
--- each of these recipients, or no names at all.
+-- KEYS: checkpoint, total, changed. ARGV: generation as read, prefixes of the keys of the hashes of the list,
+-- of names and of consents, number of hashes of each, day of the mails or '', recipient keys of 8 bytes each,
+-- then for each of these recipients a packed name and a packed consent, '' for none, or nothing at all.
 -- Returns how many recipients are new on the list.
-local new, mailed, day = 0, 0, ARGV[5]
-for i = 1, #ARGV[6], 8 do
-  local key = string.sub(ARGV[6], i, i + 7)
-  local bucket = (string.byte(key, 5) * 256 + string.byte(key, 6)) % tonumber(ARGV[4])
+local new, mailed, day = 0, 0, ARGV[6]
+for i = 1, #ARGV[7], 8 do
+  local key = string.sub(ARGV[7], i, i + 7)
+  local bucket = (string.byte(key, 5) * 256 + string.byte(key, 6)) % tonumber(ARGV[5])
   local number = string.format('%03x', bucket)
   if day == '' then
     new = new + redis.call('HSETNX', ARGV[2] .. number, key, '')
@@ -102,8 +105,9 @@ for i = 1, #ARGV[6], 8 do
       redis.call('HSET', ARGV[2] .. number, key, day)
     end
   end
-  local name = ARGV[7 + (i - 1) / 8]
-  if name then
+  local name, consent = ARGV[8 + (i - 1) / 4], ARGV[9 + (i - 1) / 4]
+  if consent and consent ~= '' then redis.call('HSET', ARGV[4] .. number, key, consent) end
+  if name and name ~= '' then
     -- An entry without a name ends in msgpack's nil, 0xc0, a byte that UTF-8 never has. HSETNX then keeps the
     -- stored name.
     redis.call(string.byte(name, -1) == 0xc0 and 'HSETNX' or 'HSET', ARGV[3] .. number, key, name)
@@ -123,18 +127,21 @@ def _put_call(
     shard: int,
     campaign: str,
     recipients: Sequence[bytes],
-    names: Sequence[bytes],
+    details: Sequence[bytes],
     *,
     generation: Generation,
     mail_day: str,
 ) -> ScriptCall:
-    """Returns the call that puts recipients on a list. names: packed names, or empty."""
-    prefixes = (keys.listed.prefix(shard, campaign), keys.names.prefix(shard, campaign))
+    """Returns the call that puts recipients on a list.
+
+    details: for each recipient a packed name and a packed consent, each perhaps b"", or an empty list.
+    """
+    prefixes = [kind.prefix(shard, campaign) for kind in (keys.listed, keys.names, keys.consents)]
     packed_keys = b"".join(recipients)
     return script_call(
         _PUT,
         keys=(keys.checkpoint(shard), keys.total(shard, campaign), keys.changed(shard)),
-        arguments=(generation.word(), *prefixes, keys.PEOPLE_BUCKETS, mail_day, packed_keys, *names),
+        arguments=(generation.word(), *prefixes, keys.PEOPLE_BUCKETS, mail_day, packed_keys, *details),
         undeclared=shard,
     )
 
@@ -223,12 +230,13 @@ async def put(
 ) -> PutResult:
     """Puts entries on a campaign's list.
 
-    A new name replaces the stored name. An entry without a name does not change the stored name. mailed_at:
+    A new name or consent replaces the stored one. An entry without it does not change it. mailed_at:
     time (s) at which mails to these recipients went out, if known. Raises UnknownCampaign, or ListClosed if
     the campaign takes no list.
     """
     keyed = [(secrets.recipient_key(entry.recipient), entry) for entry in entries]
     by_key = dict(sorted(keyed, key=_has_name))  # of a recipient's entries, the last entry with a name wins
+    packed_consents = {key: consents.pack(entry.consent) for key, entry in keyed if entry.consent}
     waiting: dict[int, list[bytes]] = {}  # recipient keys by shard
     for key in by_key:
         waiting.setdefault(shard_of(key, shards), []).append(key)
@@ -245,10 +253,16 @@ async def put(
         pipe = store.pipeline(transaction=False)
         for shard, shard_keys in waiting.items():
             allowed = [key for key in shard_keys if key not in withdrawn]
-            names = [pack(by_key[key]) for key in allowed] if with_names else []
+            details = [
+                detail
+                for key in allowed
+                for detail in (pack(by_key[key]) if with_names else b"", packed_consents.get(key, b""))
+            ]
+            if not (with_names or packed_consents):
+                details = []
             day = "" if mailed_at is None else str(int(mailed_at // DAY))
             generation = generations[shard]
-            pipe.eval(*_put_call(shard, campaign, allowed, names, generation=generation, mail_day=day))
+            pipe.eval(*_put_call(shard, campaign, allowed, details, generation=generation, mail_day=day))
         for shard, added in zip(list(waiting), await pipe.execute(), strict=True):
             if added >= 0:
                 new += added

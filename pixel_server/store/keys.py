@@ -206,6 +206,8 @@ listed = CampaignBucketKey("px:{s}:listed:ID:BUCKET", "hash", _AFTER_SENDING,
     "recipients on the list, day of their last mail", writer="api", reader="api")
 deliveries = CampaignBucketKey("px:{s}:deliveries:ID:BUCKET", "hash", _AFTER_SENDING,
     "packed facts that a mail service told of recipients' mails", writer="web, cli", reader="web, cli")
+consents = CampaignBucketKey("px:{s}:consents:ID:BUCKET", "hash", _AFTER_SENDING,
+    "packed references of consent, by recipient key", writer="api", reader="roll-up, api")
 names = CampaignBucketKey("px:{s}:names:ID:BUCKET", "hash", "{settings.keep_names:,} days after sending",
     "packed recipients with their names", writer="api", reader="api")
 # fmt: on

@@ -22,7 +22,7 @@ from pixel_server.counters import (
     visits,
     web_breakdown,
 )
-from pixel_server.recipients import lists, withdrawals
+from pixel_server.recipients import consents, lists, withdrawals
 from pixel_server.store import keys
 from pixel_server.store.key import CampaignBucketKey, CampaignDayKey, CampaignKey, Key, RedisType
 from pixel_server.store.shards import shard_of
@@ -173,10 +173,14 @@ _DECODERS: Mapping[str, Decode] = {
     keys.listed.pattern: _decode_day,
     keys.names.pattern: lists.unpack,
     keys.deliveries.pattern: delivery_record.unpack,
+    keys.consents.pattern: consents.unpack,
 }
 """Decoder of each value of a kind of key, by the kind's pattern."""
 _BY_RECIPIENT = frozenset(
-    key.pattern for key in (keys.last, keys.people, keys.listed, keys.names, keys.deliveries, keys.evidence)
+    key.pattern
+    for key in (
+        *(keys.last, keys.people, keys.listed, keys.names, keys.deliveries, keys.consents, keys.evidence),
+    )
 )
 """Patterns of the hashes whose fields begin with a recipient key."""
 _LISTS = frozenset(name.encode() for name in PUBLISHED)

@@ -65,6 +65,7 @@ def test_recipients_show_then_erase_leaves_nothing(site, mail, opens, stats):
                 "last_mail_day": None,
                 "recipient": None,
                 "name": None,
+                "consent_ref": None,
                 "deliveries": [],
                 "opens": 2,
                 "first_open": f"{DAY}T09:00:00.000Z",
@@ -86,8 +87,8 @@ def test_recipients_show_then_erase_leaves_nothing(site, mail, opens, stats):
     }
     erased = site.delete(f"/api/recipients/{key}").json()
     assert (erased["key"], erased["removed_from"]) == (key, ["mail"])
-    kinds = {"opens": 1, "listed": 0, "names": 0, "deliveries": 0, "last_open_day": 1, "dead_letters": 0}
-    assert erased["removed"] == kinds
+    found = {kind: number for kind, number in erased["removed"].items() if number}
+    assert found == {"opens": 1, "last_open_day": 1}
     left = site.get(f"/api/recipients/{key}").json()
     assert (left["campaigns"], left["last_open_day"]) == ([], None)
     assert left["withdrawals"] == [{"from": None, "until": None}]

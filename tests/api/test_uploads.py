@@ -229,8 +229,7 @@ def test_uploads_withdrawn_recipient_is_left_out(mail, put, shown, site, secrets
     put([{"recipient": "ada", "name": "Ada"}])
     key = secrets.recipient_key("ada").hex()
     erased = site.delete(f"/api/recipients/{key}").json()
-    kinds = {"opens": 0, "listed": 1, "names": 1, "deliveries": 0, "last_open_day": 0, "dead_letters": 0}
-    assert erased["removed"] == kinds
+    assert {kind: number for kind, number in erased["removed"].items() if number} == {"listed": 1, "names": 1}
     site.post("/api/withdrawals", json={"recipients": ["bob"]})
     rows = [{"recipient": who, "name": who} for who in ("ada", "bob", "eve")]
     assert of(put(rows)) == counts(3, new=1, withdrawn=2)
@@ -277,7 +276,7 @@ def take(chunks, kind=NDJSON):
         taken.extend(rows)
         return PutResult(len(rows), 0, 0)
 
-    upload = Upload(put, is_csv=kind == CSV, keeps_names=True)
+    upload = Upload(put, is_csv=kind == CSV, keeps_names=True, needs_consent=False)
     try:
         asyncio.run(upload.read(chunks))
     except ClientDisconnect:

@@ -17,13 +17,18 @@ from pixel_server.campaigns.campaign import (
     DATA_KINDS,
     FIELDS,
     KINDS,
+    PRESET_MODES,
     Campaign,
     UnfitField,
     new_campaign,
+    raises_mode,
+    refuse_new_preset,
     refuse_unfit,
+    set_mode,
 )
 from pixel_server.campaigns.retention import KeepDays
 from pixel_server.commands.campaign import create_campaign, set_campaign
+from pixel_server.consent import Consent
 from pixel_server.dashboard import campaign_form
 from pixel_server.settings import Settings
 
@@ -56,6 +61,8 @@ def test_fields_choices_are_what_the_record_allows():
     for field in FIELDS:
         for value in field.choices:
             changes = {field.name: {value: 1} if field.type == "days_by_kind" else value}
+            if field.name == "preset":
+                changes["mode"] = PRESET_MODES[value][0]
             changed = msgspec.structs.replace(new_campaign("c", "C", field.kinds[0]), **changes)
             assert campaigns.decode(campaigns.encode(changed), "c") == changed
 
@@ -106,6 +113,10 @@ def test_fields_docs_name_each_field():
         ("web", {"sent_at": 3}, "sent_at"),
         ("email", {"sent": 3, "bounced": 4}, "bounced"),
         ("email", {"bounced": 4}, "bounced"),
+        ("web", {"preset": "aggregate", "mode": "count"}, "preset"),
+        ("email", {"preset": "aggregate"}, "preset"),
+        ("email", {"preset": "deliverability", "mode": "count"}, "mode"),
+        ("email", {"preset": "consented", "mode": "last"}, "mode"),
     ],
 )
 def test_refuse_unfit_field_of_the_other_kind_or_contradiction_raises(kind, changes, field):
@@ -118,3 +129,46 @@ def test_refuse_unfit_field_of_the_other_kind_or_contradiction_raises(kind, chan
 @pytest.mark.parametrize("changes", [{"sent": None}, {"bounced": 0}, {"sent_at": None}])
 def test_refuse_unfit_empty_mail_field_of_a_web_campaign_passes(changes):
     refuse_unfit("web", changes, msgspec.structs.replace(new_campaign("c", "C", "web"), **changes))
+
+
+def preset_campaign(preset, mode):
+    return new_campaign("c", "C", "email", preset=preset, mode=mode)
+
+
+def test_set_mode_preset_or_server_sets_it_unless_given():
+    limits = Consent(Settings(default_mode="identified"))
+    for preset, (mode, *_) in PRESET_MODES.items():
+        fields = {"preset": preset}
+        set_mode(fields, limits)
+        assert fields["mode"] == mode
+    fields = {"preset": None}
+    set_mode(fields, limits)
+    assert fields["mode"] == "identified"
+    fields = {"preset": "consented", "mode": "identified"}
+    set_mode(fields, limits)
+    assert fields["mode"] == "identified"
+
+
+def test_set_mode_preset_above_the_servers_limit_raises():
+    with pytest.raises(
+        UnfitField, match="deliverability needs the mode last, which is more than this server"
+    ):
+        set_mode({"preset": "deliverability"}, Consent(Settings(max_mode="count", default_mode="count")))
+
+
+@pytest.mark.parametrize("before", [None, "aggregate"])
+def test_refuse_new_preset_of_an_existing_campaign_raises(before):
+    with pytest.raises(UnfitField):
+        refuse_new_preset(preset_campaign(before, "count"), preset_campaign("deliverability", "last"))
+    refuse_new_preset(preset_campaign("aggregate", "count"), preset_campaign(None, "count"))
+
+
+@pytest.mark.parametrize(("mode", "raises"), [("identified", True), ("last", True), ("count", False)])
+def test_raises_mode_without_the_preset_consented_unless_nobody_is_told_apart(mode, raises):
+    assert raises_mode(preset_campaign("consented", "identified"), preset_campaign(None, mode)) is raises
+
+
+def test_decode_preset_that_the_mode_does_not_follow_is_dropped():
+    record = campaigns.encode(preset_campaign("deliverability", "identified"))
+    assert campaigns.decode(record, "c") == preset_campaign(None, "identified")
+    assert campaigns.decode_readable_fields(record, "c", "email").preset is None

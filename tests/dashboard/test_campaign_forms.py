@@ -46,10 +46,36 @@ def test_campaign_form_mail_fields_create_campaign(site, reader, send):
         **{"time_zone": "Europe/Berlin", "sent_at": "2026-09-21T07:30:00Z", "min_cell": 7},
         **{"base_url": "https://pixel.example.org/px", "mode": "identified", "gpc": "drop"},
         **{"keep": {"names": 30}, "identity": None, "origins": None, "paths": None},
-        **{"closed_at": None, "made_by": "api", "tags": ["News", "spring sale"]},
+        **{"preset": None, "closed_at": None, "made_by": "api", "tags": ["News", "spring sale"]},
     }
     assert "The campaign was created." in reader.get(answer.headers["location"]).text
     assert "The campaign was created." not in reader.get("/campaigns/spring?done=<b>").text
+
+
+@pytest.mark.parametrize(
+    ("preset", "chosen", "mode"),
+    [
+        ("deliverability", "pseudonymous", "last"),
+        ("aggregate", "identified", "count"),
+        ("consented", "identified", "identified"),
+        ("consented", "count", "pseudonymous"),
+    ],
+)
+def test_campaign_form_preset_sets_the_mode(site, reader, send, preset, chosen, mode):
+    assert 'name="preset"' in reader.get("/new").text
+    assert send("/new", **START, preset=preset, mode=chosen).status_code == 303
+    assert (shown(site, "spring")["preset"], shown(site, "spring")["mode"]) == (preset, mode)
+    assert f"preset {preset} (mode {mode})" in reader.get("/campaigns/spring").text
+
+
+def test_campaign_form_preset_can_only_be_dropped(site, reader, send, mail):
+    mail(preset="deliverability")
+    refused = send("/campaigns/mail/edit", preset="deliverability", mode="count", name="New")
+    assert refused.status_code == 409
+    assert "goes with the mode last" in wrong(refused)["mode"]
+    assert send("/campaigns/mail/edit", preset="", mode="count").status_code == 303
+    assert (shown(site)["preset"], shown(site)["mode"]) == (None, "count")
+    assert 'name="preset"' not in reader.get("/campaigns/mail/edit").text
 
 
 def test_campaign_form_each_mode_has_a_meaning_for_mail_and_web(reader, mail):

@@ -300,3 +300,23 @@ def test_people_pages_key_of_one_campaign_is_refused(sign_in, made_key, mail):
     ):
         assert visitor.get(path).status_code == 403
     assert Page(visitor.get("/campaigns/mail")).all("nav")
+
+
+def test_consents_are_on_the_page_of_a_recipient_and_in_the_download(site, reader, mail, secrets):
+    mail(preset="consented")
+    ref = "2026-05@2025-06-01T09:30:00Z"
+    site.put(
+        "/api/campaigns/mail/recipients",
+        content=f"recipient,consent_ref\nada,{ref}\n",
+        headers={"Content-Type": "text/csv"},
+    )
+    shown = reader.get(f"/recipients/{secrets.recipient_key('ada').hex()}").text
+    assert f"consent: <bdi>{ref}</bdi>" in shown
+    assert "Consented to the notice 2026-05" in shown
+    assert "Rows without a consent are left out." in reader.get("/campaigns/mail/recipients/upload").text
+    site.post("/api/withdrawals", json={"recipients": ["ada"]})
+    assert "/withdrawals/all.csv" in reader.get("/withdrawals").text
+    answer = reader.get("/withdrawals/all.csv")
+    assert answer.headers["content-disposition"] == 'attachment; filename="withdrawals.csv"'
+    assert answer.text == site.get("/api/withdrawals", headers={"Accept": "text/csv"}).text
+    assert ref in answer.text

@@ -43,7 +43,8 @@ def test_inventory_used_store_counts_each_kind(
     viewed("2026-03-03T10:00Z", campaign="salted")
     site.get(Minter("http://pixel.test", secrets).url("mail", "eve", mode=Mode.LAST, now=clock.now))
     stats("mail")
-    body = b'{"recipient": "ada", "name": "Ada"}\n{"recipient": "joe"}\n'
+    body = b'{"recipient": "ada", "name": "Ada", "consent_ref": "1@2026-01-01T00:00:00Z"}\n'
+    body += b'{"recipient": "joe"}\n'
     site.put("/api/campaigns/mail/recipients", content=body, headers=LIST)
     told = b'{"recipient": "ada", "event": "delivered"}\n'
     site.post("/api/campaigns/mail/deliveries", content=told, headers=LIST)
@@ -65,6 +66,7 @@ def test_inventory_used_store_counts_each_kind(
         "lists": 2,
         "names": 2,
         "deliveries": 1,
+        "consents": 1,
         "traces of the last hits": numbers["traces of the last hits"],
         "daily opens by client, device, country": 2,
         "daily views by page, referrer, country ...": 3,

@@ -96,6 +96,43 @@ def test_mode_last_stores_only_the_last_day(mail, ask, stats, client, secrets, c
     assert kept(client, "px:{?}:people:*") + kept(client, "px:{?}:addresses:*") == []
 
 
+def test_preset_deliverability_stores_one_day_a_recipient_and_nothing_else(
+    mail, ask, stats, client, secrets, clock, site
+):
+    assert site.get(f"/api/campaigns/{mail(preset='deliverability')}").json()["mode"] == "last"
+    for day in (10, 12, 11):
+        for hour in ("09:00", "17:30"):
+            clock.at(f"2025-06-{day}T{hour}Z")
+            ask("ada", Mode.IDENTIFIED, part=Part.TOP)
+            ask("ada", Mode.IDENTIFIED, part=Part.BOTTOM)
+        stats("mail")
+    assert site.put("/api/campaigns/mail/recipients", content=b"recipient\nada\n").status_code == 409
+    ada, day_number = secrets.recipient_key("ada"), 20_251  # 2025-06-12
+    entries = {key: client.hgetall(key) for key in kept(client, "px:*") if client.type(key) == b"hash"}
+    naming = {key: value for key, value in entries.items() if any(field.startswith(ada) for field in value)}
+    [(key, value)] = naming.items()
+    assert keys.kind_of(key) is keys.last
+    assert value == {ada: recipient_record.pack_day(day_number)}
+    assert not [key for key in entries if ada in b"".join(entries[key].values())]
+    kinds = {key.split(":")[2] for key in kept(client, "px:{?}:*")}
+    # The other keys are sums of the campaign, and the bookkeeping of a shard.
+    assert kinds <= {"last", "hits", "total", "rules", "months", "buckets", "producers", "turn", "changed"}
+    found = stats("mail")
+    assert (found["totals"]["opens"], found["totals"]["opens_anonymous"]) == (6, 6)
+    assert (found["totals"]["unique_opens"], found["time_to_open"]) == (None, None)
+
+
+@pytest.mark.parametrize(("preset", "mode"), [("aggregate", "count"), ("consented", "pseudonymous")])
+def test_preset_other_mode_is_refused_until_the_preset_is_dropped(mail, site, preset, mode):
+    mail(preset=preset)
+    refused = site.patch("/api/campaigns/mail", json={"mode": "last"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (409, "mode")
+    assert f"the preset {preset} goes with the mode {mode}" in refused.json()["detail"]
+    changed = site.patch("/api/campaigns/mail", json={"mode": "last", "preset": None}).json()
+    assert (changed["mode"], changed["preset"]) == ("last", None)
+    assert site.patch("/api/campaigns/mail", json={"preset": preset}).status_code == 409
+
+
 @pytest.mark.parametrize("headers", [GPC, DNT])
 @pytest.mark.parametrize(
     ("gpc", "says", "figures"),

@@ -28,7 +28,7 @@ def written(content: bytes, tmp_path, column: str = "recipient") -> bytes:
     """Returns a list with a new column that has each recipient in angle brackets."""
     out = io.BytesIO()
     recipients = RecipientFile(io.BytesIO(content), column, ["new"], lambda line, message: None)
-    fill(recipients, out, tmp_path / "bad", lambda batch: [[f"<{text}>"] for text in batch])
+    fill(recipients, out, tmp_path / "bad", lambda batch: [[f"<{row.recipient}>"] for row in batch])
     return out.getvalue()
 
 

@@ -42,9 +42,12 @@ def test_texts_each_language_has_the_fields_of_english(language):
     assert placeholders(texts) == placeholders(english)
 
 
-def test_texts_placeholders_are_days():
+def test_texts_placeholders_are_days_and_the_parts_of_a_consent():
     days = ["browser.opt_out_hint", "shared.one_day", "shared.several_days"]
-    assert placeholders(read_texts("en")) == {name: ["{days}"] for name in days}
+    assert placeholders(read_texts("en")) == {
+        **{name: ["{days}"] for name in days},
+        "recipient.recorded.consent": ["{version}", "{time}"],
+    }
 
 
 def test_texts_languages_share_no_sentence():

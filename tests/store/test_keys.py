@@ -105,7 +105,7 @@ def test_keys_used_store_has_no_key_outside_the_table(web, client, count, settin
     web.post("/api/campaigns", json={"id": "drop", "name": "Drop", "kind": "web", "gpc": "drop"})
     assert reader.get("/p/drop.gif", headers={"DNT": "1"}).headers["x-pixel"] == "ignored; reason=gpc"
     until(lambda: client.exists(keys.DROPPED))
-    listed = b'{"recipient": "r1", "name": "Ada"}\n'
+    listed = b'{"recipient": "r1", "name": "Ada", "consent_ref": "1@2026-05-04T09:30:00Z"}\n'
     headers = {"Content-Type": "application/x-ndjson"}
     assert web.put("/api/campaigns/mail/recipients", content=listed, headers=headers).status_code == 200
     told = b'{"recipient": "r1", "event": "delivered"}\n'

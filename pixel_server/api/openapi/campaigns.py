@@ -43,7 +43,8 @@ OPERATIONS = {
         "Change a campaign",
         _SHOWN,
         "Fields that are not sent keep their values. 409: after the first hit, `time_zone` and `identity` "
-        "cannot change; after the first hit or link, `mode` can only be lowered.",
+        "cannot change; after the first hit or link, `mode` can only be lowered. `preset` can only be "
+        "dropped (null), and a campaign with a preset keeps the mode of the preset.",
         body="CampaignChange",
         problems=(409,),
     ),

@@ -18,12 +18,19 @@ OPERATIONS = {
                 **content(text("A link as JSON on each line."), "application/x-ndjson"),
             },
         },
-        "No link is stored. 422: `errors` names every bad row, counted from 0, and no link is made. 409: the "
-        "campaign is for the web or is closed, or no base URL is set. NDJSON if `Accept` names it.",
+        "No link is stored. In a campaign of the preset `consented`, a recipient without a stored consent "
+        "gets a link of mode `count`. 422: `errors` names each bad row, counted from 0, and no link is made. "
+        "409: the campaign is for the web or is closed, or no base URL is set. NDJSON if `Accept` names it.",
         body="Recipients",
         problems=(409,),
     ),
 }
+
+_CONSENT_PATTERN = (
+    r"^[!-~]([ -~]{0,98}[!-~])?@20[0-9]{2}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|"
+    r"(0[13578]|1[02])-31)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$"
+)
+"""Pattern of most references of consent. `consent_ref.parse` accepts more: other characters and offsets."""
 
 _ROW = body(
     ("recipient",),
@@ -37,6 +44,12 @@ _ROW = body(
         links.PARTS, "Place of the pixel in the mail. A `bottom` pixel counts no open.", default="single"
     ),
     sent_at=instant("Time of sending, to the second, 1970 to 2106. Default: not known."),
+    consent_ref=text(
+        "The recipient's consent: the version of the notice, and the time. It is stored, and is not part of "
+        "the link.",
+        pattern=_CONSENT_PATTERN,
+        examples=["2026-05@2026-05-04T09:30:00Z"],
+    ),
     test={**flag("Whether the mail is a test mail of the sender."), "default": False},
 )
 

@@ -71,8 +71,10 @@ OPERATIONS = {
     "upload_recipients": Operation(
         "Upload the recipients of a campaign",
         ok("Lines are stored.", ref("Uploaded")),
-        "A line for each recipient: NDJSON of `{recipient, name}`, or CSV whose first line names the columns "
-        "`recipient` and, optionally, `name`. Any number of lines, in UTF-8 or a charset of spreadsheets. An "
+        "A line for each recipient: NDJSON of `{recipient, name, consent_ref}`, or CSV whose first line "
+        "names the columns `recipient` and, optionally, `name` and `consent_ref` (the version of the notice "
+        "and the time of the consent, as `2026-05@2026-05-04T09:30:00Z`). In a campaign of the preset "
+        "`consented`, a line without a consent is bad. Any number of lines, in UTF-8 or another charset. An "
         "upload adds to the list; the same list can be sent again without harm. The mails to its recipients "
         "count as sent, each once, unless `sent` is false. Names are stored in mode `identified` only, and "
         "dropped in others. Lines that cannot be used are left out; `errors` names the first "
@@ -202,6 +204,10 @@ SCHEMAS = {
                 campaign=ref("CampaignId"),
                 listed=_IS_LISTED,
                 **LISTED,
+                consent_ref=text_or_null(
+                    "The version of the notice to which the recipient agreed, and the time of the consent: "
+                    "`2026-05@2026-05-04T09:30:00Z`; null if none is stored."
+                ),
                 last_mail_day=or_null(
                     text("", format="date"), "Day of the last mail that is known to be sent; null if none."
                 ),

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from pixel_server.api.openapi.operation import Operation, ok
+from pixel_server.api.media_types import CSV, NDJSON
+from pixel_server.api.openapi.operation import Operation, content, ok
 from pixel_server.api.openapi.schema import answer, array, page
 from pixel_server.api.openapi.values import count, instant_or_null, text
 
 OPERATIONS = {
     "list_withdrawals": Operation(
-        "Withdrawals, in no particular order", ok("A page of withdrawals.", page("Withdrawal"))
+        "Withdrawals, in no particular order",
+        {
+            "description": "A page of withdrawals. If `Accept` names NDJSON or CSV: all withdrawals.",
+            "content": {
+                **content(page("Withdrawal")),
+                **content(text("A withdrawal as JSON on each line, with its consents."), NDJSON),
+                **content(text("A line for each period and consent."), CSV),
+            },
+        },
+        "As NDJSON or CSV, each withdrawal has the consents of the recipient that are stored: campaign and "
+        "`consent_ref`.",
     ),
     "add_withdrawals": Operation(
         "Stop the recording of these recipients",
