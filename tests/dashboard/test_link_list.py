@@ -131,3 +131,17 @@ def test_link_list_without_scope_write_is_403(sign_in, made_key, mail):
     assert visitor.get(PATH).status_code == 403
     assert visitor.get(f"{PATH}.csv").status_code == 403
     assert visitor.post(PATH, files={"list": ("a.csv", "recipient\nada\n")}).status_code == 403
+
+
+@pytest.mark.parametrize("count_sent", ["yes", None])
+def test_link_list_consented_names_only_who_consented(site, mail, upload, stats, count_sent):
+    mail(preset="consented")
+    content = "recipient,consent_ref\nada,2026-05@2025-06-01T09:30:00Z\nbob,\ncyd,\n"
+    answer = upload(content, count_sent=count_sent)
+    ada, bob, cyd = (row["pixel_url"] for row in csv.DictReader(io.StringIO(answer.text)))
+    assert ada != bob == cyd
+    assert sent(site) == (3 if count_sent else None)
+    for url in (ada, bob):
+        assert site.get(url).headers["x-pixel"] == "recorded"
+    totals = stats("mail")["totals"]
+    assert (totals["opens"], totals["opens_anonymous"], totals["unique_opens"]) == (2, 1, 1)
