@@ -321,7 +321,8 @@ class Settings:
         "PIXEL_NETWORKS_REFRESH",
         "weekly",
         "How often workers fetch the lists of networks that Apple, Google, Microsoft and OpenAI publish: "
-        "`weekly` or `off`. Apart from webhooks, these are the only requests that this server sends out.",
+        "`weekly` or `off`. Apart from webhooks and "
+        "reports of Amazon SES, these are the only requests that this server sends out.",
         _one_of("weekly", "off"),
     )
     shards: int = _setting(
@@ -551,6 +552,7 @@ _SHARED_PATHS = (
         "o",
         "p",
         "p.js",
+        "in",
         "api",
         "privacy",
         "healthz",
@@ -569,6 +571,7 @@ _DASHBOARD_PATHS = (
         "audience",
         "campaigns",
         "keys",
+        "deliveries",
         "recipients",
         "withdrawals",
         "kept",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -33,7 +34,7 @@ class Api:
 
     late_since: returns the time of the oldest hit in the spool (ms), or None if the
     spool is empty. clock: returns seconds since 1970. audience_count: held while an
-    audience is counted.
+    audience is counted. reported: numbers of events of mail services, by provider and outcome.
     """
 
     store: AsyncRedis
@@ -50,6 +51,7 @@ class Api:
     recent: RecentAnswers = field(default_factory=RecentAnswers)
     route_times: RouteTimes = field(default_factory=RouteTimes)
     audience_count: asyncio.Lock = field(default_factory=asyncio.Lock)
+    reported: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def minter(self, base_url: str | None) -> Minter:
         """Returns a minter of links that begin with `base_url`, or with the server's base URL if it is None.

@@ -20,7 +20,7 @@ log = Log(__name__)
 
 def pages_numbers(api: Api) -> Callable[[], Numbers]:
     """Returns a function that gathers the numbers of a process that answers pages only."""
-    return lambda: Numbers("pages", {"pixel_api_seconds": api.route_times.values()}, {})
+    return lambda: Numbers("pages", _api_counters(api), {})
 
 
 def pixels_numbers(api: Api, pixels: PixelParts) -> Callable[[], Numbers]:
@@ -31,7 +31,7 @@ def pixels_numbers(api: Api, pixels: PixelParts) -> Callable[[], Numbers]:
         counters = {
             "pixel_requests_total": _requests(pixels),
             "pixel_group_commit_seconds": pixels.commits.seconds.values(),
-            "pixel_api_seconds": api.route_times.values(),
+            **_api_counters(api),
         }
         for name in ("stored", "spooled", "late", "refused"):
             counters[f"pixel_hits_{name}_total"] = {"": counts[name]}
@@ -43,6 +43,11 @@ def pixels_numbers(api: Api, pixels: PixelParts) -> Callable[[], Numbers]:
         return Numbers("web", counters, gauges)
 
     return gather
+
+
+def _api_counters(api: Api) -> dict[str, Values]:
+    reported: Values = {"|".join(labels): number for labels, number in list(api.reported.items())}
+    return {"pixel_api_seconds": api.route_times.values(), "pixel_reported_events_total": reported}
 
 
 def _requests(pixels: PixelParts) -> Values:

@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Mount, Route
 
-from pixel_server.api import routing
+from pixel_server.api import incoming, routing
 from pixel_server.api.context import Api
 from pixel_server.api.health import Health
 from pixel_server.api.metrics import Metrics
@@ -92,6 +92,7 @@ def _other_routes(prefix: str, api: Api, health: Health, metrics: Metrics) -> li
     """Returns the routes of the API, the dashboard and all else but pixels, with and without the prefix."""
     others: list[BaseRoute] = [
         *routing.routes(api, CALLS),
+        Route(incoming.PATH, incoming.Incoming(api).answer, methods=["POST"]),
         Route("/privacy", Privacy(api).answer, methods=["GET", "POST"]),
         Route("/p.js", script, methods=["GET", "OPTIONS"]),
         Route("/healthz", health.healthz),

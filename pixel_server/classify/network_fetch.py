@@ -1,4 +1,5 @@
-"""Fetches a published list over https. Apart from webhooks, this server sends out no other requests."""
+"""Fetches a published list over https. Apart from webhooks and reports of Amazon SES, this
+server sends out no other requests."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ COMMANDS = {
     "dead-letters": (f"{_COMMANDS}.dead_letters:dead_letters", "List and drop hits that cannot be read."),
     "deliveries": (
         f"{_COMMANDS}.deliveries:deliveries",
-        "Count what mail services report: delivered, bounced, complained, unsubscribed.",
+        "Let mail services report mails: delivered, bounced, complained, unsubscribed.",
     ),
     "demo": (f"{_COMMANDS}.demo:demo", "Add and remove two made-up campaigns."),
     "doctor": (f"{_COMMANDS}.doctor:doctor", "Report what needs the operator's attention."),

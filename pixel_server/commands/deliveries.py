@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import IO
 
 import click
 
 from pixel_server.api import deliveries as api_deliveries
+from pixel_server.api import fields as api_fields
 from pixel_server.commands.failures import Failure
-from pixel_server.commands.support import as_json, with_store
-from pixel_server.deliveries import lines
+from pixel_server.commands.support import as_json, base_url_of_up, print_table, with_store
+from pixel_server.deliveries import lines, sources
+from pixel_server.deliveries.providers import PROVIDERS
+from pixel_server.deliveries.sources import Source
 from pixel_server.deliveries.take import Taker
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
@@ -30,7 +34,99 @@ REASONS = {
 
 @click.group()
 def deliveries() -> None:
-    """Count what mail services report: delivered, bounced, complained, unsubscribed."""
+    """Let mail services report mails: delivered, bounced, complained, unsubscribed."""
+
+
+@deliveries.command("add")
+@click.argument("provider", type=click.Choice(list(PROVIDERS)))
+@click.argument("name", required=False)
+@click.option(
+    "--key", help="What the provider signs with, see `deliveries key`; `-` reads it from standard input."
+)
+@as_json
+def add(provider: str, name: str | None, key: str | None, as_json: bool) -> None:
+    """Add a mail service, and show the address for its webhook this once."""
+    shown_name = name or PROVIDERS[provider].label
+    try:
+        api_fields.name(shown_name)
+    except ValueError as error:
+        raise Failure(f"name {error}") from None
+
+    async def act(store: AsyncRedis, settings: Settings) -> tuple[Source, str]:
+        base_url = settings.base_url or base_url_of_up(settings)
+        if base_url is None:
+            raise Failure("set PIXEL_BASE_URL to the public address of this server")
+        now = await clock.read_time(store)
+        source, secret = await sources.add(store, provider, shown_name, _read_key(key), now)
+        return source, sources.url(base_url, source, secret)
+
+    try:
+        source, url = with_store(act)
+    except sources.TooManySources as error:
+        raise Failure(str(error)) from None
+    except ValueError as error:
+        raise Failure(f"--key {error}") from None
+    shown = sources.to_json(source, sources.Used())
+    click.echo(json.dumps({**shown, "url": url}) if as_json else url)
+    if shown["needs_key"]:
+        click.echo(
+            f"pixel-server: it takes events once you run: pixel-server deliveries key {source.id} KEY "
+            f"(KEY is {PROVIDERS[provider].key_help})",
+            err=True,
+        )
+
+
+@deliveries.command("list")
+@as_json
+def list_all(as_json: bool) -> None:
+    """List the mail services that may report events, oldest first."""
+    pairs = with_store(lambda store, _: sources.list_sources(store))
+    items = [sources.to_json(*pair) for pair in pairs]
+    if as_json:
+        click.echo(json.dumps({"items": items, "next": None}))
+        return
+    rows = [("ID", "SERVICE", "COUNTED", "IGNORED", "LAST USED", "NAME")]
+    for item in items:
+        last = "needs its key" if item["needs_key"] else item["last_used"] or "never used"
+        counts = f"{item['counted']:,}", f"{item['ignored']:,}"
+        rows.append((item["id"], item["provider"], *counts, last, item["name"]))
+    print_table(rows)
+
+
+@deliveries.command("key")
+@click.argument("id")
+@click.argument("key")
+@as_json
+def set_key(id: str, key: str, as_json: bool) -> None:  # noqa: A002
+    """Set the KEY of a mail service; `-` reads it from standard input.
+
+    For Amazon SES it is the ARN of the SNS topic, for SendGrid the verification key, for Mailgun the HTTP
+    webhook signing key. For the others it is user:password of basic auth, and not needed.
+    """
+    try:
+        with_store(lambda store, _: sources.set_key(store, id, _read_key(key) or ""))
+    except sources.UnknownSource:
+        raise Failure(f"there is no source {id}") from None
+    except ValueError as error:
+        raise Failure(f"KEY {error}") from None
+    click.echo(json.dumps({"id": id}) if as_json else f"set the key of {id}")
+
+
+@deliveries.command("remove")
+@click.argument("id")
+@as_json
+def remove(id: str, as_json: bool) -> None:  # noqa: A002
+    """Remove a mail service by its id. Its address takes no more events."""
+    try:
+        with_store(lambda store, _: sources.remove(store, id))
+    except sources.UnknownSource:
+        raise Failure(f"there is no source {id}") from None
+    click.echo(json.dumps({"removed": id}) if as_json else f"removed {id}")
+
+
+def _read_key(key: str | None) -> str | None:
+    """Returns the key, read from standard input if it is `-`, so that it is in no list of processes."""
+    return sys.stdin.readline().strip() if key == "-" else key
 
 
 @deliveries.command("import")

@@ -31,6 +31,7 @@ DONE_MESSAGES = {
     "erased": "Erased in all campaigns, and no longer recorded.",
     "noted": "The note was saved.",
     "removed": "The note was removed.",
+    "source_removed": "The mail service was removed. Its address takes no more reports.",
     "unshared": "The share link was revoked.",
 }
 """Success messages by name. The address of a page contains only the name, so no link can show other text."""

@@ -160,6 +160,8 @@ SOURCES = {source.key.pattern: source for source in (
     Source(keys.total, "totals", "sums", "campaigns, by shard", _KEYS),
     Source(keys.TABLE[keys.WITHDRAWN], "withdrawals", "a hash of the recipient key, times", "recipients",
         _ENTRIES),
+    Source(keys.source, "sources of events", "a name, who made it, the key of a mail service", "sources",
+        _KEYS),
     Source(keys.share, "share links", "a name, who made it, the hour of its last use", "links", _KEYS),
     Source(keys.TABLE[keys.AUDIT], "audit log", "ids of API keys and campaigns, counts", "lines", _STREAM),
     Source(keys.TABLE[keys.ACTIONS], "log of recipients",

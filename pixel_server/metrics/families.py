@@ -44,6 +44,9 @@ TABLE = (
     Family("pixel_lost_batches", "gauge", "host", "Batches of hits that Redis lost, until acknowledged."),
     Family("pixel_api_seconds", "histogram", "host",
         "Seconds until the answer to a call of the API begins.", ("method", "route")),
+    Family("pixel_reported_events_total", "counter", "host",
+        "Events that mail services reported, and requests of theirs that were refused.",
+        ("provider", "outcome")),
     Family("pixel_network_list_age_seconds", "gauge", "host",
         "Age of a list of networks that its source publishes.", ("list",)),
     # Workers and the schedule.

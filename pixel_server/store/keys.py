@@ -122,6 +122,9 @@ hook_log = GlobalKey("px:{all}:hooklog:HOOK", "stream", "{settings.keep_webhooks
 hook_state = GlobalKey("px:{all}:hookstate:HOOK", "hash", "until deleted",
     "successes, failures and losses of an endpoint", writer="workers", reader="all")
 
+SOURCES = Key("px:{all}:sources", "set", "forever",
+    "ids of sources of events", writer="api, cli", reader="api, cli").name
+
 # A key for each id, or each minute since 1970.
 campaign = GlobalKey("px:{all}:campaign:ID", "hash", "until the campaign is deleted",
     "record and times of use", writer="api, roll-up", reader="api, roll-up")
@@ -135,6 +138,9 @@ api_key = GlobalKey("px:{all}:apikey:KEY", "hash", "until revoked",
     "hash of the key, name, scopes, times", writer="api", reader="api")
 sign_in = GlobalKey("px:{all}:signin:LINK", "string", "10 minutes, one use",
     "id of an API key, by hash of the link's token", writer="up, cli", reader="pages")
+source = GlobalKey("px:{all}:source:KEY", "hash", "until removed",
+    "hash of the secret, record with the provider's key, numbers of events", writer="api, cli, pages",
+    reader="api, cli, pages")
 signed_out = GlobalKey("px:{all}:signedout:SESSION", "string", "12 hours",
     "sessions that ended, by hash of the cookie", writer="pages", reader="pages")
 acts = GlobalKey("px:{all}:acts:MINUTE", "hash", "2 minutes",

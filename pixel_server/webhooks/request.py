@@ -1,4 +1,4 @@
-"""Sends one POST request to an endpoint, within bounds, and returns its answer.
+"""Sends one request, within bounds, and returns its answer.
 
 The library httptools reads the answer. The rest is a few lines, because no client of HTTP at hand connects to
 an address that was checked before: they look the name up themselves, follow proxies of the environment, and
@@ -88,9 +88,42 @@ async def post(
     Follows no redirect and no proxy. is_private_allowed: PIXEL_WEBHOOK_PRIVATE. tls: for tests. Raises
     NoAnswerError if there is no answer in time, or none that is HTTP.
     """
+    more = {"Content-Type": "application/json", "Content-Length": str(len(body.encode())), **headers}
+    sent = _Sent("POST", url, more, body.encode())
+    return await _send(sent, is_private_allowed, resolve, tls, timeout_seconds)
+
+
+async def get(
+    url: str,
+    *,
+    is_private_allowed: bool,
+    resolve: Resolve = target.look_up,
+    tls: ssl.SSLContext | None = None,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> Answer:
+    """Sends a GET request, and returns the answer. As `post` otherwise."""
+    return await _send(_Sent("GET", url, {}, b""), is_private_allowed, resolve, tls, timeout_seconds)
+
+
+class _Sent(NamedTuple):
+    """A request to send."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+async def _send(
+    sent: _Sent,
+    is_private_allowed: bool,
+    resolve: Resolve,
+    tls: ssl.SSLContext | None,
+    timeout_seconds: float,
+) -> Answer:
     try:
         async with asyncio.timeout(timeout_seconds):
-            return await _post(url, headers, body.encode(), is_private_allowed, resolve, tls)
+            return await _exchange(sent, is_private_allowed, resolve, tls)
     except TimeoutError:
         raise NoAnswerError(f"no answer within {timeout_seconds:.0f} s") from None
     except RefusedAddressError as error:
@@ -110,15 +143,10 @@ def _reason(error: Exception) -> str:
     return text or type(error).__name__
 
 
-async def _post(
-    url: str,
-    headers: Mapping[str, str],
-    body: bytes,
-    is_private_allowed: bool,
-    resolve: Resolve,
-    tls: ssl.SSLContext | None,
+async def _exchange(
+    sent: _Sent, is_private_allowed: bool, resolve: Resolve, tls: ssl.SSLContext | None
 ) -> Answer:
-    parts = urlsplit(url)
+    parts = urlsplit(sent.url)
     host, is_https = parts.hostname or "", parts.scheme == "https"
     if not is_https and not is_private_allowed:
         raise RefusedAddressError("http is not allowed, only https; PIXEL_WEBHOOK_PRIVATE=1 allows it")
@@ -128,7 +156,7 @@ async def _post(
     reader, writer = await _connect(addresses, port, context, host if is_https else None)
     try:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        writer.write(_head(path, parts.netloc, headers, len(body)) + body)
+        writer.write(_head(sent, path, parts.netloc) + sent.body)
         await writer.drain()
         return await _read(reader)
     finally:
@@ -150,18 +178,16 @@ async def _connect(
     raise failure or OSError("no address")
 
 
-def _head(path: str, host: str, headers: Mapping[str, str], length: int) -> bytes:
+def _head(sent: _Sent, path: str, host: str) -> bytes:
     lines = {
         "Host": host,
         "User-Agent": f"pixel-server/{__version__}",
-        "Content-Type": "application/json",
-        "Content-Length": str(length),
         "Accept-Encoding": "identity",
         "Connection": "close",
-        **headers,
+        **sent.headers,
     }
     return "\r\n".join(
-        [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in lines.items()), "", ""]
+        [f"{sent.method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in lines.items()), "", ""]
     ).encode("ascii")
 
 

@@ -28,6 +28,7 @@ BESIDE = {
     ("GET", "/p/{campaign}.gif"),
     ("HEAD", "/p/{campaign}.gif"),
     ("POST", "/p/{campaign}"),
+    ("POST", "/in/{provider}/{secret}"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
 }
@@ -161,7 +162,20 @@ FOUND = [
 ]
 RANGES = {
     *("after", "at", "expires_at", "ids", "of", "opened", "since", "ip", "base_url", "sent_at", "keep"),
-    *("line", "from", "to", "mode", "token", "time_zone", "tz", "scopes", "url", "campaigns", "secret"),
+    *(
+        "line",
+        "from",
+        "to",
+        "mode",
+        "token",
+        "time_zone",
+        "tz",
+        "scopes",
+        "url",
+        "campaigns",
+        "secret",
+        "key",
+    ),
 }
 """Fields with rules that a schema cannot state. Only these may be refused although they fit the schema."""
 

@@ -20,12 +20,16 @@ def secrets(settings) -> Secrets:
 def run(settings, tmp_path):
     """Returns a function that runs `pixel-server deliveries`. `-` stands for a file with `lines`."""
 
-    def run(*arguments: str, lines: str = "", code: int = 0) -> Result:
-        environ = {"PIXEL_DATA_DIR": str(settings.data), "REDIS_URL": settings.redis_url}
+    def run(*arguments: str, lines: str = "", code: int = 0, typed: str = "") -> Result:
+        environ = {
+            "PIXEL_DATA_DIR": str(settings.data),
+            "REDIS_URL": settings.redis_url,
+            "PIXEL_BASE_URL": "http://pixel.test",
+        }
         file = tmp_path / "events.ndjson"
         file.write_text(lines)
-        words = [str(file) if word == "-" else word for word in arguments]
-        done = CliRunner().invoke(main, ["deliveries", *words], env=environ)
+        words = [str(file) if word == "-" and not typed else word for word in arguments]
+        done = CliRunner().invoke(main, ["deliveries", *words], env=environ, input=typed)
         assert done.exit_code == code, done.output
         return done
 
@@ -52,3 +56,21 @@ def test_deliveries_import_of_lines_with_campaigns_says_what_was_not_counted(mai
     alone = run("import", "-", lines=line % "other", code=1)
     assert "no event was counted" in alone.stderr
     assert "there is no event in it" in run("import", "-", code=1).stderr
+
+
+def test_deliveries_source_is_added_listed_and_removed(run, site):
+    added = run("add", "mailgun", "Shop", "--key", "-", typed="a-signing-key-of-mailgun\n")
+    assert added.stdout.startswith("http://pixel.test/in/mailgun/")
+    later = run("add", "sendgrid")
+    (shop, sendgrid) = json.loads(run("list", "--json").stdout)["items"]
+    assert (shop["name"], shop["has_key"], sendgrid["name"]) == ("Shop", True, "SendGrid")
+    assert f"pixel-server deliveries key {sendgrid['id']} KEY" in later.stderr
+    assert "needs its key" in run("list").stdout
+    assert "KEY must be the verification key" in run("key", sendgrid["id"], "x", code=1).stderr
+    assert run("remove", sendgrid["id"]).stdout == f"removed {sendgrid['id']}\n"
+    for command in (("remove", sendgrid["id"]), ("key", sendgrid["id"], "x"), ("remove", "../x")):
+        assert "there is no source" in run(*command, code=1).stderr
+    assert "--key must be the ARN" in run("add", "ses", "--key", "x", code=1).stderr
+    what = [line["what"] for line in site.get("/api/audit").json()["items"]]
+    assert what.count("deliveries.source_added") == 2
+    assert what.count("deliveries.source_removed") == 1

@@ -8,7 +8,7 @@ import pytest
 
 from tests.dashboard.test_pages import EVIL, Page, assert_harmless
 
-SETTINGS = ["/keys", "/kept", "/withdrawals", "/recipients", "/audit"]
+SETTINGS = ["/keys", "/deliveries", "/kept", "/withdrawals", "/recipients", "/audit"]
 
 
 def links(answer, label):
@@ -37,8 +37,12 @@ def test_settings_without_scope_people_lists_no_pages_on_people(made_key, sign_i
     reader = sign_in(made_key("read")[1])
     found = [link["href"] for link in Page(reader.get("/settings")).all("a")]
     assert {reader.get(path).status_code for path in found if path.startswith("/")} == {200}
-    assert [path for path in found if path in SETTINGS] == ["/keys", "/kept"]
-    assert [address for address, _ in links(reader.get("/keys"), "Settings")] == ["/keys", "/kept"]
+    assert [path for path in found if path in SETTINGS] == ["/keys", "/deliveries", "/kept"]
+    assert [address for address, _ in links(reader.get("/keys"), "Settings")] == [
+        "/keys",
+        "/deliveries",
+        "/kept",
+    ]
 
 
 def test_settings_with_a_key_of_one_campaign_is_refused(mail, made_key, sign_in):

@@ -49,6 +49,7 @@ def test_inventory_used_store_counts_each_kind(
     told = b'{"recipient": "ada", "event": "delivered"}\n'
     site.post("/api/campaigns/mail/deliveries", content=told, headers=LIST)
     site.post("/api/campaigns/mail/shares", json={"name": "A partner"})
+    site.post("/api/deliveries/sources", json={"provider": "brevo", "name": "Brevo"})
     clock.at("2026-03-04T00:00Z")
     site.post("/api/withdrawals", json={"recipients": ["one", "two"]})
     client.xadd(keys.dead(0), {"reason": "no hit", "data": b"x"}, id="1772000000000-0")
@@ -81,6 +82,7 @@ def test_inventory_used_store_counts_each_kind(
         "daily series": numbers["daily series"],
         "totals": numbers["totals"],
         "withdrawals": 2,
+        "sources of events": 1,
         "share links": 1,
     }
     assert min(numbers.values()) > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -131,6 +132,9 @@ BUSY = (
     Shown("keys", "/keys"),
     Shown("key-wrong", "/keys", _send("Create key", name="")),
     Shown("key-revoke", "/keys/{key_id}/revoke"),
+    Shown("deliveries", "/deliveries"),
+    Shown("delivery-source-made", "/deliveries", _send("Add", name="Shop")),
+    Shown("delivery-source-wrong", "/deliveries", _send("Add", key="no topic")),
     Shown("withdrawals", "/withdrawals"),
     Shown("recipient-find", "/recipients"),
     Shown("recipient", "/recipients/{recipient}"),
@@ -181,6 +185,9 @@ class Filled:
         ):
             assert call("POST", "/api/campaigns", campaign)[0] == 201
         self._upload("members", "ada@example.org,Ada Lovelace\nbob@example.org,Bob\ncy@example.org,\n")
+        self._report("demo-newsletter", "reader-0001@example.org")
+        for provider in ("sendgrid", "brevo"):
+            call("POST", "/api/deliveries/sources", {"provider": provider, "name": f"Shop, {provider}"})
         call("POST", "/api/withdrawals", {"recipients": ["reader-0003@example.org", "joe@example.org"]})
         for who, scope in ((READER, "read"), (PARTNER, "read:demo-newsletter")):
             made = call("POST", "/api/keys", {"name": f"Key of a {who}", "scopes": [scope]})[1]
@@ -205,6 +212,18 @@ class Filled:
             method="PUT",
             data=f"recipient,name\n{rows}".encode(),
             headers={"Authorization": f"Bearer {self.stack.key}", "Content-Type": "text/csv"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert answer.status == 200
+
+    def _report(self, campaign: str, recipient: str) -> None:
+        """Reports a mail as delivered, and that its recipient complained and unsubscribed."""
+        kinds = ("delivered", "complained", "unsubscribed")
+        lines = "".join(json.dumps({"recipient": recipient, "event": kind}) + "\n" for kind in kinds)
+        request = urllib.request.Request(
+            f"{self.stack.address}/api/campaigns/{campaign}/deliveries",
+            data=lines.encode(),
+            headers={"Authorization": f"Bearer {self.stack.key}", "Content-Type": "application/x-ndjson"},
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
             assert answer.status == 200

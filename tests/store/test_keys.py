@@ -110,6 +110,7 @@ def test_keys_used_store_has_no_key_outside_the_table(web, client, count, settin
     assert web.put("/api/campaigns/mail/recipients", content=listed, headers=headers).status_code == 200
     told = b'{"recipient": "r1", "event": "delivered"}\n'
     assert web.post("/api/campaigns/mail/deliveries", content=told, headers=headers).status_code == 200
+    web.post("/api/deliveries/sources", json={"provider": "brevo", "name": "Brevo"})
     web.post("/api/withdrawals", json={"recipients": ["a recipient"]})
     token = links[-1]["privacy_url"].partition("t=")[2]
     for wish in ("stop", "erase", "allow", "erase"):  # the second erasure comes too soon and is owed

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from pixel_server.api import media_types
 from pixel_server.api.openapi.operation import Operation, content, ok
-from pixel_server.api.openapi.schema import answer, array, mapping, ref
-from pixel_server.api.openapi.values import count, text
-from pixel_server.deliveries import event, lines
+from pixel_server.api.openapi.schema import answer, array, body, mapping, page, ref, with_field
+from pixel_server.api.openapi.values import (
+    NAME,
+    choice,
+    count,
+    flag,
+    instant,
+    instant_or_null,
+    or_null,
+    text,
+)
+from pixel_server.deliveries import event, lines, sources
+from pixel_server.deliveries.providers import PROVIDERS
 
 OPERATIONS = {
     "add_deliveries": Operation(
@@ -20,6 +30,26 @@ OPERATIONS = {
         body=content(text("An event as JSON on each line."), media_types.NDJSON),
         problems=(415, 422),
     ),
+    "list_sources": Operation(
+        "Sources: mail services that report events, oldest first",
+        ok("A page of sources.", page("Source")),
+    ),
+    "add_source": Operation(
+        "Add a source of events",
+        ok("The source. Only this answer shows its address.", ref("NewSource")),
+        "Enter `url` at the mail service as the address of its webhook. 409: there are "
+        f"{sources.MAX_SOURCES} sources already, or no base URL is set.",
+        status=201,
+        body="SourceRequest",
+        problems=(409,),
+    ),
+    "set_source_key": Operation(
+        "Set the key of a source",
+        None,
+        "Some mail services show the key only after the address is entered.",
+        body="SourceKey",
+    ),
+    "remove_source": Operation("Remove a source; its address takes no more events"),
 }
 
 IGNORED = mapping(
@@ -34,7 +64,37 @@ COUNTS = {
     "ignored": IGNORED,
 }
 
+_KEY = text(
+    "What the provider signs with. "
+    + " ".join(f"`{name}`: {provider.key_help}." for name, provider in PROVIDERS.items())
+    + " The server never shows it."
+)
+_SOURCE = answer(
+    id=ref("SourceId"),
+    provider=choice(tuple(PROVIDERS), "The mail service."),
+    name=NAME,
+    created=instant("Time of creation."),
+    made_by=text("`key ID`, `command line`, or a user of the proxy."),
+    has_key=flag("Whether its key is set."),
+    needs_key=flag("Whether it takes no events because its key is not set."),
+    last_used=instant_or_null("Time of the last request with events; null if none came."),
+    counted=count("Events that were counted."),
+    ignored=count("Events that were not counted."),
+)
+
 SCHEMAS = {
+    "SourceId": text("A source's id, not its secret.", pattern=f"^{sources.ID_PATTERN}$"),
+    "Source": _SOURCE,
+    "NewSource": with_field(
+        _SOURCE, "url", text("The address. Whoever has it can report events that are not signed.")
+    ),
+    "SourceRequest": body(
+        ("provider", "name"),
+        provider=choice(tuple(PROVIDERS), "The mail service."),
+        name=NAME,
+        key=or_null(_KEY, _KEY["description"]),
+    ),
+    "SourceKey": body(("key",), key=_KEY),
     "AddedDeliveries": answer(
         lines=count("Number of the last line that was handled."),
         **COUNTS,
