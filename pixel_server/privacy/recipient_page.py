@@ -124,6 +124,7 @@ def _recorded_items(mode: Mode, texts: RecordedOfRecipient) -> Iterator[str]:
         yield texts.code
     if mode >= Mode.PSEUDONYMOUS:
         yield texts.opens
+        yield texts.deliveries
         yield texts.traces
     if mode == Mode.IDENTIFIED:
         yield texts.name

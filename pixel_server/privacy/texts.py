@@ -70,6 +70,7 @@ class RecordedOfRecipient(_Texts, frozen=True):
     last_day: str
     code: str
     opens: str
+    deliveries: str
     traces: str
     name: str
     until_judged: str
