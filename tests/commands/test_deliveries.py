@@ -62,7 +62,8 @@ def test_deliveries_source_is_added_listed_and_removed(run, site):
     added = run("add", "mailgun", "Shop", "--key", "-", typed="a-signing-key-of-mailgun\n")
     assert added.stdout.startswith("http://pixel.test/in/mailgun/")
     later = run("add", "sendgrid")
-    (shop, sendgrid) = json.loads(run("list", "--json").stdout)["items"]
+    items = {item["provider"]: item for item in json.loads(run("list", "--json").stdout)["items"]}
+    shop, sendgrid = items["mailgun"], items["sendgrid"]
     assert (shop["name"], shop["has_key"], sendgrid["name"]) == ("Shop", True, "SendGrid")
     assert f"pixel-server deliveries key {sendgrid['id']} KEY" in later.stderr
     assert "needs its key" in run("list").stdout

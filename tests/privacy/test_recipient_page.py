@@ -120,8 +120,8 @@ def test_recipient_page_erase_hint_mentions_stopping_unless_stopped():
         (Mode.OFF, ["nothing"]),
         (Mode.COUNT, ["totals", "until_judged"]),
         (Mode.LAST, ["totals", "last_day", "code", "until_judged"]),
-        (Mode.PSEUDONYMOUS, ["totals", "code", "opens", "traces", "until_judged"]),
-        (Mode.IDENTIFIED, ["totals", "code", "opens", "traces", "name", "until_judged"]),
+        (Mode.PSEUDONYMOUS, ["totals", "code", "opens", "deliveries", "traces", "until_judged"]),
+        (Mode.IDENTIFIED, ["totals", "code", "opens", "deliveries", "traces", "name", "until_judged"]),
     ],
 )
 def test_recipient_page_recorded_items_follow_the_mode(mode, items):
