@@ -49,7 +49,8 @@ def count(bench: Bench, side: Side, core: int | None = None) -> Counted:
         began, cpu = time.perf_counter(), time.process_time()
         shards = shards_of_job(0, SHARDS, 1)
         while counted := drain_shards(
-            client, side.settings, SECRETS, shards, time.monotonic() + JOB_SECONDS, time.time
+            *(client, side.settings, SECRETS, shards, time.monotonic() + JOB_SECONDS, time.time),
+            sends_events=False,
         ):
             hits += counted
         took, cpu = time.perf_counter() - began, time.process_time() - cpu

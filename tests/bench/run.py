@@ -31,6 +31,7 @@ from tests.bench import (
     site,
     stats,
     upload,
+    webhooks,
     withdrawals,
     wrk,
 )
@@ -53,6 +54,7 @@ PARTS = (
     "shards",
     "upload",
     "audience",
+    "webhooks",
     "links",
     "freshness",
     "flood",
@@ -239,6 +241,8 @@ def main() -> None:
             keep("An upload of a million recipients", upload.measure(bench))
         if "audience" in chosen.only:
             keep("The audience of 20 campaigns", audience.measure(bench))
+        if "webhooks" in chosen.only:
+            keep("Webhooks", webhooks.measure(bench))
         if "links" in chosen.only:
             keep("A million links for a list", links.measure(bench))
         if "freshness" in chosen.only:

@@ -1,9 +1,9 @@
 // A receiver of webhooks that this project did not write: verifies with npm's `standardwebhooks`, and writes a
-// line of JSON for each request to standard output. Arguments: the port, the secret.
+// line of JSON for each request to standard output. Arguments: the port, the secret, `quiet` for no such lines.
 import { createServer } from "node:http";
 import { Webhook } from "standardwebhooks";
 
-const [port, secret] = process.argv.slice(2);
+const [port, secret, quiet] = process.argv.slice(2);
 const webhook = new Webhook(secret);
 
 createServer((request, response) => {
@@ -13,7 +13,7 @@ createServer((request, response) => {
   request.on("end", () => {
     try {
       const payload = webhook.verify(body, request.headers);
-      console.log(JSON.stringify({ id: request.headers["webhook-id"], payload }));
+      if (!quiet) console.log(JSON.stringify({ id: request.headers["webhook-id"], payload }));
       response.writeHead(204).end();
     } catch (error) {
       console.log(JSON.stringify({ error: String(error) }));
