@@ -143,12 +143,13 @@ def test_metrics_table_has_each_number_that_is_published(web, scrape):
     published |= {name.removesuffix("_total") for name in (*gathered.counters, *gathered.gauges)}
     in_table = {family.name.removesuffix("_total") for family in TABLE}
     only_at_times = {"pixel_schedule_without", "pixel_hits_dropped", "pixel_api_seconds"}
+    only_at_times |= {"pixel_reported_events"}
     assert published <= in_table
     of_endpoints = {family.name.removesuffix("_total") for family in TABLE if "webhook" in family.labels}
     assert in_table - published <= only_at_times | of_endpoints
     labels = {label for family in TABLE for label in family.labels}
     assert labels == {
-        *("outcome", "reason", "method", "route", "list", "result", "missing", "webhook"),
+        *("outcome", "reason", "method", "route", "list", "result", "missing", "webhook", "provider"),
         *("process", "format", "version", "python", "node", "shard"),
     }
 
