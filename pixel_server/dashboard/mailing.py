@@ -109,14 +109,15 @@ def _by_whom(verdicts: Mapping[str, Mapping[str, int | None]]) -> dict[str, int]
 
 
 def _lists(opens_by: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns {lists, bases}: the rows of each dimension, and the number of opens that they divide.
+    """Returns {lists, bases, rests}: the rows of each dimension, the opens that they divide, and `svg.rest`.
 
     `lists` is None if this range has no breakdowns.
     """
     if opens_by is None:
-        return {"lists": None, "bases": {}}
+        return {"lists": None, "bases": {}, "rests": {}}
     return {
         "lists": {name: svg.ranked(rows, "opens") for name, rows in opens_by.items()},
+        "rests": {name: svg.rest(rows, "opens") for name, rows in opens_by.items()},
         "bases": {name: sum(row["opens"] for row in rows) for name, rows in opens_by.items()},
     }
 
