@@ -45,6 +45,7 @@ _MAY_DIFFER = frozenset(
         "networks_refresh",
         *("log_form", "log_level"),
         *("signing_secrets", "recipient_secret"),
+        *(setting.name for setting in fields(Settings) if setting.name.startswith("relay_")),
     }
 )
 """Settings that may differ between hosts. Of secrets the keys are compared, not where they come from."""

@@ -128,3 +128,16 @@ def test_relay_that_cannot_start_says_why_in_one_line(
     assert done.returncode == 1
     assert says in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_up_with_a_relay_that_cannot_start_says_why_before_it_starts_anything(tmp_path: Path):
+    done = subprocess.run(
+        [PROGRAM, "up", "--relay", "--data", str(tmp_path / "data")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "PIXEL_RELAY_TO" in done.stderr
+    assert not (tmp_path / "data").exists()

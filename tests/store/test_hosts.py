@@ -81,6 +81,7 @@ def test_fingerprints_tell_values_apart_and_hide_them(settings, secrets, tmp_pat
     rules.write_text("one")
     settings = replace(settings, api_key="a key that nobody knows", rules_file=rules)
     first = hosts.fingerprints(settings, secrets, "web")
+    assert hosts.fingerprints(replace(settings, relay_campaign="spring"), secrets, "web") == first
     assert "a key" not in json.dumps(first)
     assert "PIXEL_DATA_DIR" not in first
     rules.write_text("two")
