@@ -35,7 +35,11 @@ def certificate(tmp_path_factory):
     return path
 
 
-def post_to(handle, url="http://good.example:{port}/hook?a=1", certificate=None, **options):
+def post(url, **arguments):
+    return request.post(url, {"webhook-id": "evt_1"}, '{"a": 1}', **arguments)
+
+
+def post_to(handle, url="http://good.example:{port}/hook?a=1", certificate=None, send=post, **options):
     """Posts to a server on this machine whose connections `handle` handles. Returns the answer."""
 
     async def run():
@@ -54,7 +58,7 @@ def post_to(handle, url="http://good.example:{port}/hook?a=1", certificate=None,
         port = server.sockets[0].getsockname()[1]
         arguments = {"is_private_allowed": True, "resolve": resolve_local, "tls": client_tls, **options}
         try:
-            return await request.post(url.format(port=port), {"webhook-id": "evt_1"}, '{"a": 1}', **arguments)
+            return await send(url.format(port=port), **arguments)
         finally:
             server.close()
 
@@ -83,6 +87,21 @@ def test_post_sends_a_whole_request_and_returns_the_answer():
     assert lines[0] == "POST /hook?a=1 HTTP/1.1"
     assert lines[1].startswith("Host: good.example:")
     assert {"webhook-id: evt_1", "Content-Length: 8", "Content-Type: application/json"} <= set(lines)
+
+
+def test_get_sends_no_body_and_is_bound_as_post_is():
+    heads = []
+
+    async def handle(head, reader, writer):
+        heads.append(head)
+        writer.write(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\nContent-Length: 2\r\n\r\nok")
+
+    assert post_to(handle, send=request.get) == Answer(302, "ok")
+    (head,) = heads
+    assert head.startswith(b"GET /hook?a=1 HTTP/1.1\r\nHost: good.example:")
+    assert b"content-" not in head.lower()
+    with pytest.raises(NoAnswerError, match="not public"):
+        post_to(handle, "https://good.example:{port}/", send=request.get, is_private_allowed=False)
 
 
 @pytest.mark.parametrize(
