@@ -44,6 +44,8 @@ OVERHANG = "document.documentElement.scrollWidth - document.documentElement.clie
 
 COLOURS = ["color-contrast", "link-in-text-block"]
 PLACES = ["scrollable-region-focusable", "target-size", "meta-viewport", "aria-hidden-focus"]
+PARTS = 3
+"""Number of tests among which the pages are shared, because all of them take minutes."""
 LOOKS = (
     (1280, "light", None),
     (1280, "dark", COLOURS),
@@ -91,14 +93,17 @@ def look(lookers: Lookers, filled: Filled, pages: Iterable[Shown]) -> list[str]:
     return wrong
 
 
-def test_pages_are_accessible_and_fit_a_phone(browser: Browser):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_pages_are_accessible_and_fit_a_phone(browser: Browser, part: int):
+    size = -(-len(BUSY) // PARTS)
     with started() as filled:
         lookers = Lookers(browser, filled)
-        wrong = look(lookers, filled, EMPTY)
+        wrong = look(lookers, filled, EMPTY if part == 0 else ())
         filled.fill()
-        wrong += look(lookers, filled, BUSY)
-        with filled.redis_away():
-            wrong += look(lookers, filled, BROKEN)
+        wrong += look(lookers, filled, BUSY[part * size : (part + 1) * size])
+        if part == PARTS - 1:
+            with filled.redis_away():
+                wrong += look(lookers, filled, BROKEN)
         lookers.close()
     assert not wrong, "\n".join(wrong)
 
