@@ -386,3 +386,31 @@ def test_relay_bytes_cut_anywhere_give_the_same_mails(port: int, server: Scripte
     html, text = (raw for _, raw in server.mails)
     assert re.sub(rb"<img[^>]*>", b"", html) == HTML + b".\r\n..x\r\n"
     assert text == b"text\r\n"
+
+
+WORDS = [
+    *(b"EHLO x", b"LHLO x", b"HELO", b"MAIL FROM:<>", b"RCPT TO:<", b"DATA x", b".", b"..", b"RSET", b"NOOP"),
+    *(b"HELP", b"HELP MAIL", b"VRFY a", b"EXPN a", b"AUTH", b"AUTH PLAIN", b"STARTTLS", b"STARTTLS x"),
+    *(b"BDAT 1", b"\xff\xfe", b"\0", b" ", b"", b"a\rb"),
+    *(b"MAIL FROM:<a@b>", b"RCPT TO:<c@d>", b"DATA") * 5,
+]
+ENDS = [b"\r\n"] * 8 + [b"\n", b"\r"]
+
+
+@settings(max_examples=40)
+@given(lines=st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(ENDS)), min_size=5, max_size=15))
+def test_relay_any_commands_get_replies_and_the_next_server_whole_commands(
+    port: int, server: ScriptedServer, lines: list[tuple[bytes, bytes]]
+):
+    server.replies, server.on_step = {}, lambda step: None
+    server.commands.clear()
+    with Talk(port) as client:
+        client.send(b"".join(word + end for word, end in lines) + b"\r\n.\r\nQUIT\r\n")
+        replies = []
+        while reply := client.reply():
+            replies.append(reply)
+    assert replies[-1].startswith(("221", "554 5.5.2", "502"))
+    assert all(re.match(r"[2-5]\d\d[ -]", reply) for reply in replies), replies
+    assert not [reply for reply in replies if reply.startswith("451 4.3.0")]
+    allowed = r"(?i:ehlo) relay.example|MAIL FROM:<[^<>\r\n]*>|RCPT TO:<c@d>|RSET|DATA|QUIT"
+    assert [command for command in server.commands if not re.fullmatch(allowed, command)] == []
