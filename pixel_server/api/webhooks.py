@@ -240,19 +240,27 @@ async def list_webhook_deliveries(api: Api, request: Request) -> Response:
     return reply({"items": [deliveries.to_json(line) for line in lines], "next": next_cursor})
 
 
-async def list_webhook_queue(api: Api, request: Request) -> Response:
-    query = request.query_params
-    errors = []
-    if query.get("aside", "false") not in ("true", "false"):
-        errors.append({"field": "aside", "message": "must be true or false"})
-    page = BY_NUMBER.parse(query, errors)
-    webhook_id = (await find(api, request.path_params["id"])).id
+async def queue_page(
+    api: Api, webhook_id: str, query: Mapping[str, str]
+) -> tuple[list[queue.Waiting], str | None]:
+    """Returns (requests that wait or were set aside, oldest first; the cursor of the next page or None).
+
+    Raises Problem 404 if the endpoint is unknown, and 422 if the query is bad.
+    """
+    aside = query.get("aside", "false")
+    is_bad = aside not in ("true", "false")
+    page = BY_NUMBER.parse(query, [{"field": "aside", "message": "must be true or false"}] if is_bad else [])
+    await find(api, webhook_id)
     start = int(page.after or 0)
-    is_aside = query.get("aside") == "true"
-    found = await queue.page(api.store, webhook_id, is_aside=is_aside, start=start, limit=page.limit + 1)
-    more = len(found) > page.limit
-    items = [queue.to_json(waiting) for waiting in found[: page.limit]]
-    return reply({"items": items, "next": str(start + page.limit) if more else None})
+    found = await queue.page(
+        api.store, webhook_id, is_aside=aside == "true", start=start, limit=page.limit + 1
+    )
+    return found[: page.limit], str(start + page.limit) if len(found) > page.limit else None
+
+
+async def list_webhook_queue(api: Api, request: Request) -> Response:
+    found, next_cursor = await queue_page(api, request.path_params["id"], request.query_params)
+    return reply({"items": [queue.to_json(waiting) for waiting in found], "next": next_cursor})
 
 
 _QUEUE_QUERY = (Parameter("aside", flag("Show what was set aside, not what waits.")), *BY_NUMBER.parameters)

@@ -32,6 +32,12 @@ DONE_MESSAGES = {
     "noted": "The note was saved.",
     "removed": "The note was removed.",
     "source_removed": "The mail service was removed. Its address takes no more reports.",
+    "webhook_enabled": "Enabled: events are sent to this webhook.",
+    "webhook_disabled": "Disabled: nothing is sent to this webhook, and new events do not wait for it.",
+    "webhook_deleted": "The webhook was deleted, with all that waited for it.",
+    "test_queued": "A test event is being sent. Load this page again to see its answer.",
+    "sent_again": "Being sent again: {n}. Load this page again to see the answers.",
+    "nothing_to_send": "Nothing is sent again: it was delivered or removed meanwhile.",
     "unshared": "The share link was revoked.",
 }
 """Success messages by name. The address of a page contains only the name, so no link can show other text."""

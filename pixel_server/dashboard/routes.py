@@ -34,6 +34,7 @@ from pixel_server.dashboard import (
     share_links,
     sign_in,
     upload,
+    webhooks,
 )
 from pixel_server.dashboard.live import Live
 from pixel_server.dashboard.routing import Page
@@ -76,6 +77,19 @@ PAGES = (
     Page("POST", "/deliveries", "write", deliveries.add),
     Page("POST", "/deliveries/{source}/key", "write", deliveries.set_key),
     Page("POST", "/deliveries/{source}/remove", "write", deliveries.remove),
+    Page("GET", "/webhooks", "read", webhooks.page),
+    Page("POST", "/webhooks", "write", webhooks.create),
+    Page("GET", "/webhooks/{id}", "read", webhooks.show),
+    Page("GET", "/webhooks/{id}/edit", "write", webhooks.edit),
+    Page("POST", "/webhooks/{id}/edit", "write", webhooks.change),
+    Page("POST", "/webhooks/{id}/enable", "write", webhooks.enable),
+    Page("POST", "/webhooks/{id}/disable", "write", webhooks.disable),
+    Page("POST", "/webhooks/{id}/test", "write", webhooks.send_test),
+    Page("POST", "/webhooks/{id}/again", "write", webhooks.send_again),
+    Page("GET", "/webhooks/{id}/secret", "write", webhooks.ask_secret),
+    Page("POST", "/webhooks/{id}/secret", "write", webhooks.rotate),
+    Page("GET", "/webhooks/{id}/delete", "write", webhooks.ask_delete),
+    Page("POST", "/webhooks/{id}/delete", "write", webhooks.delete),
     Page("GET", "/withdrawals/all.csv", "people", people.download_withdrawals),
     Page("GET", "/withdrawals", "people", people.list_withdrawals),
     Page("POST", "/withdrawals", "people", people.withdraw, max_bytes=people.MAX_FORM_BYTES),

@@ -8,7 +8,7 @@ import pytest
 
 from tests.dashboard.test_pages import EVIL, Page, assert_harmless
 
-SETTINGS = ["/keys", "/deliveries", "/kept", "/withdrawals", "/recipients", "/audit"]
+SETTINGS = ["/keys", "/deliveries", "/webhooks", "/kept", "/withdrawals", "/recipients", "/audit"]
 
 
 def links(answer, label):
@@ -37,10 +37,11 @@ def test_settings_without_scope_people_lists_no_pages_on_people(made_key, sign_i
     reader = sign_in(made_key("read")[1])
     found = [link["href"] for link in Page(reader.get("/settings")).all("a")]
     assert {reader.get(path).status_code for path in found if path.startswith("/")} == {200}
-    assert [path for path in found if path in SETTINGS] == ["/keys", "/deliveries", "/kept"]
+    assert [path for path in found if path in SETTINGS] == ["/keys", "/deliveries", "/webhooks", "/kept"]
     assert [address for address, _ in links(reader.get("/keys"), "Settings")] == [
         "/keys",
         "/deliveries",
+        "/webhooks",
         "/kept",
     ]
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pixel_server.store import keys
+from pixel_server.store.client import connect
 from tests.stack import Stack, until
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 NOBODY, READER, PARTNER, OWNER = "nobody", "reader", "partner", "owner"
 """The visitors: without a key, and with keys of the scopes `read`, `read:demo-newsletter` and all scopes."""
+
+
+NAME = "<b>Shop</b> & " + "W" * 100
+"""A name that is long and holds markup."""
 
 
 class Shown(NamedTuple):
@@ -74,9 +80,16 @@ def _upload(page: Page) -> None:
     page.get_by_text("on the list already").wait_for()
 
 
+def _make_webhook(page: Page) -> None:
+    """Makes a webhook, whose secret the page then shows."""
+    page.get_by_role("checkbox", name="health").check()
+    _send("Create webhook", url="https://crm.example.org/opens")(page)
+
+
 EMPTY = (
     Shown("list-empty", "/"),
     Shown("keys-one", "/keys"),
+    Shown("webhooks-empty", "/webhooks"),
     Shown("withdrawals-empty", "/withdrawals"),
     Shown("audit-empty", "/audit"),
 )
@@ -135,6 +148,18 @@ BUSY = (
     Shown("deliveries", "/deliveries"),
     Shown("delivery-source-made", "/deliveries", _send("Add", name="Shop")),
     Shown("delivery-source-wrong", "/deliveries", _send("Add", key="no topic")),
+    Shown("webhooks", "/webhooks"),
+    Shown("webhooks-of-a-reader", "/webhooks", who=READER),
+    Shown("webhook-made", "/webhooks", _make_webhook),
+    Shown("webhook-wrong", "/webhooks", _send("Create webhook", url="nowhere", campaigns="nobody")),
+    Shown("webhook", "/webhooks/{webhook}"),
+    Shown("webhook-waiting", "/webhooks/{webhook}?show=waiting"),
+    Shown("webhook-aside", "/webhooks/{webhook}?show=aside"),
+    Shown("webhook-of-a-reader", "/webhooks/{webhook}", who=READER),
+    Shown("webhook-change", "/webhooks/{webhook}/edit"),
+    Shown("webhook-secret", "/webhooks/{webhook}/secret"),
+    Shown("webhook-secret-made", "/webhooks/{webhook}/secret", _send("Make a new secret")),
+    Shown("webhook-delete", "/webhooks/{webhook}/delete"),
     Shown("withdrawals", "/withdrawals"),
     Shown("recipient-find", "/recipients"),
     Shown("recipient", "/recipients/{recipient}"),
@@ -188,6 +213,7 @@ class Filled:
         self._report("demo-newsletter", "reader-0001@example.org")
         for provider in ("sendgrid", "brevo"):
             call("POST", "/api/deliveries/sources", {"provider": provider, "name": f"Shop, {provider}"})
+        self._fail_webhook()
         call("POST", "/api/withdrawals", {"recipients": ["reader-0003@example.org", "joe@example.org"]})
         for who, scope in ((READER, "read"), (PARTNER, "read:demo-newsletter")):
             made = call("POST", "/api/keys", {"name": f"Key of a {who}", "scopes": [scope]})[1]
@@ -205,6 +231,19 @@ class Filled:
         shown = call("GET", "/api/campaigns/demo-newsletter/stats")[1]
         busiest = max(shown["series"], key=lambda item: item["opens"] or 0)
         self.facts["day"] = busiest["start"][:10]
+
+    def _fail_webhook(self) -> None:
+        """Makes a webhook at an address that is refused, tries it, and sets a request aside."""
+        call = self.stack.call
+        made = {"url": "https://127.0.0.1/" + "opens/" * 20, "events": ["open.first", "health"], "name": NAME}
+        self.facts["webhook"] = webhook = call("POST", "/api/webhooks", made)[1]["id"]
+        path = f"/api/webhooks/{webhook}"
+        event_id = call("POST", f"{path}/test")[1]["webhook_id"]
+        until(lambda: call("GET", f"{path}/deliveries")[1]["items"])
+        with connect(json.loads((self.stack.data / "up.json").read_text())["redis_url"]) as client:
+            client.zadd(keys.hook_aside(webhook), {event_id: 1})
+            client.zrem(keys.hook_due(webhook), event_id)
+        call("POST", f"{path}/test")
 
     def _upload(self, campaign: str, rows: str) -> None:
         request = urllib.request.Request(

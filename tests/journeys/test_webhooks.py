@@ -1,6 +1,6 @@
 """Opens set something off: a receiver of another language gets each event of a whole server once by its id.
 
-Workers are killed meanwhile, and another endpoint hangs.
+Workers are killed meanwhile, and another endpoint hangs. A person makes and tries a webhook on the pages.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,8 +27,13 @@ from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
 from pixel_server.store.client import connect_async
 from pixel_server.webhooks import storage
+from tests.journeys.test_dashboard import assert_fits, looking, sign_in
 from tests.node_packages import node
 from tests.stack import READER, Stack, free_port, until
+from tests.webhooks import receiver as receivers
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 RECIPIENTS = 120
 
@@ -131,3 +136,43 @@ def test_opens_reach_a_receiver_of_another_language_once_by_their_ids(stack: Sta
     finally:
         receiver.stop()
         hanging.close()
+
+
+def test_webhook_made_tried_and_sent_again_on_the_pages(stack: Stack, browser: Browser):
+    with receivers.running() as receiver, looking(browser, stack, 360, "dark") as page:
+        receiver.answer = lambda request: (503, {"retry-after": "3600"}, "<b>too busy</b>")
+        sign_in(page, stack)
+        page.get_by_role("link", name="Settings").click()
+        page.get_by_role("link", name="Webhooks").click()
+        page.get_by_label("URL").fill(receiver.url)
+        page.get_by_role("checkbox", name="open.first").check()
+        page.get_by_text("More: name").click()
+        page.get_by_label("Name", exact=True).fill("CRM")
+        page.get_by_role("button", name="Create webhook").click()
+        secret = page.get_by_role("textbox", name="Copy the secret now").input_value()
+        assert page.get_by_role("button", name="Copy: Copy the secret now").count() == 1
+        assert_fits(page)
+        page.get_by_role("button", name="Send test event").click()
+        page.get_by_text("A test event is being sent").wait_for()
+        until(lambda: receiver.requests)
+
+        def first_try() -> str:
+            with page.expect_navigation():
+                page.get_by_role("link", name="Load again").click()
+            rows = page.locator("tbody tr")
+            return rows.first.inner_text() if rows.count() else ""
+
+        failed = until(first_try)
+        assert "503" in failed
+        assert "tried again later" in failed
+        assert "<b>too busy</b>" in failed
+        assert_fits(page)
+        receiver.answer = lambda request: receivers.OK
+        page.get_by_role("link", name="Waiting 1").click()
+        page.get_by_role("button", name="Send again").click()
+        page.get_by_text("Being sent again: 1.").wait_for()
+        until(lambda: "thanks" in first_try())
+        assert "Delivered" in first_try()
+        [before, after] = receiver.requests
+        assert before.headers["webhook-id"] == after.headers["webhook-id"]
+        assert after.verify(secret)["type"] == "test"

@@ -1,0 +1,288 @@
+"""`/webhooks`: lists, creates and changes webhooks, and shows what was sent to each, with the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixel_server.api import webhooks
+from pixel_server.api.context import Api
+from pixel_server.dashboard import forms, render
+from pixel_server.problems import Problem, bad_parameters
+from pixel_server.webhooks import endpoint, report, storage
+from pixel_server.webhooks.endpoint import PEOPLE_SCOPE, Endpoint
+from pixel_server.webhooks.event import (
+    EACH_OPEN,
+    FIRST_OPEN,
+    HEALTH,
+    MILESTONE,
+    PERSONAL,
+    TYPES,
+    WITHDRAWAL,
+)
+from pixel_server.webhooks.report import Report
+
+PAGE_ROWS = 25
+"""Rows on a page of one webhook."""
+EVENT_MEANINGS: dict[str, str] = {
+    FIRST_OPEN: "A recipient opened for the first time.",
+    EACH_OPEN: "A recipient opened, each time.",
+    WITHDRAWAL: "A recipient must no longer be recorded, or may be recorded again.",
+    MILESTONE: "10, 25 or 50 percent of the mails of a campaign were opened by people.",
+    HEALTH: "This server is in trouble, or the trouble is over.",
+}
+OUTCOMES = {"delivered": "Delivered", "retry": "Failed, tried again later", "set aside": "Failed, set aside"}
+"""How a page writes the outcome of a try."""
+VIEWS = {"tries": "Deliveries", "waiting": "Waiting", "aside": "Set aside"}
+"""Labels of the lists of one webhook, by the value of `show` in the page's address."""
+OVERLAPS = {
+    0: "Not at all: it ends now",
+    3600: "For an hour",
+    storage.OVERLAP_SECONDS: "For a day",
+    7 * storage.OVERLAP_SECONDS: "For a week",
+}
+"""Choices for how long the old secret signs too, by their seconds."""
+_EMPTY_FIELDS = {"url": "", "name": "", "campaigns": "", "events_per_request": "1"}
+_MORE = "name", "campaigns", "events_per_request"
+"""Fields behind “More” in the form of a new webhook."""
+
+
+class Choice(NamedTuple):
+    """A checkbox for a type of events. reason: why it cannot be ticked, "" if it can."""
+
+    type: str
+    id: str
+    field: str
+    meaning: str
+    reason: str
+
+
+async def page(api: Api, request: Request) -> Response:
+    return await _list_page(api, request, _EMPTY_FIELDS)
+
+
+async def create(api: Api, request: Request) -> Response:
+    """Creates a webhook, and shows its secret on the page that answers the POST and nowhere else."""
+    fields = request.state.form
+    per_request = forms.parse_whole(fields.get("events_per_request", ""))
+    content = _content(fields) | ({} if per_request is None else {"events_per_request": per_request})
+    session = request.state.session
+    try:
+        made, secret = await webhooks.create(api, content, request.state.who, session.scopes)
+    except Problem as problem:
+        return await _list_page(api, request, {**_EMPTY_FIELDS, **fields}, problem)
+    return await _list_page(api, request, _EMPTY_FIELDS, created={"webhook": made, "secret": secret})
+
+
+async def show(api: Api, request: Request) -> Response:
+    """Shows one webhook: how it fares, and a list of its tries, of what waits, or of what was set aside."""
+    webhook_id, query = request.path_params["id"], request.query_params
+    view = query.get("show", "tries")
+    if view not in VIEWS:
+        raise bad_parameters([{"field": "show", "message": f"must be one of: {', '.join(VIEWS)}"}])
+    asked = {"limit": str(PAGE_ROWS), **({"after": query["after"]} if "after" in query else {})}
+    rows: list[Any]
+    if view == "tries":
+        rows, next_cursor = await webhooks.deliveries_page(api, webhook_id, asked)
+    else:
+        asked["aside"] = "true" if view == "aside" else "false"
+        rows, next_cursor = await webhooks.queue_page(api, webhook_id, asked)
+    of = await webhooks.report_on(api, webhook_id)
+    context = {
+        **_head(request, of.endpoint),
+        "of": of,
+        "condition": condition(of),
+        "view": view,
+        "views": VIEWS,
+        "rows": rows,
+        "next": next_cursor,
+        "is_first": "after" not in query,
+        "outcomes": OUTCOMES,
+    }
+    return render.page(api, request, "webhook.html", context)
+
+
+async def edit(api: Api, request: Request) -> Response:
+    known = await webhooks.find(api, request.path_params["id"])
+    ticked = {_field(event_type): "yes" for event_type in known.events}
+    fields = {"url": known.url, "name": known.name, "campaigns": "\n".join(known.campaigns), **ticked}
+    return _edit_page(api, request, known, fields)
+
+
+async def change(api: Api, request: Request) -> Response:
+    webhook_id, fields = request.path_params["id"], request.state.form
+    try:
+        await _change(api, request, _content(fields))
+    except Problem as problem:
+        known = await webhooks.find(api, webhook_id)
+        return _edit_page(api, request, known, {**_EMPTY_FIELDS, **fields}, problem)
+    return forms.done(api, f"webhooks/{webhook_id}", "saved")
+
+
+async def enable(api: Api, request: Request) -> Response:
+    await _change(api, request, {"is_enabled": True})
+    return forms.done(api, f"webhooks/{request.path_params['id']}", "webhook_enabled")
+
+
+async def disable(api: Api, request: Request) -> Response:
+    await _change(api, request, {"is_enabled": False})
+    return forms.done(api, f"webhooks/{request.path_params['id']}", "webhook_disabled")
+
+
+async def _change(api: Api, request: Request, content: Mapping[str, Any]) -> None:
+    scopes = request.state.session.scopes
+    await webhooks.change(api, request.path_params["id"], content, request.state.who, scopes)
+
+
+async def send_test(api: Api, request: Request) -> Response:
+    webhook_id = request.path_params["id"]
+    await webhooks.send_test(api, webhook_id)
+    return forms.done(api, f"webhooks/{webhook_id}", "test_queued")
+
+
+async def send_again(api: Api, request: Request) -> Response:
+    """Sends one request again, or all that were set aside if the form names no request."""
+    webhook_id, unit = request.path_params["id"], request.state.form.get("unit")
+    count = await webhooks.send_again(api, webhook_id, {} if unit is None else {"webhook_ids": [unit]})
+    if not count:
+        return forms.done(api, f"webhooks/{webhook_id}", "nothing_to_send")
+    return forms.done(api, f"webhooks/{webhook_id}", "sent_again", count)
+
+
+async def ask_secret(api: Api, request: Request) -> Response:
+    known = await webhooks.find(api, request.path_params["id"])
+    return _secret_page(api, request, known)
+
+
+async def rotate(api: Api, request: Request) -> Response:
+    """Makes a new secret, and shows it on the page that answers the POST and nowhere else."""
+    webhook_id = request.path_params["id"]
+    content = {"overlap_seconds": forms.parse_whole(request.state.form.get("overlap_seconds", ""))}
+    try:
+        secret = await webhooks.rotate(api, webhook_id, content, request.state.who)
+    except Problem as problem:
+        return _secret_page(api, request, await webhooks.find(api, webhook_id), problem)
+    return _secret_page(api, request, await webhooks.find(api, webhook_id), secret=secret)
+
+
+async def ask_delete(api: Api, request: Request) -> Response:
+    of = await webhooks.report_on(api, request.path_params["id"])
+    return render.page(api, request, "webhook_delete.html", {**_head(request, of.endpoint), "of": of})
+
+
+async def delete(api: Api, request: Request) -> Response:
+    await webhooks.delete(api, request.path_params["id"], request.state.who)
+    return forms.done(api, "webhooks", "webhook_deleted")
+
+
+def condition(of: Report) -> str:
+    """Returns how a webhook fares: `disabled`, `failing`, `late`, `works`, or `new` if nothing was sent."""
+    if not of.endpoint.is_enabled:
+        return "disabled"
+    if of.state.failing_since:
+        return "failing"
+    if of.late_seconds > report.LATE_SECONDS:
+        return "late"
+    return "works" if of.state.success else "new"
+
+
+def _content(fields: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the JSON of the API for the fields that a new and a changed webhook have."""
+    return {
+        "url": fields.get("url", "").strip(),
+        "name": fields.get("name", "").strip(),
+        "events": [event_type for event_type in TYPES if fields.get(_field(event_type))],
+        "campaigns": forms.lines(fields.get("campaigns", "")),
+    }
+
+
+def _field(event_type: str) -> str:
+    """Returns the name of the checkbox of a type of events: `event_open.first`."""
+    return f"event_{event_type}"
+
+
+def _choices(people_reason: str) -> list[Choice]:
+    """Returns the checkboxes of all types. people_reason: why those on recipients cannot be ticked, or ""."""
+    return [
+        Choice(
+            event_type,
+            "event-" + event_type.replace(".", "-"),
+            _field(event_type),
+            meaning,
+            people_reason if event_type in PERSONAL else "",
+        )
+        for event_type, meaning in EVENT_MEANINGS.items()
+    ]
+
+
+def _labels(choices: Iterable[Choice]) -> dict[str, tuple[str, str]]:
+    """Returns (label, id of the element) of each field, for the links above a refused form."""
+    first_choice = next(choice.id for choice in choices if not choice.reason)
+    return {
+        "url": ("URL", "url"),
+        "events": ("Events", first_choice),
+        "name": ("Name", "name"),
+        "campaigns": ("Campaigns", "campaigns"),
+        "events_per_request": ("Events in a request", "events_per_request"),
+    }
+
+
+def _may_change(request: Request, known: Endpoint) -> bool:
+    """Returns whether the visitor may change a webhook, by the rule of `webhooks.change`."""
+    scopes = request.state.session.scopes
+    return "write" in scopes and (PEOPLE_SCOPE in scopes or set(known.events).isdisjoint(PERSONAL))
+
+
+def _head(request: Request, known: Endpoint) -> dict[str, Any]:
+    """Returns what the head of each page of one webhook needs."""
+    return {"webhook": known, "may_change": _may_change(request, known)}
+
+
+async def _list_page(
+    api: Api,
+    request: Request,
+    fields: Mapping[str, str],
+    problem: Problem | None = None,
+    created: Mapping[str, Any] | None = None,
+) -> Response:
+    has_people = PEOPLE_SCOPE in request.state.session.scopes
+    choices = _choices("" if has_people else f"You need the permission “{PEOPLE_SCOPE}” for it.")
+    reports = await report.read(api.store, api.clock())
+    errors = forms.errors(problem)
+    context = {
+        "reports": [(of, condition(of)) for of in reports[::-1]],
+        "created": created,
+        "choices": choices,
+        "labels": _labels(choices),
+        "is_more_open": any(name in errors or fields[name] != _EMPTY_FIELDS[name] for name in _MORE),
+        "max_events": endpoint.MAX_EVENTS_PER_REQUEST,
+    }
+    return forms.page(api, request, "webhooks.html", fields, context, problem)
+
+
+def _edit_page(
+    api: Api, request: Request, known: Endpoint, fields: Mapping[str, str], problem: Problem | None = None
+) -> Response:
+    if not _may_change(request, known):
+        raise Problem(403, f"this webhook gets events on recipients: changing it needs “{PEOPLE_SCOPE}”")
+    lacks_people = f"This webhook was made without the permission “{PEOPLE_SCOPE}”: make another one for it."
+    choices = _choices("" if PEOPLE_SCOPE in known.scopes else lacks_people)
+    context = {**_head(request, known), "choices": choices, "labels": _labels(choices)}
+    return forms.page(api, request, "webhook_edit.html", fields, context, problem)
+
+
+def _secret_page(
+    api: Api, request: Request, known: Endpoint, problem: Problem | None = None, secret: str = ""
+) -> Response:
+    now = api.clock()
+    context = {
+        **_head(request, known),
+        "secrets": [each for each in known.secrets if each.until is None or now < each.until],
+        "secret": secret,
+        "overlaps": OVERLAPS,
+        "default_overlap": storage.OVERLAP_SECONDS,
+    }
+    return forms.page(api, request, "webhook_secret.html", {}, context, problem)
