@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from pixel_server.api import audience
 from pixel_server.api.openapi.document import document
 from pixel_server.api.routes import CALLS
+from pixel_server.store import keys
+from pixel_server.store.client import connect
+from pixel_server.webhooks import deliveries, endpoint
+from pixel_server.webhooks.deliveries import Delivery
 
 DOCUMENT = document(None, CALLS)
 LISTS = {
@@ -21,6 +27,10 @@ LISTS = {
     "/api/audit/recipients": {},
     "/api/keys": {},
     "/api/kept": {},
+    "/api/deliveries/sources": {},
+    "/api/webhooks": {},
+    "/api/webhooks/0000000000/queue": {},
+    "/api/webhooks/0000000000/deliveries": {},
     "/api/overview": {"sort": "name"},
     "/api/compare": {"ids": "letter,blog,extra"},
 }
@@ -28,11 +38,16 @@ LISTS = {
 
 
 def test_paging_lists_are_all_that_answer_items():
-    calls = {call.path.replace("{id}", "letter"): call for call in CALLS if call.method == "GET"}
+    calls = {path_of(call): call for call in CALLS if call.method == "GET"}
     lists = {path for path, call in calls.items() if "next" in fields_of(call)}
     assert lists == LISTS.keys()
     for path in lists:
         assert {"after", "limit"} <= {parameter.name for parameter in calls[path].query}, path
+
+
+def path_of(call):
+    """Returns the path of a call, with the id of a campaign or a webhook of the fixture `filled`."""
+    return call.path.replace("{id}", "0000000000" if call.path.startswith("/api/webhooks") else "letter")
 
 
 def fields_of(call):
@@ -42,8 +57,9 @@ def fields_of(call):
 
 
 @pytest.fixture
-def filled(site, mail, page, clock, monkeypatch):
+def filled(site, mail, page, clock, settings, monkeypatch):
     monkeypatch.setattr(audience, "PAGE_SECONDS", 60.0)  # a slow machine makes no shorter pages
+    monkeypatch.setattr(endpoint, "new_id", map("{:010}".format, itertools.count()).__next__)
     clock.at("2025-06-10T09:00Z")
     mail(id="letter", mode="identified")
     mail(id="extra-letter")
@@ -57,11 +73,20 @@ def filled(site, mail, page, clock, monkeypatch):
         site.post("/api/campaigns/letter/notes", json=note)
         site.post("/api/campaigns/letter/shares", json={"name": f"Link {number}"})
         site.post("/api/keys", json={"name": f"Key {number}", "scopes": ["read"]})
+        site.post("/api/deliveries/sources", json={"provider": "postmark", "name": f"Shop {number}"})
+        site.post("/api/webhooks", json={"url": "https://hooks.example.org/", "events": ["health"]})
+        site.post("/api/webhooks/0000000000/test")
+        delivery = Delivery(0, f"evt_{number}", "test", 1, 1, 204, 12, "", "delivered")
+        connect(settings.redis_url).xadd(keys.hook_log("0000000000"), as_fields(deliveries.words(delivery)))
         token = links[number]["privacy_url"].partition("t=")[2]
         site.post("/privacy", data={"t": token, "do": "stop"})
     gone = [f"gone-{number}@example.org" for number in range(5)]
     site.post("/api/withdrawals", json={"recipients": gone})
     return site
+
+
+def as_fields(words):
+    return dict(zip(words[::2], words[1::2], strict=True))
 
 
 @pytest.mark.parametrize("limit", [1, 3])
@@ -82,7 +107,7 @@ def test_paging_pages_together_are_the_whole_list(filled, path, limit):
 
 def names(answer):
     """Returns the parts of the items that name them."""
-    named = ("id", "campaign", "key", "mark", "data", "what", "at", "about")
+    named = ("id", "webhook_id", "campaign", "key", "mark", "data", "what", "at", "about")
     return [{name: item[name] for name in named if name in item} for item in answer["items"]]
 
 
