@@ -144,6 +144,8 @@ RULES: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("beat of a host", re.compile(r'("seen_seconds_ago": )[0-9.]+'), r'\1"<ago>"'),
     ("spool at the last beat of a host", re.compile(r'("spool_hits": )\d+'), r'\1"<count>"'),
     ("memory of Redis", re.compile(r'("used_memory": )\d+'), r'\1"<bytes>"'),
+    ("update of a page", re.compile(r"(Updated )<time .*?</time>", re.S), r"\1<now>"),
+    ("end of a curve", re.compile(r"\[[\d.]+((?:, (?:[\d.]+|null)){1,2}\]\])"), r"[<now>\1"),
     ("live stamp", re.compile(r'(data-(?:as-of|now|live)=")[^"]*"'), r'\1<stamp>"'),
 )
 """(description, pattern, replacement). `Client._normalise` also replaces addresses, directories and times."""
