@@ -13,8 +13,9 @@ import random
 import re
 import signal
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.chaos.outcome import Outcome
@@ -23,8 +24,16 @@ from tests.relay.servers import ScriptedServer, Talk
 from tests.stack import Stack, free_port, until
 
 CLIENTS = 4
-MAIL = "Subject: mail {number}\r\nContent-Type: text/html\r\nX-Pixel-Campaign: spring\r\n\r\n<p>Hi</p>\r\n"
+CAMPAIGNS = ("spring", "summer")
+MAIL = (
+    "Subject: mail {number}\r\nContent-Type: text/html\r\nX-Pixel-Campaign: {campaign}\r\n\r\n<p>Hi</p>\r\n"
+)
 STEPS = ("EHLO", "MAIL", "RCPT", "DATA", ".")
+
+
+def addressed(number: int) -> tuple[str, str]:
+    """Returns the campaign and the recipient of a mail. Each recipient gets a mail of each campaign."""
+    return CAMPAIGNS[number % len(CAMPAIGNS)], f"r{number // len(CAMPAIGNS)}@example.org"
 
 
 class Ledger:
@@ -42,10 +51,16 @@ class Chaos:
 
     def __init__(self, seed: int, kills: int, events: Counter[str]) -> None:
         self._random, self._lock = random.Random(seed), threading.Lock()
-        self.kills_left, self._events = kills, events
+        self.kills_left, self.events = kills, events
         self.stack: Stack | None = None
         self.behind = ScriptedServer()
         self.behind.replies_to = self._reply
+
+    def kill_once(self) -> None:
+        """Returns when the relay was killed once more, at a step of a mail that the seed chooses."""
+        with self._lock:
+            self.kills_left += 1
+        until(lambda: self.kills_left <= 0)
 
     def _reply(self, step: str) -> bytes | None:
         """Returns the reply to a step in place of the usual reply, or None. May kill the relay first."""
@@ -57,10 +72,10 @@ class Chaos:
             if chance < 0.06:
                 self._kill(kind)
             elif chance < 0.1:
-                self._events[f"broken off at {kind}"] += 1
+                self.events[f"broken off at {kind}"] += 1
                 return b""
             elif chance < 0.15 and kind != "EHLO":
-                self._events[f"refused at {kind}"] += 1
+                self.events[f"refused at {kind}"] += 1
                 return b"451 4.3.0 try again later\r\n"
         return None
 
@@ -70,7 +85,7 @@ class Chaos:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 self.kills_left -= 1
-                self._events[f"relay killed at {kind}"] += 1
+                self.events[f"relay killed at {kind}"] += 1
 
 
 def run(seed: int, log: bool = False, kills: int = 12, mails: int = 300) -> Outcome:
@@ -80,52 +95,75 @@ def run(seed: int, log: bool = False, kills: int = 12, mails: int = 300) -> Outc
     with (
         chaos.behind.running() as behind,
         whole_server(
-            PIXEL_RELAY_LISTEN=f"127.0.0.1:{port}", PIXEL_RELAY_TO=f"smtp://127.0.0.1:{behind.port}"
+            "--relay",
+            PIXEL_RELAY_LISTEN=f"127.0.0.1:{port}",
+            PIXEL_RELAY_TO=f"smtp://127.0.0.1:{behind.port}",
         ) as stack,
     ):
-        stack.stop()
-        stack.start("--relay")
         chaos.stack = stack
-        numbers = iter(range(10**6))
-        with ThreadPoolExecutor(CLIENTS) as clients:
-            list(clients.map(lambda _: _send(port, numbers, mails, chaos, ledger), range(CLIENTS)))
+        send_from_clients(port, ledger, lambda number: number >= mails and chaos.kills_left <= 0)
         say(log, f"{len(ledger.answered)} mails answered with 250")
         for line in stack.output().splitlines():
             outcome.expect("traceback" not in line, line)
-    found = (re.match(rb"Subject: mail (\d+)\r\n", raw) for _, raw in behind.mails)
-    arrived = Counter(int(match[1]) for match in found if match)
+    outcome.expect(chaos.kills_left <= 0, f"the relay was to be killed {chaos.kills_left} times more")
+    compare(ledger, behind, outcome)
+    return outcome
+
+
+def number_of(raw: bytes) -> int:
+    """Returns the number of a mail that arrived."""
+    match = re.match(rb"Subject: mail (\d+)\r\n", raw)
+    assert match is not None, raw
+    return int(match[1])
+
+
+def compare(ledger: Ledger, behind: ScriptedServer, outcome: Outcome) -> None:
+    """Notes mails that were lost, doubled without a lost answer, or changed wrongly."""
+    arrived = Counter(number_of(raw) for _, raw in behind.mails)
     doubled = [number for number, count in arrived.items() if count > 1 + ledger.doubts[number]]
-    outcome.figures = {
-        "tries": ledger.tries,
+    outcome.figures |= {
+        "tries to send a mail": ledger.tries,
         "mails answered with 250": len(ledger.answered),
         "mails that arrived": len(arrived),
         "of them again, after an answer that was lost": sum(arrived.values()) - len(arrived),
     }
-    outcome.expect(chaos.kills_left <= 0, f"the relay was to be killed {chaos.kills_left} times more")
     outcome.expect(ledger.answered == set(arrived), "not the mails arrived that were answered with 250")
     outcome.expect(not doubled, f"{len(doubled)} mails arrived twice without an answer that was lost")
     outcome.expect(all(b"<img " in raw for _, raw in behind.mails), "a mail has no pixel")
     outcome.expect(all(b"X-Pixel" not in raw for _, raw in behind.mails), "a mail has the relay's field")
-    return outcome
 
 
-def _send(port: int, numbers: Iterator[int], mails: int, chaos: Chaos, ledger: Ledger) -> None:
-    """Sends mails until there were enough, and no kill is left. Each mail until it is answered with 250."""
-    for number in numbers:
-        if number >= mails and chaos.kills_left <= 0:
-            return
-        until(lambda number=number: _try(port, number, ledger), within=120)
+def send_from_clients(
+    port: int, ledger: Ledger, is_enough: Callable[[int], bool], pause: float = 0.0
+) -> None:
+    """Sends mails from several clients until `is_enough` is true of a mail's number.
+
+    Each mail is sent until it is answered with 250. pause: seconds between two mails of a client.
+    """
+    numbers = iter(range(10**6))
+
+    def send() -> None:
+        for number in numbers:
+            if is_enough(number):
+                return
+            until(lambda number=number: _try(port, number, ledger), within=120)
+            time.sleep(pause)
+
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        for ended in [clients.submit(send) for _ in range(CLIENTS)]:
+            ended.result()
 
 
 def _try(port: int, number: int, ledger: Ledger) -> bool:
     """Sends a mail once. Returns whether it was answered with 250."""
     ledger.tries += 1
     is_sent, answer = False, ""
+    campaign, recipient = addressed(number)
     with contextlib.suppress(OSError), Talk(port) as client:
-        replies = [*client.begin(f"r{number}@example.org"), client.say("DATA")]
+        replies = [*client.begin(recipient), client.say("DATA")]
         if [reply[:3] for reply in replies] == ["250", "250", "354"]:
             is_sent = True
-            client.send(MAIL.format(number=number).encode() + b".\r\n")
+            client.send(MAIL.format(number=number, campaign=campaign).encode() + b".\r\n")
             answer = client.reply()
     if answer.startswith("250"):
         ledger.answered.add(number)

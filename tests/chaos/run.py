@@ -34,6 +34,7 @@ SCENARIOS = {
     "killed-relay": "tests.chaos.killed_relay",
     "rolling-versions": "tests.chaos.rolling_versions",
     "webhooks": "tests.chaos.webhooks",
+    "senders": "tests.chaos.senders",
 }
 
 

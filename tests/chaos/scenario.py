@@ -21,14 +21,15 @@ API_KEY = "key-of-the-chaos-test"
 
 
 @contextlib.contextmanager
-def whole_server(**environ: str) -> Iterator[Stack]:
+def whole_server(*options: str, **environ: str) -> Iterator[Stack]:
     """Yields a running `pixel-server up` with an empty data directory. Removes both when the block ends.
 
-    environ: settings of the server. If the block raises, prints the end of the server's log.
+    options: of the command, such as `--relay`. environ: settings of the server. If the block raises, prints
+    the end of the server's log.
     """
     stack = Stack(Path(tempfile.mkdtemp(prefix="px-")), PIXEL_API_KEY=API_KEY, **environ)
     try:
-        stack.start()
+        stack.start(*options)
         yield stack
     except BaseException:
         print(stack.output()[-5000:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos import cluster
+from tests.chaos import cluster, senders
 from tests.chaos.story import run
 
 
@@ -18,3 +18,11 @@ def test_cluster_parts_fail_in_turn_loses_and_doubles_no_hit():
     result = cluster.run(seed=68, failures=4)
     assert not result.failed, result.table()
     assert 100 < result.answered <= result.counted <= result.sent, result.table()
+
+
+def test_senders_relay_and_workers_killed_loses_no_mail_and_doubles_no_event():
+    """This seed kills the relay and the workers."""
+    result = senders.run(seed=1, kills=7, mails=60)
+    assert not result.failed, result.table()
+    assert result.events["workers killed"], result.table()
+    assert result.events["relay killed at a step of a mail"], result.table()

@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence, Set
 
 from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
@@ -31,6 +31,11 @@ from tests.webhooks import receiver as receivers
 from tests.webhooks.receiver import Answer, Received, Receiver
 
 SETTINGS = Settings(webhook_private=1)
+ENDPOINTS = {"single": 1, "lists": 20}
+"""Events of a request, by path of the endpoint."""
+
+Opener = tuple[str, str]
+"""A campaign, and the key of a recipient who opened its mail."""
 
 
 def run(seed: int, log: bool = False, kills: int = 40) -> Outcome:
@@ -38,9 +43,8 @@ def run(seed: int, log: bool = False, kills: int = 40) -> Outcome:
     with receivers.running() as receiver, whole_server(PIXEL_WEBHOOK_PRIVATE="1") as stack:
         answer = Answers(seed)
         receiver.answer = answer
-        url, paths = own_redis_url(stack), {"single": 1, "lists": 20}
-        for path, size in paths.items():
-            asyncio.run(_make_endpoint(url, receiver.url.replace("/hook", f"/{path}"), size))
+        url = own_redis_url(stack)
+        make_endpoints(url, receiver)
         stack.call("POST", "/api/campaigns", {"id": "spring", "name": "Spring", "kind": "email"})
         with Client(stack, Secrets.load(stack.data)) as client:
             while outcome.events.total() < kills:
@@ -50,8 +54,8 @@ def run(seed: int, log: bool = False, kills: int = 40) -> Outcome:
                 outcome.events[name] += 1
                 time.sleep(draw.uniform(0.3, 4.0))
         answer.is_calm = True
-        _compare(client, receiver, url, list(paths), outcome)
-    outcome.figures["requests to endpoints"] = len(receiver.requests)
+        compare({("spring", key) for key in client.recorded}, receiver, url, outcome)
+    outcome.sent = outcome.answered = outcome.counted = len(client.recorded)
     outcome.figures["of them answered badly"] = answer.bad
     return outcome
 
@@ -105,17 +109,19 @@ class Client:
             self._over.wait(0.02)
 
 
-def _kill(words: str) -> Callable[[Stack, random.Random], None]:
+def kill(words: str) -> Callable[[Stack, random.Random], None]:
+    """Returns what kills the processes whose command line has these words, once there are any."""
+
     def act(stack: Stack, draw: random.Random) -> None:
-        for pid in stack.pids(words):
+        for pid in until(lambda: stack.pids(words)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     return act
 
 
-def _stop_workers(stack: Stack, draw: random.Random) -> None:
-    pids = stack.pids("work --one")
+def stop_workers(stack: Stack, draw: random.Random) -> None:
+    pids = until(lambda: stack.pids("work --one"))
     for signals in (signal.SIGSTOP, signal.SIGCONT):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
@@ -124,42 +130,44 @@ def _stop_workers(stack: Stack, draw: random.Random) -> None:
 
 
 ACTS = [
-    *[("workers killed", _kill("work --one"))] * 4,
-    ("schedule and workers killed", _kill("work")),
-    ("Redis killed", _kill("valkey-server")),
-    ("workers stopped for a while", _stop_workers),
+    *[("workers killed", kill("work --one"))] * 4,
+    ("schedule and workers killed", kill("work")),
+    ("Redis killed", kill("valkey-server")),
+    ("workers stopped for a while", stop_workers),
 ]
 
 
-def _compare(client: Client, receiver: Receiver, url: str, paths: list[str], outcome: Outcome) -> None:
-    """Notes the events that were lost, and those that were sent under two ids."""
+def _received(receiver: Receiver, paths: Sequence[str]) -> dict[str, dict[Opener, set[str]]]:
+    """Returns the ids of the events on each recipient, by endpoint."""
+    ids: dict[str, dict[Opener, set[str]]] = {path: defaultdict(set) for path in paths}
+    for request in list(receiver.requests):
+        content = request.content
+        items = content["data"] if content["type"] == "list" else [content]
+        for item in items:
+            opener = item["data"]["campaign"], item["data"]["key"]
+            ids[request.path.strip("/")][opener].add(item.get("id", request.headers["webhook-id"]))
+    return ids
 
-    def ids() -> dict[str, dict[str, set[str]]]:
-        """Returns the ids of the events on each recipient, by endpoint."""
-        found: dict[str, dict[str, set[str]]] = {path: defaultdict(set) for path in paths}
-        for request in list(receiver.requests):
-            content = request.content
-            items = content["data"] if content["type"] == "list" else [content]
-            for item in items:
-                event_id = item.get("id", request.headers["webhook-id"])
-                found[request.path.strip("/")][item["data"]["key"]].add(event_id)
-        return found
+
+def compare(openers: Set[Opener], receiver: Receiver, url: str, outcome: Outcome) -> None:
+    """Notes the events that were lost, and those that were sent under two ids. url: of the store."""
+    paths = list(ENDPOINTS)
 
     def is_all_there() -> bool:
         asyncio.run(_send_all(url))
-        found = ids()
-        return all(client.recorded <= found[path].keys() for path in paths)
+        received = _received(receiver, paths)
+        return all(openers <= received[path].keys() for path in paths)
 
     with contextlib.suppress(AssertionError):
         until(is_all_there, within=120, every=1)
-    found = ids()
+    received = _received(receiver, paths)
     for path in paths:
-        lost = client.recorded - found[path].keys()
-        double = [key for key, event_ids in found[path].items() if len(event_ids) > 1]
+        lost = openers - received[path].keys()
+        double = [opener for opener, event_ids in received[path].items() if len(event_ids) > 1]
         outcome.expect(not lost, f"{path}: {len(lost)} events were lost")
         outcome.expect(not double, f"{path}: {len(double)} events were sent under two ids")
-    outcome.expect(found[paths[0]] == found[paths[1]], "the endpoints got different ids")
-    outcome.sent = outcome.answered = outcome.counted = len(client.recorded)
+    outcome.expect(received[paths[0]] == received[paths[1]], "the endpoints got different ids")
+    outcome.figures["requests to endpoints"] = len(receiver.requests)
 
 
 async def _with_store(url: str, act: Callable[[AsyncRedis], Awaitable[object]]) -> None:
@@ -170,13 +178,21 @@ async def _with_store(url: str, act: Callable[[AsyncRedis], Awaitable[object]]) 
         await store.aclose()
 
 
-async def _make_endpoint(url: str, address: str, size: int) -> None:
-    await _with_store(
-        url,
-        lambda store: storage.create(
-            store, SETTINGS, url=address, events=["open.first"], scopes=["people"], events_per_request=size
-        ),
-    )
+def make_endpoints(url: str, receiver: Receiver) -> None:
+    """Makes endpoints for `open.first` at the receiver. url: of the store."""
+
+    async def make(store: AsyncRedis) -> None:
+        for path, size in ENDPOINTS.items():
+            await storage.create(
+                store,
+                SETTINGS,
+                url=receiver.url.replace("/hook", f"/{path}"),
+                events=["open.first"],
+                scopes=["people"],
+                events_per_request=size,
+            )
+
+    asyncio.run(_with_store(url, make))
 
 
 async def _send_all(url: str) -> None:
