@@ -67,7 +67,7 @@ def run(seed: int, log: bool = False, kills: int = 40, mails: int = 300) -> Outc
             )
             reading = threads.submit(reader.read_until, sending.done)
             try:
-                make_trouble(kills, draw, chaos, log)
+                make_trouble(kills, draw, chaos, receiver, log)
             finally:
                 chaos.kills_left, answers.is_calm = 0, True
                 is_calm.set()
@@ -127,11 +127,11 @@ class Reader:
         return False
 
 
-def make_trouble(kills: int, draw: random.Random, chaos: Chaos, log: bool) -> None:
+def make_trouble(kills: int, draw: random.Random, chaos: Chaos, receiver: Receiver, log: bool) -> None:
     """Kills or stops one part after the other, at random."""
     assert chaos.stack is not None
     acts = [
-        *webhooks.ACTS,
+        *webhooks.acts(receiver),
         *[("relay killed", webhooks.kill("pixel_server relay"))] * 3,
         *[("relay killed at a step of a mail", lambda *_: chaos.kill_once())] * 3,
         ("web process killed", webhooks.kill("serve --handle")),
@@ -154,10 +154,10 @@ def kill_up(stack: Stack, draw: random.Random) -> None:
 
 
 def compare(stack: Stack, chaos: Chaos, ledger: Ledger, receiver: Receiver, outcome: Outcome) -> None:
-    """Notes mails, first opens and figures that are not those of the mails that were answered with 250."""
+    """Notes mails, first opens and figures that are not those of the mails that were sent."""
     killed_relay.compare(ledger, chaos.behind, outcome)
     secrets = Secrets.load(stack.data)
-    sent_to = [addressed(number) for number in ledger.answered]
+    sent_to = {addressed(number_of(raw)) for _, raw in chaos.behind.mails}
     openers = {(campaign, secrets.recipient_key(recipient).hex()) for campaign, recipient in sent_to}
     outcome.figures["first opens of recipients"] = len(openers)
     webhooks.compare(openers, receiver, own_redis_url(stack), outcome)

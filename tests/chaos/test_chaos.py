@@ -24,5 +24,5 @@ def test_senders_relay_and_workers_killed_loses_no_mail_and_doubles_no_event():
     """This seed kills the relay and the workers."""
     result = senders.run(seed=1, kills=7, mails=60)
     assert not result.failed, result.table()
-    assert result.events["workers killed"], result.table()
+    assert result.events["workers killed while they send"], result.table()
     assert result.events["relay killed at a step of a mail"], result.table()

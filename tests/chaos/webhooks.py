@@ -37,6 +37,8 @@ ENDPOINTS = {"single": 1, "lists": 20}
 Opener = tuple[str, str]
 """A campaign, and the key of a recipient who opened its mail."""
 
+Act = Callable[[Stack, random.Random], None]
+
 
 def run(seed: int, log: bool = False, kills: int = 40) -> Outcome:
     outcome, draw = Outcome("webhooks", seed), random.Random(seed)
@@ -48,7 +50,7 @@ def run(seed: int, log: bool = False, kills: int = 40) -> Outcome:
         stack.call("POST", "/api/campaigns", {"id": "spring", "name": "Spring", "kind": "email"})
         with Client(stack, Secrets.load(stack.data)) as client:
             while outcome.events.total() < kills:
-                name, act = draw.choice(ACTS)
+                name, act = draw.choice(acts(receiver))
                 say(log, name)
                 act(stack, draw)
                 outcome.events[name] += 1
@@ -109,7 +111,7 @@ class Client:
             self._over.wait(0.02)
 
 
-def kill(words: str) -> Callable[[Stack, random.Random], None]:
+def kill(words: str) -> Act:
     """Returns what kills the processes whose command line has these words, once there are any."""
 
     def act(stack: Stack, draw: random.Random) -> None:
@@ -129,12 +131,27 @@ def stop_workers(stack: Stack, draw: random.Random) -> None:
         time.sleep(draw.uniform(0.5, 7.0) if signals == signal.SIGSTOP else 0)
 
 
-ACTS = [
-    *[("workers killed", kill("work --one"))] * 4,
-    ("schedule and workers killed", kill("work")),
-    ("Redis killed", kill("valkey-server")),
-    ("workers stopped for a while", stop_workers),
-]
+def kill_sending_workers(receiver: Receiver) -> Act:
+    """Returns what kills the workers at the next request to an endpoint.
+
+    Without the wait, kills would follow one another sooner than the next worker begins to send.
+    """
+
+    def act(stack: Stack, draw: random.Random) -> None:
+        number = len(receiver.requests)
+        until(lambda: len(receiver.requests) > number, within=120, every=0.01)
+        kill("work --one")(stack, draw)
+
+    return act
+
+
+def acts(receiver: Receiver) -> list[tuple[str, Act]]:
+    return [
+        *[("workers killed while they send", kill_sending_workers(receiver))] * 4,
+        ("schedule and workers killed", kill("work")),
+        ("Redis killed", kill("valkey-server")),
+        ("workers stopped for a while", stop_workers),
+    ]
 
 
 def _received(receiver: Receiver, paths: Sequence[str]) -> dict[str, dict[Opener, set[str]]]:
