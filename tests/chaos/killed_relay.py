@@ -67,10 +67,11 @@ class Chaos:
         kind = next((name for name in STEPS if step.upper().startswith(name)), "")
         with self._lock:
             chance = self._random.random()
-            if not kind or not self.kills_left:
+            if not kind:
                 return None
             if chance < 0.06:
-                self._kill(kind)
+                if self.kills_left > 0:
+                    self._kill(kind)
             elif chance < 0.1:
                 self.events[f"broken off at {kind}"] += 1
                 return b""
