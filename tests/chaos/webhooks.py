@@ -213,12 +213,12 @@ def make_endpoints(url: str, receiver: Receiver) -> None:
 
 
 async def _send_all(url: str) -> None:
-    """Makes all that waits due now, so that nobody waits for a pause."""
+    """Makes all that waits due now, so that nobody waits for a pause, or for the claim of a killed worker."""
 
     async def act(store: AsyncRedis) -> None:
         for endpoint in await storage.list_all(store):
             waiting = await queue.page(store, endpoint.id, is_aside=False, limit=1000)
-            await queue.send_again(store, endpoint.id, [unit.id for unit in waiting if unit.tries])
+            await queue.send_again(store, endpoint.id, [unit.id for unit in waiting])
             await store.hdel(keys.hook_state(endpoint.id), "paused_until")
 
     await _with_store(url, act)
