@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import subprocess
+import threading
 from pathlib import Path
+from typing import Any
+
+from tests.stack import until
 
 FOLDER = Path(__file__).parent / "node"
 INSTALLED = FOLDER / "node_modules" / ".package-lock.json"
@@ -31,3 +36,27 @@ def install() -> None:
 def is_installed() -> bool:
     lock = FOLDER / "package-lock.json"
     return INSTALLED.exists() and INSTALLED.stat().st_mtime >= lock.stat().st_mtime
+
+
+class NodeReceiver:
+    """A receiver that verifies with npm's `standardwebhooks`. lines: what it has written so far."""
+
+    def __init__(self, port: int, secret: str) -> None:
+        command = node("webhook_receiver.mjs", str(port), secret)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.lines: list[dict[str, Any]] = []
+        threading.Thread(target=self._read, daemon=True).start()
+        until(lambda: self.lines)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(json.loads(line))
+
+    def events(self, event_type: str) -> list[dict[str, Any]]:
+        """Returns the requests with this type of event, each as {id, payload}."""
+        return [line for line in list(self.lines) if line.get("payload", {}).get("type") == event_type]
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()

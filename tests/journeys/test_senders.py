@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.deliveries.payloads import postmark_event
-from tests.journeys.test_webhooks import NodeReceiver
 from tests.mail.smtp import Mailbox
-from tests.node_packages import node
+from tests.node_packages import NodeReceiver, node
 from tests.relay.postfix import postfix
 from tests.stack import Stack, free_port, until
 

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,7 +27,7 @@ from pixel_server.settings import Settings
 from pixel_server.store.client import connect_async
 from pixel_server.webhooks import storage
 from tests.journeys.test_dashboard import assert_fits, looking, sign_in
-from tests.node_packages import node
+from tests.node_packages import NodeReceiver
 from tests.stack import READER, Stack, free_port, until
 from tests.webhooks import receiver as receivers
 
@@ -36,30 +35,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 RECIPIENTS = 120
-
-
-class NodeReceiver:
-    """A receiver that verifies with npm's `standardwebhooks`. lines: what it has written so far."""
-
-    def __init__(self, port: int, secret: str) -> None:
-        command = node("webhook_receiver.mjs", str(port), secret)
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.lines: list[dict[str, Any]] = []
-        threading.Thread(target=self._read, daemon=True).start()
-        until(lambda: self.lines)
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(json.loads(line))
-
-    def events(self, event_type: str) -> list[dict[str, Any]]:
-        """Returns the requests with this type of event, each as {id, payload}."""
-        return [line for line in list(self.lines) if line.get("payload", {}).get("type") == event_type]
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture
