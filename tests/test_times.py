@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+import random
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -22,6 +23,12 @@ def test_iso_seconds_ends_in_z():
 def test_iso_ms_has_three_digits_of_a_second():
     assert times.iso_ms(1795509000250) == "2026-11-24T08:30:00.250Z"
     assert times.iso_ms(1795509000000) == "2026-11-24T08:30:00.000Z"
+    draw = random.Random(3)
+    for ms in (0, 999, 1000, 253_402_300_799_999, *(draw.randrange(2**42) for _ in range(1000))):
+        expected = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+        assert times.iso_ms(ms) == expected.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    with pytest.raises(ValueError, match="year 10000"):
+        times.iso_ms(253_402_300_800_000)
 
 
 def test_iso_day_number_is_days_since_1970():
