@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from pixel_server.counters.stored_format import NewerFormat
 from pixel_server.secret import Secrets
-from pixel_server.store import aof_rewrite, checkpoint, keys
+from pixel_server.store import aof_rewrite, checkpoint, keys, raw_replies
 from pixel_server.store.protocols import AsyncRedis, Pipeline, Value
 from pixel_server.store.readers import Reader
 from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
@@ -190,12 +191,16 @@ async def get_periods(store: AsyncRedis, secrets: Secrets, recipient: bytes) -> 
 
 async def withdrawn_now(store: AsyncRedis, secrets: Secrets, recipients: Iterable[bytes]) -> set[bytes]:
     """Returns the recipient keys that are withdrawn now."""
-    recipient_keys, withdrawn = list(recipients), set()
-    for i in range(0, len(recipient_keys), _CHUNK):
-        part = recipient_keys[i : i + _CHUNK]
-        values = await store.hmget(keys.WITHDRAWN, secrets.withdrawal_marks(part))
-        withdrawn |= {key for key, value in zip(part, values, strict=True) if counts_as_withdrawn(value)}
-    return withdrawn
+    recipient_keys = list(recipients)
+    marks = secrets.withdrawal_marks(recipient_keys)
+    chunks = [marks[i : i + _CHUNK] for i in range(0, len(marks), _CHUNK)]
+    replies = await raw_replies.read(store, [("HMGET", keys.WITHDRAWN, *chunk) for chunk in chunks])
+    values = chain.from_iterable(replies)
+    return {
+        recipient
+        for recipient, value in zip(recipient_keys, values, strict=True)
+        if value is not None and counts_as_withdrawn(value)
+    }
 
 
 async def page(store: AsyncRedis, cursor: int, limit: int) -> tuple[list[tuple[bytes, Periods]], int]:

@@ -1,7 +1,8 @@
 """Reads many small values in one round trip, with less than half the CPU of a pipeline.
 
-A pipeline of redis-py sets a timeout for each reply, and converts each reply. That takes longer than to read
-a hash of 60 fields. Here the whole round trip has one timeout, and replies stay as Redis sends them.
+A pipeline of redis-py packs commands in Python, sets a timeout for each reply, and converts each reply. That
+takes longer than to read a hash of 60 fields. Here hiredis packs the commands, the whole round trip has one
+timeout, and replies stay as Redis sends them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, cast
 
+import hiredis
 import redis
 
 from pixel_server.store import cluster_calls
@@ -35,11 +37,15 @@ async def read(store: AsyncRedis, commands: Sequence[Sequence[Value]]) -> list[A
     return await _exchange(cast(Any, client).connection_pool, commands)
 
 
+def _pack(command: Sequence[Value]) -> bytes:
+    return cast(bytes, hiredis.pack_command(cast(Any, tuple(command))))
+
+
 async def _exchange(pool: Any, commands: Sequence[Sequence[Value]]) -> list[Any]:
     connection = await pool.get_connection()
     try:
         async with asyncio.timeout(connection.socket_timeout):
-            await connection.send_packed_command(connection.pack_commands(commands))
+            await connection.send_packed_command(b"".join(map(_pack, commands)))
             return [await connection.read_response(timeout=math.inf) for _ in commands]
     except BaseException as error:
         await connection.disconnect(nowait=True)  # replies that nobody has read may follow
