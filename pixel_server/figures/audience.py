@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from itertools import groupby
+from functools import cached_property
+from itertools import chain, groupby, product
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -19,11 +20,11 @@ from pixel_server.counters import recipient_record
 from pixel_server.figures.recipients import (
     FIRST_PLACES,
     MAX_PLACES,
-    PLACES_IN_CHECK,
     Parts,
     Row,
     next_step,
     place_count,
+    used_places,
 )
 from pixel_server.recipients import lists, withdrawals
 from pixel_server.secret import Secrets
@@ -37,8 +38,6 @@ STATES = ("person", "opened")
 
 ENTRIES_PER_ROW = 3
 """Entries of lists and records that are handled in the time of one row of a campaign's list (TARGET_ROWS)."""
-SPARSE_SHARE = 0.25
-"""Recipients a hash below which it is worth to check first which hashes exist."""
 
 
 class Source(NamedTuple):
@@ -62,21 +61,6 @@ class Condition(NamedTuple):
     min_opens: int = 1
 
 
-class Opens:
-    """The opens of a recipient. campaigns: number of campaigns that the recipient opened, see Condition.
-
-    opens: number of opens that count, in all campaigns. last: time (s) of the last of them, or 0.
-    """
-
-    __slots__ = ("campaigns", "last", "opens")
-
-    def __init__(self) -> None:
-        self.campaigns = self.opens = self.last = 0
-
-
-_NO_OPENS = Opens()
-
-
 class Hash(NamedTuple):
     """What a campaign knows of the recipients of a place.
 
@@ -88,40 +72,43 @@ class Hash(NamedTuple):
 
 
 class Tally:
-    """The recipients of a place. known: number of campaigns that know each recipient."""
+    """The recipients of a place. Each dictionary has an entry for each of them.
 
-    def __init__(self, hashes: Iterable[Hash], condition: Condition) -> None:
+    opened: number of campaigns that the recipient opened, see Condition. opens: number of opens that count,
+    in all campaigns. last_open: time (s) of the last of them, or 0.
+    """
+
+    def __init__(self, hashes: Sequence[Hash], condition: Condition) -> None:
         """Adds up the hashes of all campaigns. Raises NewerFormat if a newer version wrote a record."""
-        self.known: Counter[bytes] = Counter()
-        self._opens: dict[bytes, Opens] = {}
-        for listed, records in hashes:
-            recipients = records[::2]
-            self.known.update({*listed, *recipients})
-            counted = recipient_record.opens_and_last(records[1::2], by_person=condition.state == "person")
-            self._add(zip(recipients, counted, strict=True), condition)
+        self._hashes = hashes
+        with_record = [found.records[::2] for found in hashes]
+        known = set().union(*with_record, *(found.listed for found in hashes))
+        self.opened, self.opens, self.last_open = (dict.fromkeys(known, 0) for _ in range(3))
+        records = [record for found in hashes for record in found.records[1::2]]
+        counted = recipient_record.opens_and_last(records, by_person=condition.state == "person")
+        self._add(zip(chain.from_iterable(with_record), counted, strict=True), condition)
 
     def _add(self, counted: Iterable[tuple[bytes, tuple[int, int]]], condition: Condition) -> None:
-        """Adds (recipient, (opens that count, time of the last of them in s)) of a campaign."""
-        min_opens, since, opens_of = condition.min_opens, condition.since, self._opens
+        """Adds (recipient, (opens that count, time of the last of them in s)) of all campaigns."""
+        min_opens, since = condition.min_opens, condition.since
+        opened, opens_of, last_open = self.opened, self.opens, self.last_open
         for recipient, (opens, last) in counted:
-            if not opens:
-                continue
-            entry = opens_of.get(recipient)
-            if entry is None:
-                entry = opens_of[recipient] = Opens()
-            entry.opens += opens
-            if last > entry.last:  # noqa: PLR1730 - `max` takes three times as long
-                entry.last = last
-            if opens >= min_opens and last >= since:
-                entry.campaigns += 1
+            if opens:
+                opens_of[recipient] += opens
+                if last > last_open[recipient]:  # noqa: PLR1730 - `max` takes three times as long
+                    last_open[recipient] = last
+                if opens >= min_opens and last >= since:
+                    opened[recipient] += 1
 
-    def opens(self, recipient: bytes) -> Opens:
-        return self._opens.get(recipient, _NO_OPENS)
+    @cached_property
+    def known(self) -> Counter[bytes]:
+        """The number of campaigns that know each recipient. A place without a match does not need it."""
+        return Counter(chain.from_iterable({*found.listed, *found.records[::2]} for found in self._hashes))
 
     def matching(self, condition: Condition) -> list[bytes]:
         """Returns the recipients whose number of opened campaigns the condition allows, sorted by key."""
         least, most = condition.least, condition.most
-        return sorted(key for key in self.known if least <= self.opens(key).campaigns <= most)
+        return sorted(recipient for recipient, opened in self.opened.items() if least <= opened <= most)
 
 
 _Part = tuple[int, list[tuple[int, Hash]]]
@@ -169,15 +156,15 @@ async def count(
 
     Raises NewerFormat if a newer version wrote a record.
     """
-    counts = [0] * (len(sources) + 1)
+    counts: Counter[int] = Counter()
     async for _, tallies in _read_tallies(store, sources, shards, condition):
-        known = [key for tally in tallies.values() for key in tally.known]
-        withdrawn = await withdrawals.withdrawn_now(store, secrets, known)
-        for tally in tallies.values():
-            for recipient in tally.known:
-                if recipient not in withdrawn:
-                    counts[tally.opens(recipient).campaigns] += 1
-    return counts
+        opened = {
+            recipient: number for tally in tallies.values() for recipient, number in tally.opened.items()
+        }
+        for recipient in await withdrawals.withdrawn_now(store, secrets, opened):
+            del opened[recipient]
+        counts.update(opened.values())
+    return [counts[number] for number in range(len(sources) + 1)]
 
 
 async def _read_tallies(
@@ -187,7 +174,7 @@ async def _read_tallies(
         yield (
             place_after,
             {
-                place: Tally((found for _, found in group), condition)
+                place: Tally([found for _, found in group], condition)
                 for place, group in groupby(hashes, key=itemgetter(0))
             },
         )
@@ -212,25 +199,22 @@ async def _next(parts: _Parts) -> _Part | None:
 
 
 async def _read_parts(store: AsyncRedis, sources: Sequence[Source], shards: int, start: int) -> _Parts:
-    end = place_count(shards)
+    ids, end = [source.id for source in sources], place_count(shards)
     step, max_places = max(1, FIRST_PLACES // len(sources)), max(1, MAX_PLACES // len(sources))
     is_sparse = False
     while start < end:
         places = range(start, min(start + step, end))
-        pairs = [(place, source.id) for place in places for source in sources]
-        hashes = await _read_hashes(store, await _used(store, pairs) if is_sparse else pairs)
+        pairs = await used_places(store, ids, places) if is_sparse else list(product(places, ids))
+        hashes = await _read_hashes(store, pairs)
         entries = sum(len(found.listed) + len(found.records) // 2 for _, found in hashes)
-        is_sparse = entries < SPARSE_SHARE * len(pairs)
+        is_sparse = entries < len(places) * len(ids)
         step = next_step(step, entries // ENTRIES_PER_ROW, max_places)
         start = places[-1] + 1
         yield start, hashes
 
 
-_PlaceAndCampaign = tuple[int, str]
-
-
-async def _read_hashes(store: AsyncRedis, pairs: Sequence[_PlaceAndCampaign]) -> list[tuple[int, Hash]]:
-    """Returns (place, hash) of each pair. Makes one round trip."""
+async def _read_hashes(store: AsyncRedis, pairs: Sequence[tuple[int, str]]) -> list[tuple[int, Hash]]:
+    """Returns (place, hash) of each place and campaign. Makes one round trip."""
     commands: list[tuple[str, str]] = []
     for place, campaign in pairs:
         parts = _key_parts(place, campaign)
@@ -238,18 +222,6 @@ async def _read_hashes(store: AsyncRedis, pairs: Sequence[_PlaceAndCampaign]) ->
     replies = await raw_replies.read(store, commands)
     hashes = map(Hash, replies[::2], replies[1::2])
     return [(place, found) for (place, _), found in zip(pairs, hashes, strict=True)]
-
-
-async def _used(store: AsyncRedis, pairs: Sequence[_PlaceAndCampaign]) -> list[_PlaceAndCampaign]:
-    """Returns the pairs that may have a hash. One EXISTS checks PLACES_IN_CHECK neighbouring places."""
-    groups: dict[tuple[str, int], list[str]] = {}
-    for place, campaign in pairs:
-        parts = _key_parts(place, campaign)
-        names = groups.setdefault((campaign, place // PLACES_IN_CHECK), [])
-        names += (keys.listed(*parts), keys.people(*parts))
-    counts = await raw_replies.read(store, [("EXISTS", *names) for names in groups.values()])
-    used = {group for group, number in zip(groups, counts, strict=True) if number}
-    return [(place, campaign) for place, campaign in pairs if (campaign, place // PLACES_IN_CHECK) in used]
 
 
 async def _read_names(
@@ -278,13 +250,13 @@ def _key_parts(place: int, campaign: str) -> tuple[int, str, int]:
 
 
 def _row(recipient: bytes, tally: Tally, entry: lists.ListEntry | None) -> Row:
-    opens = tally.opens(recipient)
+    last_open = tally.last_open[recipient]
     return {
         "key": recipient.hex(),
         "recipient": entry.recipient if entry else None,
         "name": entry.name if entry else None,
         "campaigns": tally.known[recipient],
-        "opened": opens.campaigns,
-        "opens": opens.opens,
-        "last_open": iso_ms(opens.last * 1000) if opens.last else None,
+        "opened": tally.opened[recipient],
+        "opens": tally.opens[recipient],
+        "last_open": iso_ms(last_open * 1000) if last_open else None,
     }

@@ -12,6 +12,8 @@ from typing import Any
 MEDIA = "text/csv"
 _PLAIN_STARTS = frozenset(string.ascii_letters + string.digits)
 """Characters that begin most texts, and no formula. Such a text needs no slow look."""
+_PLAIN_TYPES = frozenset({int, float, type(None)})
+"""Types of values that are written as they are. Most cells of large tables are numbers or empty."""
 _FORMULA_STARTS = frozenset("=+-@\u2010\u2011\u2012\u2013\u2212")
 """Characters that begin a formula. Unicode hyphens, the dash and the minus sign are read as a minus."""
 _INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f")
@@ -24,7 +26,9 @@ def lines(rows: Iterable[Sequence[Any]]) -> bytes:
     An apostrophe precedes text that may be a formula.
     """
     out = io.StringIO()
-    csv.writer(out).writerows([_cell(value) for value in row] for row in rows)
+    csv.writer(out).writerows(
+        [value if type(value) in _PLAIN_TYPES else _cell(value) for value in row] for row in rows
+    )
     return out.getvalue().encode()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import groupby
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -18,8 +19,9 @@ from pixel_server.counters.recipient_record import RecipientRecord
 from pixel_server.figures import csv_export
 from pixel_server.recipients import lists, withdrawals
 from pixel_server.secret import Secrets
-from pixel_server.store import keys
+from pixel_server.store import keys, raw_replies
 from pixel_server.store.protocols import AsyncRedis
+from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.store.shards import shard_of
 from pixel_server.times import iso_ms
 
@@ -36,8 +38,6 @@ FIELDS = (
 FIRST_PLACES, MAX_PLACES = 64, 1024
 """Number of places read in the first round trip (about 4,000 of a million recipients), and largest number
 read in one round trip."""
-PLACES_IN_CHECK = 4
-"""Number of neighbouring places that one EXISTS command checks."""
 TARGET_ROWS = 4000
 """Number of recipients that a round trip should read. Handling their records delays pixel requests to this
 process by about 10 ms."""
@@ -115,7 +115,7 @@ async def read_hashes(
         places: Sequence[int] = range(start, min(start + step, end))
         start = places[-1] + 1
         if step > FIRST_PLACES:  # few recipients were found, so most places are empty
-            places = await _used_places(store, campaign, places)
+            places = [place for place, _ in await used_places(store, [campaign], places)]
         pipe = store.pipeline(transaction=False)
         for place in places:
             shard, bucket = divmod(place, keys.PEOPLE_BUCKETS)
@@ -140,16 +140,44 @@ async def read_some(
     return [recipient_record.unpack(value) for value in await pipe.execute()]
 
 
-async def _used_places(store: AsyncRedis, campaign: str, places: Sequence[int]) -> list[int]:
-    """Returns the places that may hold a recipient."""
-    groups = [list(group) for _, group in groupby(places, lambda place: place // PLACES_IN_CHECK)]
-    pipe = store.pipeline(transaction=False)
-    for group in groups:
-        hashes = [divmod(place, keys.PEOPLE_BUCKETS) for place in group]
-        kinds = (keys.people, keys.listed)
-        pipe.exists(*(key(shard, campaign, bucket) for shard, bucket in hashes for key in kinds))
-    counts = await pipe.execute()
-    return [place for group, count in zip(groups, counts, strict=True) if count for place in group]
+async def used_places(
+    store: AsyncRedis, campaigns: Sequence[str], places: Sequence[int]
+) -> list[tuple[int, str]]:
+    """Returns (place, campaign) of each place that holds a recipient of the campaign, sorted.
+
+    places: neighbouring places. Makes one round trip. It costs Redis about 1 us for each place and campaign.
+    """
+    parts = []
+    for shard, group in groupby(places, lambda place: place // keys.PEOPLE_BUCKETS):
+        buckets = [place % keys.PEOPLE_BUCKETS for place in group]
+        parts += [(shard, campaign, buckets) for campaign in campaigns]
+    calls = [
+        _used_buckets_call(shard, campaign, first=buckets[0], last=buckets[-1])
+        for shard, campaign, buckets in parts
+    ]
+    replies = await raw_replies.read(store, [("EVAL", *call) for call in calls])
+    return sorted(
+        (shard * keys.PEOPLE_BUCKETS + bucket, campaign)
+        for (shard, campaign, _), used in zip(parts, replies, strict=True)
+        for bucket in used
+    )
+
+
+_USED_BUCKETS = """
+-- KEYS: none. ARGV: first and last bucket, the names of two kinds of hash without the bucket. Returns the
+-- buckets for which one of the two hashes exists.
+local used = {}
+for bucket = tonumber(ARGV[1]), tonumber(ARGV[2]) do
+  local ending = string.format('%03x', bucket)
+  if redis.call('EXISTS', ARGV[3] .. ending, ARGV[4] .. ending) > 0 then used[#used + 1] = bucket end
+end
+return used
+"""
+
+
+def _used_buckets_call(shard: int, campaign: str, *, first: int, last: int) -> ScriptCall:
+    prefixes = (keys.listed.prefix(shard, campaign), keys.people.prefix(shard, campaign))
+    return script_call(_USED_BUCKETS, keys=(), arguments=(first, last, *prefixes), undeclared=shard)
 
 
 def next_step(step: int, rows_read: int, max_places: int = MAX_PLACES) -> int:
@@ -215,4 +243,4 @@ async def as_csv(parts: Parts, columns: Sequence[str] = FIELDS) -> AsyncIterator
     """Yields the rows as CSV below a header."""
     yield csv_export.lines([columns])
     async for _, rows in parts:
-        yield csv_export.lines([row[field] for field in columns] for row in rows)
+        yield csv_export.lines(map(itemgetter(*columns), rows))

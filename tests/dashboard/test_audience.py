@@ -73,7 +73,7 @@ def test_audience_page_offers_mailings_that_keep_recipients(story, site, mail, r
     [
         ("id=nothing", 404, "There is no campaign “nothing”."),
         ("id=listed&id=page", 409, "Page keeps no recipients: only an email campaign"),
-        ("id=bare&opened=none", 409, "Upload a list, or make links with sent"),
+        ("id=bare&opened=none", 409, "It is not known who did not open the mail"),
         ("&".join(f"id=c{n}" for n in range(21)), 422, "Choose at most 20 campaigns."),
         ("id=listed&opened=2", 422, "Opened must be any, all, none"),
         ("id=listed&min_opens=0", 422, "Times must be a whole number from 1 to 1,000."),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
 
 import pytest
 
+from pixel_server.figures import recipients
 from pixel_server.mail.links import Minter
+from pixel_server.store import keys
+from pixel_server.store.client import connect_async
 
 DAY = "2025-06-10"
 LIST = {"Content-Type": "application/x-ndjson"}
@@ -108,3 +112,19 @@ def test_recipients_bad_request_is_refused(mail, page, site):
         assert site.get(ask.format("mail"), params=query).status_code == 422
     site.patch("/api/campaigns/mail", json={"mode": "count"})
     assert site.get(ask.format("mail")).status_code == 409
+
+
+def test_used_places_are_those_with_a_list_or_a_record(client, redis_url):
+    border = keys.PEOPLE_BUCKETS  # the first place of the second shard
+    client.hset(keys.listed(0, "a", border - 1), "x", "")
+    client.hset(keys.people(1, "a", 0), "y", "")
+    client.hset(keys.people(1, "b", 10), "z", "")
+    client.hset(keys.people(1, "b", 11), "outside", "")
+
+    async def used():
+        store = connect_async(redis_url, timeout=10.0)
+        found = await recipients.used_places(store, ["b", "a", "c"], range(border - 10, border + 11))
+        await store.aclose()
+        return found
+
+    assert asyncio.run(used()) == [(border - 1, "a"), (border, "a"), (border + 10, "b")]
