@@ -484,7 +484,7 @@ def test_cli_audience_counts_and_writes_a_file(stack: Stack, tmp_path: Path):
     assert (ann["campaigns"], ann["opened"], ann["opens"]) == (2, 1, 1)
     missing = tmp_path / "missing.csv"
     refused = cli("audience", "second", "--opened", "none", "--out", str(missing), data=stack.data)
-    assert_one_line(refused, "upload a list")
+    assert_one_line(refused, "upload the list")
     assert not missing.exists()
 
 
