@@ -114,6 +114,7 @@ async def show_recipient(api: Api, request: Request) -> Response:
         "number_of_events": len(events),
         "campaigns": campaigns,
         "max_campaigns": MAX_CAMPAIGNS,
+        "opened_by": recipient_timeline.opened_by,
         "delivery_names": mailing.DELIVERIES,
         "campaign_names": await _campaign_names(api, shown),
         "came_from": came_from if came_from in {row["campaign"] for row in campaigns} else "",
@@ -133,7 +134,10 @@ async def _campaign_names(api: Api, campaign_ids: Iterable[str]) -> dict[str, st
 
 
 async def ask_erase(api: Api, request: Request) -> Response:
-    return render.page(api, request, "recipient_erase.html", await _recipient_context(api, request))
+    context = await _recipient_context(api, request)
+    campaigns = [row["campaign"] for row in context["campaigns"]]
+    names = await _campaign_names(api, campaigns if len(campaigns) == 1 else ())
+    return render.page(api, request, "recipient_erase.html", {**context, "campaign_names": names})
 
 
 async def erase(api: Api, request: Request) -> Response:

@@ -54,19 +54,24 @@ def _of_campaign(row: Mapping[str, Any]) -> Iterator[Event]:
     if not row["opens"]:
         return
     is_single = row["first_open"] == row["last_open"]
-    yield Event(row["first_open"], f"{'Opened' if is_single else 'First open'}{_by(row, 'first')}", campaign)
+    yield Event(row["first_open"], f"{'Opened' if is_single else 'First open'}{_comma_by(row, 'first')}", campaign)
     if row["first_open_person"] not in (None, row["first_open"], row["last_open"]):
         yield Event(row["first_open_person"], "First open by a person", campaign)
     between = (None, row["first_open"], row["last_open"], row["first_open_person"])
     if row["last_open_person"] not in between:
         yield Event(row["last_open_person"], "Last open by a person", campaign)
     if not is_single:
-        yield Event(row["last_open"], f"Last open of {row['opens']:,}{_by(row, 'last')}", campaign)
+        yield Event(row["last_open"], f"Last open of {row['opens']:,}{_comma_by(row, 'last')}", campaign)
 
 
-def _by(row: Mapping[str, Any], which: str) -> str:
-    """Returns who made the first or the last open, as far as it is known: `", by a person"` or ""."""
+def _comma_by(row: Mapping[str, Any], which: str) -> str:
+    by = opened_by(row, which)
+    return f", {by}" if by else ""
+
+
+def opened_by(row: Mapping[str, Any], which: str) -> str:
+    """Returns who made the `first` or the `last` open: `"by a person"`, `"by a machine"`, or "" if not known."""
     if row[f"{which}_open_person"] == row[f"{which}_open"]:
-        return ", by a person"
+        return "by a person"
     machines = row["opens_prefetch"] + row["opens_scanner"]
-    return ", by a machine" if machines + row["opens_person"] == row["opens"] else ""
+    return "by a machine" if machines + row["opens_person"] == row["opens"] else ""

@@ -25,32 +25,33 @@ FIRST_HASHES = 2
 SORTED_AT_ONCE = 100_000
 """Largest number of recipients that are sorted and counted although nobody asked. It takes about 0.5 s."""
 STATES = {
-    "all": ("All", "Everyone on the list, and everyone with an open."),
-    "opened": ("Opened by people or machines", "Recipients with an open by a person or by a machine."),
     "person": (
         "Opened by people",
         "Recipients with an open by a person, directly or through a mail provider such as Gmail.",
-    ),
-    "machine_only": (
-        "By machines only",
-        "Recipients whose opens were all by machines: mail programs that load all images, or scanners.",
     ),
     "unopened": (
         "Not opened",
         "Recipients on the list without an open, also those whose mail bounced. Recipients who withdrew are "
         "left out.",
     ),
+    "machine_only": (
+        "Machines only",
+        "Recipients whose opens were all by machines: mail programs that load all images, or scanners.",
+    ),
+    "opened": ("Any open", "Recipients with an open by people or machines."),
+    "all": ("All", "Everyone on the list, and everyone with an open."),
     "withdrawn": (
         "Withdrew",
         "Recipients who do not want to be recorded. Their later opens are not counted.",
     ),
 }
-"""Label and meaning, by state."""
+"""Label and meaning, by state. The first is shown first."""
+FIRST_STATE = next(iter(STATES))
 
 
 async def page(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
-    context = _context(api, campaign, request.query_params.get("state") or "opened")
+    context = _context(api, campaign, request.query_params.get("state") or FIRST_STATE)
     try:
         context |= await _rows(api, request, campaign, context)
     except Problem as problem:
@@ -91,7 +92,8 @@ async def _rows(api: Api, request: Request, campaign: Campaign, context: dict[st
     if "sort" not in parameters and number > SORTED_AT_ONCE:
         return {"number": number, **await _unsorted_rows(api, request, campaign, context["state"])}
     by_name = context["state"] == "unopened" and context["shows_names"]
-    parameters = {"sort": "recipient" if by_name else "last_open", **parameters}
+    sort = "recipient" if by_name else "last_open"
+    parameters = {"state": context["state"], "sort": sort, **parameters}
     query, found = await recipient_lists.list_sorted(api, campaign, parameters, PAGE_ROWS, request.state.who)
     after = recipient_lists.cursor(query.sort, found.last)
     order = "desc" if query.is_descending else "asc"

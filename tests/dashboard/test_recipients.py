@@ -45,9 +45,9 @@ def test_recipients_page_states_show_their_recipients(story, site, reader):
     answer = reader.get("/campaigns/mail/recipients?state=person")
     page = assert_harmless(answer)
     assert len(keys_of(answer)) == 4
-    assert "only a keyed hash is stored" not in page.text
+    assert "You see keys, not addresses" not in page.text
     site.patch("/api/campaigns/mail", json={"mode": "pseudonymous"})
-    assert "only a keyed hash is stored" in Page(reader.get("/campaigns/mail/recipients")).text
+    assert "You see keys, not addresses" in Page(reader.get("/campaigns/mail/recipients")).text
     assert "20 Sep 2026, 09:00" in page.text
     alone = reader.get("/campaigns/mail/recipients?state=machine_only")
     assert len(keys_of(alone)) == 1
@@ -103,7 +103,10 @@ def test_recipients_page_explains_openers_in_no_other_tab(site, mail, reader, se
     assert site.get(url, headers={"User-Agent": ""}).headers["x-pixel"] == "recorded"
     stats("mail")
     says = "Of 1 it is not known whether a person or a machine opened."
-    assert says in reader.get(PATH).text
+    assert says in reader.get(f"{PATH}?state=opened").text
+    nobody = Page(reader.get(PATH))
+    assert "No open by a person so far." in nobody.text
+    assert f"{PATH}?state=opened" in [attrs["href"] for attrs in nobody.all("a")]
     assert says not in reader.get(f"{PATH}?state=all").text
 
 
