@@ -152,6 +152,7 @@ def _form(
         "main_modes": main_modes,
         "other_modes": {name: text for name, text in modes.items() if name not in main_modes},
         "mode_names": campaign_form.MODE_NAMES,
+        "answers": {**campaign_form.MODE_NAMES, **campaign_form.ANSWERS},
         "kind_names": campaign_form.KIND_NAMES,
         "web_modes": campaign_form.WEB_MODES,
         "mail_only_modes": () if campaign else campaign_form.MAIL_ONLY_MODES,

@@ -22,11 +22,17 @@ MODES = {
 }
 """Texts that say what is stored about a recipient, by mode."""
 MAIN_MODES = {
+    "identified": "You see the addresses and names of a list that you upload. You must tell your recipients.",
     "pseudonymous": "You see how each recipient opens, under a key. You do not see addresses.",
-    "identified": "You see the addresses and names of a list that you upload. Tell your recipients.",
     "count": "You see only numbers. Nobody is told apart.",
 }
 """Texts of the modes that the form for a new campaign offers first: what the sender sees of a recipient."""
+ANSWERS = {
+    "identified": "Yes, with addresses",
+    "pseudonymous": "No, only keys",
+    "count": "No, only numbers",
+}
+"""Names of these modes as answers to the question whether the sender wants to see who opened."""
 MODE_NAMES = {
     "pseudonymous": "Keys (pseudonymous)",
     "identified": "Addresses (identified)",

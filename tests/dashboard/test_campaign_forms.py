@@ -80,7 +80,8 @@ def test_campaign_form_preset_can_only_be_dropped(site, reader, send, mail):
 
 def test_campaign_form_each_mode_has_a_meaning_for_mail_and_web(reader, mail):
     answer = reader.get("/new")
-    assert "What you will see of each recipient or visitor" in answer.text
+    assert "Do you want to see who opened?" in answer.text
+    assert "you can only change to an answer that stores less" in answer.text
     meanings = {
         name: re.search(f'id="means-mode-{name}">(.*?)</div>', answer.text)[1]
         for name in (*MODES, *WEB_MODES)
