@@ -70,9 +70,9 @@ def test_forms_campaign_key_and_recipient_from_create_to_delete(
         told = page.get_by_role("radio", name="pseudonymous").locator("..").inner_text()
         assert told.split("\n")[-1] == WEB_MODES["pseudonymous"], "of pages alone"
         assert page.get_by_role("radio", name="last").count() == 0
-        assert page.get_by_role("radio", name="identified").count() == 0
+        assert page.get_by_role("radio", name="Yes, with addresses").count() == 0
         page.locator("#kind-email").check()
-        assert page.get_by_role("radio", name="identified").is_visible()
+        assert page.get_by_role("radio", name="Yes, with addresses").is_visible()
         page.get_by_label("Name", exact=True).fill(f"News for the {name}")
         assert page.get_by_label("Id", exact=True).input_value() == (f"news-for-the-{name}" if script else "")
         page.get_by_label("Id", exact=True).fill(name)
