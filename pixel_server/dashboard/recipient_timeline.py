@@ -54,7 +54,8 @@ def _of_campaign(row: Mapping[str, Any]) -> Iterator[Event]:
     if not row["opens"]:
         return
     is_single = row["first_open"] == row["last_open"]
-    yield Event(row["first_open"], f"{'Opened' if is_single else 'First open'}{_comma_by(row, 'first')}", campaign)
+    label = "Opened" if is_single else "First open"
+    yield Event(row["first_open"], f"{label}{_comma_by(row, 'first')}", campaign)
     if row["first_open_person"] not in (None, row["first_open"], row["last_open"]):
         yield Event(row["first_open_person"], "First open by a person", campaign)
     between = (None, row["first_open"], row["last_open"], row["first_open_person"])
@@ -70,7 +71,10 @@ def _comma_by(row: Mapping[str, Any], which: str) -> str:
 
 
 def opened_by(row: Mapping[str, Any], which: str) -> str:
-    """Returns who made the `first` or the `last` open: `"by a person"`, `"by a machine"`, or "" if not known."""
+    """Returns who made an open: `"by a person"`, `"by a machine"`, or "" if it is not known.
+
+    which: `first` or `last`.
+    """
     if row[f"{which}_open_person"] == row[f"{which}_open"]:
         return "by a person"
     machines = row["opens_prefetch"] + row["opens_scanner"]
