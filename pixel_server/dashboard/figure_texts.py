@@ -28,7 +28,6 @@ def texts_of(campaign_stats: Mapping[str, Any]) -> dict[str, str]:
     texts = {path: _text(path, value) for path, value in _values(campaign_stats)}
     rate = campaign_stats["open_rate"]
     texts.update({f"open_rate.{part}": text for part, text in formatting.rate_parts(rate).items()})
-    texts["opened_share"] = _opened_share(campaign_stats)
     for name in ("unique_opens_person", "unique_opens"):
         is_single = campaign_stats["totals"].get(name) == 1
         texts[f"unit.{name}"] = "recipient" if is_single else "recipients"
@@ -44,8 +43,7 @@ def without_misleading(
     """Returns the stats without the figures of a mailing that mislead in this period.
 
     - A limited period has no time to open: late openers are not in it, or only late openers are.
-    - A limited period that begins after sending has no open rate, because earlier openers are not in it. (A
-      mailing's own page shows the rate of all time instead.)
+    - A limited period that begins after sending has no open rate, because earlier openers are not in it.
     """
     if campaign.kind == "web" or period.is_all_time:
         return dict(campaign_stats)
@@ -91,15 +89,6 @@ def _values(campaign_stats: Mapping[str, Any]) -> Iterator[tuple[str, float | No
     for name in _DURATIONS:
         for part, value in (campaign_stats[name] or {}).items():
             yield f"{name}.{part}", value
-
-
-def _opened_share(campaign_stats: Mapping[str, Any]) -> str:
-    """Returns the share of the delivered mails that people opened in this range."""
-    person, delivered = campaign_stats["totals"].get("unique_opens_person"), campaign_stats["delivered"]
-    if person is None or not delivered or person > delivered:
-        return formatting.UNKNOWN
-    rate = campaign_stats["open_rate"] or {"low": 0, "high": 0}
-    return formatting.rate(person / delivered, rate["low"], rate["high"])
 
 
 def _text(path: str, value: float | None) -> str:

@@ -37,6 +37,16 @@ DELIVERIES: dict[Kind, str] = {
     "unsubscribed": "Unsubscribed",
 }
 """Labels of what mail services report."""
+_OF_EACH_MAIL: tuple[Kind, ...] = ("delivered", "bounced_hard", "bounced_soft")
+"""Each recipient with a report is in one of these."""
+MIN_REPORTED_SHARE = 0.5
+"""Smallest share of the sent mails with a report for which the page shows reported deliveries and bounces."""
+SOURCES = {
+    "given": "the number that you entered",
+    "deliveries": "the number that your mail service reported",
+    "lists": "the number of recipients with links",
+}
+"""What the number of sent mails is, by `sent_source`."""
 
 
 def picker(
@@ -58,12 +68,14 @@ async def context(
     """Returns the open rate, the classes of requests and the breakdowns of a mailing, for its template."""
     rate, whole = campaign_stats["open_rate"], campaign_stats["whole"]
     return {
-        "delivery_labels": DELIVERIES,
+        "deliveries": deliveries(whole),
+        "sent_source": SOURCES.get(whole["sent_source"], ""),
         "is_sent": sending_ranges.is_sent(campaign, now),
         "rate": svg.open_rate_bar(rate),
         "lead": lead(rate),
-        "why_no_rate": why_no_rate(whole) if rate is None else "",
-        "why_no_estimate": why_no_estimate(whole) if rate else "",
+        "all_time": all_time(whole["open_rate"]),
+        "why_no_rate": why_no_rate(whole) if whole["open_rate"] is None else "",
+        "why_no_estimate": why_no_estimate(whole) if whole["open_rate"] else "",
         "parts": svg.stack({name: counts["hits"] for name, counts in campaign_stats["verdicts"].items()}),
         "by_whom": _by_whom(campaign_stats["verdicts"]),
         "class_labels": CLASS_LABELS,
@@ -96,6 +108,40 @@ async def _curve(
         "drawn": [curves.drawn("Opened by people", points, rate, with_high=True)],
         "table": curves.table(points),
     }
+
+
+def deliveries(whole: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns {says, labels}: sentences on what mail services reported, and the labels of the shown numbers.
+
+    Deliveries and bounces are left out if most mails have no report, because they would contradict the number
+    of delivered mails. whole: stats of all time. Returns None if nothing was reported.
+    """
+    counts, sent, source = whole["deliveries"], whole["sent"], whole["sent_source"]
+    if not counts:
+        return None
+    reported = sum(counts[kind] for kind in _OF_EACH_MAIL)
+    is_useful = not sent or source == "deliveries" or reported >= MIN_REPORTED_SHARE * sent
+    mails = (
+        f"{formatting.number(reported)} of {formatting.number(sent)}" if sent else formatting.number(reported)
+    )
+    says = f"Your mail service has reported on {mails} mail{'' if (sent or reported) == 1 else 's'}."
+    if source is not None:
+        is_entered = whole["bounced"] != counts["bounced_hard"] + counts["bounced_soft"]
+        bounces = "entered" if is_entered else "reported"
+        says += f" Delivered is {SOURCES[source]}, less the {bounces} bounces."
+    labels = {kind: text for kind, text in DELIVERIES.items() if is_useful or kind not in _OF_EACH_MAIL}
+    return {"says": says, "labels": labels}
+
+
+def all_time(rate: Mapping[str, Any] | None) -> str:
+    """Returns the open rate of all time in a few words: `"≈ 34% (28% to 55%)"`, `"34.2%"`, or ""."""
+    if rate is None:
+        return ""
+    texts = formatting.rate_parts(rate)
+    ends = f"{texts['low']} to {texts['high']}"
+    if rate["low"] == rate["high"]:
+        return texts["low"]
+    return ends if rate["estimate"] is None else f"{lead(rate)} ({ends})"
 
 
 def _by_whom(verdicts: Mapping[str, Mapping[str, int | None]]) -> dict[str, int]:

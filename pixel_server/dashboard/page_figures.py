@@ -10,22 +10,24 @@ from pixel_server.dashboard import figure_texts
 from pixel_server.figures import ranges, stats
 from pixel_server.figures.ranges import Range
 
-_OF_ALL_TIME = ("open_rate", "over", "hidden")
+_OF_ALL_TIME = ("over", "hidden")
 
 
 async def read(api: Api, campaign: Campaign, period: Range, now: float) -> dict[str, Any]:
     """Returns the stats of a range, without the figures of a mailing that mislead in it.
 
-    The open rate of a mailing is that of all time in each range: earlier openers are not in a later range,
-    and hidden recipients are counted for all time only. `whole` has the stats of all time. If a range of
-    whole days is shown by hours, its totals are read from the days: the number of visitors and the breakdowns
-    of opens are stored for days only.
+    The open rate of a mailing is that of the range. It is None in a range that begins after sending, because
+    earlier openers are not in it, and if that of all time is not known. `whole` has the stats of all time. If
+    a range of whole days is shown by hours, its totals are read from the days: the number of visitors and the
+    breakdowns of opens are stored for days only.
     """
     in_range = await _read_range(api, campaign, period, now)
     if campaign.kind == "web" or period.is_all_time:
         return {**in_range, "whole": in_range}
     all_time = ranges.parse({"tz": period.zone.key}, campaign.time_zone, now)
     whole = await stats.read(api.store, campaign, all_time, api.settings, now)
+    if whole["open_rate"] is None:
+        in_range["open_rate"] = None
     return {**in_range, **{name: whole[name] for name in _OF_ALL_TIME}, "whole": whole}
 
 

@@ -50,26 +50,31 @@ def test_mailing_page_begins_with_sending(sent, reader):
     assert "Opens per hour since sending" in words(page)
 
 
-def test_mailing_page_first_day_keeps_the_rate_of_all_time(sent, reader):
+def test_mailing_page_first_day_leads_with_its_own_rate(sent, reader):
     page = assert_harmless(reader.get(f"{PAGE}?since_sending=24h"))
     assert current(page) == f"{PAGE}?since_sending=24h"
-    assert "Open rate of all time 7.5% known exactly" in words(page)
+    assert (
+        "Open rate in this range 5.0% opened by people in this range: certainly so. Of all time: 7.5%."
+        in words(page)
+    )
     assert "2 recipients, 5.0% of the delivered" in words(page)
     assert "Opens per hour the first 24 hours" in words(page)
     assert "The first 24 hours after sending. Includes" in words(page)
     assert "opened within" not in page.text
     assert "are counted by day" in page.text
     texts = reader.get(f"{PAGE}/figures.json?since_sending=24h").json()["figures"]
-    assert (texts["open_rate.low"], texts["opened_share"]) == ("7.5%", "5.0%")
+    assert texts["open_rate.low"] == "5.0%"
 
 
-def test_mailing_page_range_after_sending_keeps_the_rate_of_all_time(sent, reader):
+def test_mailing_page_range_after_sending_leads_with_a_number_of_recipients(sent, reader):
     answer = reader.get(f"{PAGE}?from=2026-09-22&until=2026-09-22")
     page = assert_harmless(answer)
     assert current(page) is None
     assert ' aria-current="true">Custom: 22 Sep 2026</summary>' in answer.text
-    assert "Open rate of all time 7.5% known exactly" in words(page)
-    assert "1 recipient, 2.5% of the delivered" in words(page)
+    assert "1 recipient opened it for the first time in this range." in words(page)
+    assert "Of all time: 7.5%." in words(page)
+    assert "1 recipient" in words(page)
+    assert "% of the delivered" not in words(page)
     assert "opened within" not in page.text
     assert 'class="change"' not in answer.text
 
@@ -138,6 +143,54 @@ def test_mailing_page_without_rate_says_why(sent, site, reader, fields, says):
     assert site.patch("/api" + PAGE, json=fields).status_code == 200
     answer = reader.get(PAGE)
     assert re.search(r'<p class="big">\u2013</p><p class="certainty">[^<]*' + says, answer.text)
+
+
+@pytest.mark.parametrize(
+    ("source", "delivered", "bounced", "says", "label_count"),
+    [
+        (
+            "given",
+            1,
+            37,
+            "reported on 1 of 40 mails. Delivered is the number that you entered, less the entered",
+            2,
+        ),
+        ("given", 30, 0, "reported on 30 of 40 mails", 5),
+        ("lists", 19, 0, "Delivered is the number of recipients with links, less the reported bounces.", 2),
+        ("deliveries", 1, 0, "Delivered is the number that your mail service reported", 5),
+        (None, 1, 0, "Your mail service has reported on 1 mail.", 5),
+    ],
+)
+def test_deliveries_of_few_mails_say_which_number_is_used(source, delivered, bounced, says, label_count):
+    counts = {
+        "delivered": delivered,
+        "bounced_hard": 0,
+        "bounced_soft": 0,
+        "complained": 1,
+        "unsubscribed": 1,
+    }
+    sent = 40 if source else None
+    shown = mailing.deliveries(
+        {"deliveries": counts, "sent": sent, "sent_source": source, "bounced": bounced}
+    )
+    assert says in shown["says"]
+    assert len(shown["labels"]) == label_count
+
+
+def test_deliveries_none_reported_is_none():
+    assert mailing.deliveries({"deliveries": None, "sent": 40, "sent_source": "given", "bounced": 0}) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "estimate", "words_of_rate"),
+    [
+        (0.275, 0.545, 0.344, "≈ 34% (28% to 55%)"),
+        (0.275, 0.545, None, "28% to 55%"),
+        (0.1, 0.1, 0.1, "10.0%"),
+    ],
+)
+def test_all_time_names_the_estimate_and_its_range(low, high, estimate, words_of_rate):
+    assert mailing.all_time({"low": low, "high": high, "estimate": estimate}) == words_of_rate
 
 
 def test_why_no_rate_nothing_delivered():
