@@ -145,11 +145,13 @@ def all_time(rate: Mapping[str, Any] | None) -> str:
 
 
 def _by_whom(verdicts: Mapping[str, Mapping[str, int | None]]) -> dict[str, int]:
-    """Returns the number of requests by people, by machines, and of all."""
+    """Returns the number of requests by people, by machines, own, unknown, and of all."""
     hits = {name: counts["hits"] or 0 for name, counts in verdicts.items()}
     return {
         "people": hits["person"] + hits["proxy"],
         "machines": hits["prefetch"] + hits["scanner"],
+        "own": hits["own"],
+        "unknown": hits["unknown"],
         "all": sum(hits.values()),
     }
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 from urllib.parse import urlencode
-from zoneinfo import ZoneInfo
 
 import msgspec
 from starlette.requests import Request
@@ -18,7 +17,7 @@ from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import formatting, render, svg
 from pixel_server.dashboard.glossary import DIMENSION_TITLES
-from pixel_server.figures import disclosure, shared_stats, web_breakdowns
+from pixel_server.figures import disclosure, shared_breakdowns, shared_stats, web_breakdowns
 from pixel_server.figures.shared_stats import Shared
 from pixel_server.problems import Problem
 from pixel_server.times import DAY
@@ -27,6 +26,10 @@ MAX_DAYS_OF_LINK = 1100
 """Days of the longest range that a share link can request."""
 MAX_FIGURES = 4
 """Figures that are shown above the chart, beside the open rate."""
+MAX_LATE_SHARE = 0.05
+"""Largest share of opens on the days after the open rate's last day that the page leaves out."""
+Lists = dict[str, dict[str, Any]]
+"""Rows and rest (see `svg`) by dimension: `{"country": {"rows": [...], "rest": {...}}}`."""
 _RANGE_PARAMS = ("from", "to", "interval", "tz")
 LABELS = {
     "opens": "Opens, machines too",
@@ -77,7 +80,7 @@ async def show(
 ) -> Response:
     """Returns the page. chart_url: address of the figures as JSON. options: parameters of `render.page`."""
 
-    async def read_stats_and_lists() -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]], str]:
+    async def read_stats_and_lists() -> tuple[dict[str, Any], Lists, tuple[str, str] | None]:
         shared = await read_shared(api, campaign)
         return shared.stats, *await _lists(api, campaign, shared)
 
@@ -86,9 +89,8 @@ async def show(
     )
     figure_names = list(stats["totals"])
     main_figure = figure_names[0]
-    # The chart begins with the first day that is shown, and ends with the last.
-    shown_places = [i for i, item in enumerate(stats["series"]) if item[main_figure] is not None]
-    span = stats["series"][shown_places[0] : shown_places[-1] + 1] if shown_places else []
+    span, is_rate_to_last_day = shown_days(stats, main_figure)
+    stats = {**stats, "totals": {name: _sum(span, name, stats) for name in figure_names}}
     path, highest = svg.bars([item[main_figure] for item in span], 800, 160)
     context = {
         "campaign": campaign,
@@ -102,9 +104,34 @@ async def show(
         "chart_url": f"{chart_url}?{_range(span)}",
         "lists": lists,
         "titles": DIMENSION_TITLES,
-        "listed_days": listed_days,
+        "span": span,
+        "is_rate_to_last_day": is_rate_to_last_day,
+        "listed_days": _from(span, listed_days),
     }
     return render.page(api, request, template, context, **options)
+
+
+def shown_days(stats: Mapping[str, Any], main_figure: str) -> tuple[list[dict[str, Any]], bool]:
+    """Returns (the days of the page, whether the open rate counts up to the last of them). Pure.
+
+    The days are from the first to the last that is shown. If there is an open rate, they end with its last
+    day, so that the page has one last day, unless too much happened later: more than MAX_LATE_SHARE.
+    """
+    series, rate = stats["series"], stats.get("open_rate")
+    places = [i for i, item in enumerate(series) if item[main_figure] is not None]
+    span = series[places[0] : places[-1] + 1] if places else []
+    if not rate or not span:
+        return span, True
+    within = [item for item in span if item["start"] < rate["until"]]
+    late = sum(item[main_figure] or 0 for item in span[len(within) :])
+    whole = sum(item[main_figure] or 0 for item in span)
+    return (within, True) if within and late <= MAX_LATE_SHARE * whole else (span, False)
+
+
+def _sum(span: Sequence[Mapping[str, Any]], name: str, stats: Mapping[str, Any]) -> int | None:
+    """Returns the total of the days, or None if the figure has no total."""
+    known = [item[name] for item in span if item[name] is not None]
+    return sum(known) if known and stats["totals"][name] is not None else None
 
 
 def _figures(campaign: Campaign, stats: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -158,10 +185,10 @@ def _range(span: Sequence[Mapping[str, Any]]) -> str:
     return urlencode({"from": first, "to": last + timedelta(days=1)})
 
 
-async def _lists(api: Api, campaign: Campaign, shared: Shared) -> tuple[dict[str, list[dict[str, Any]]], str]:
-    """Returns the ranked rows of each dimension that has shared rows, and the days of a mailing's rows.
+async def _lists(api: Api, campaign: Campaign, shared: Shared) -> tuple[Lists, tuple[str, str] | None]:
+    """Returns the rows of each dimension that has shared rows, and their first and last day.
 
-    The days are such as `"17 Nov 2026 to 29 Nov 2026"`, or "" for a web site.
+    The days are such as `("2026-11-17", "2026-11-29")`, or None if there are no rows.
     """
     if campaign.kind == "web":
         breakdowns = await shared_stats.by_dimension(
@@ -171,21 +198,34 @@ async def _lists(api: Api, campaign: Campaign, shared: Shared) -> tuple[dict[str
         used = {
             name: rows for name, rows in breakdowns.items() if any(row["name"] != "(none)" for row in rows)
         }
-        return {name: svg.ranked(rows, web_breakdowns.ranking_count(name)) for name, rows in used.items()}, ""
-    # Breakdowns of opens are available for a limited number of days.
-    start = shared_stats.first_day_of_opens(campaign, api.clock())
-    stats = (await read_shared(api, campaign, {"from": start})).stats
-    opens_by = stats["opens_person_by"] or {}
-    lists = {name: svg.ranked(rows, "opens") for name, rows in opens_by.items() if rows}
-    return lists, _covered_days(stats) if lists else ""
+        counts = {name: web_breakdowns.ranking_count(name) for name in used}
+        covered = shared_breakdowns.covered(shared.months)
+    else:
+        # Breakdowns of opens are available for a limited number of days.
+        start = shared_stats.first_day_of_opens(campaign, api.clock())
+        stats = (await read_shared(api, campaign, {"from": start})).stats
+        used = {name: rows for name, rows in (stats["opens_person_by"] or {}).items() if rows}
+        counts = dict.fromkeys(used, "opens")
+        covered = stats["covered"]
+    lists = {
+        name: {"rows": svg.ranked(rows, counts[name]), "rest": svg.rest(rows, counts[name])}
+        for name, rows in used.items()
+    }
+    if not lists or covered is None:
+        return lists, None
+    last = date.fromisoformat(covered["to"]) - timedelta(days=1)
+    return lists, (covered["from"], last.isoformat())
 
 
-def _covered_days(stats: Mapping[str, Any]) -> str:
-    """Returns the first day, or that of sending if it is later, and the last day of the shown weeks."""
-    first = stats["covered"]["from"]
-    if stats["sent_at"]:
-        zone = ZoneInfo(stats["time_zone"])
-        first = max(first, datetime.fromisoformat(stats["sent_at"]).astimezone(zone).date().isoformat())
-    last = (date.fromisoformat(stats["covered"]["to"]) - timedelta(days=1)).isoformat()
+def _from(span: Sequence[Mapping[str, Any]], days: tuple[str, str] | None) -> str:
+    """Returns the days as `"17 Nov 2026 to 29 Nov 2026"`, from the first day of the page at the earliest.
+
+    Returns "" if there are none, or if they are the days of the page.
+    """
+    if not span or days is None:
+        return ""
+    first, last = max(days[0], span[0]["start"][:10]), days[1]
+    if (first, last) == (span[0]["start"][:10], span[-1]["start"][:10]):
+        return ""
     first_day, last_day = (formatting.day(f"{day}T12:00:00+00:00") for day in (first, last))
     return first_day if first_day == last_day else f"{first_day} to {last_day}"

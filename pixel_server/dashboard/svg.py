@@ -11,7 +11,7 @@ from pixel_server.verdicts import CLASSES
 SPARK_WIDTH, SPARK_HEIGHT = 5, 20
 """Width of a day's bar with its gap of 1, and height of the chart."""
 MAX_ROWS = 10
-"""Largest number of rows of one breakdown, without `(other)`."""
+"""Number of rows of one breakdown, without `(other)`. A single row that is left over is shown too."""
 
 
 class Part(NamedTuple):
@@ -92,7 +92,7 @@ def ranked(
     unless the row has a share of its own. width: percent of the longest bar.
     """
     named = sorted((row for row in rows if row["name"] != OTHER), key=lambda row: -row[count_field])
-    shown = [*named[:max_rows], *(row for row in rows if row["name"] == OTHER)]
+    shown = [*named[: _shown_count(named, max_rows)], *(row for row in rows if row["name"] == OTHER)]
     whole = sum(row[count_field] for row in rows)
     top = max((row[count_field] for row in shown), default=0)
     return [
@@ -110,15 +110,22 @@ def rest(
 ) -> dict[str, Any] | None:
     """Returns what `ranked` leaves out: number of rows, their count and its share. None if it shows all.
 
-    count_field: the field that holds a row's count, and that holds the sum in the result.
+    count_field: the field that holds a row's count, and that holds the sum in the result. share: as in
+    `ranked`.
     """
-    named = sorted((row[count_field] for row in rows if row["name"] != OTHER), reverse=True)
-    left_out = named[max_rows:]
+    named = sorted((row for row in rows if row["name"] != OTHER), key=lambda row: -row[count_field])
+    left_out = named[_shown_count(named, max_rows) :]
     if not left_out:
         return None
-    whole = sum(row[count_field] for row in rows)
-    count = sum(left_out)
+    has_shares = "share" in left_out[0]
+    whole = sum(row[count_field] for row in (named if has_shares else rows))
+    count = sum(row[count_field] for row in left_out)
     return {"number": len(left_out), count_field: count, "share": count / whole if whole else None}
+
+
+def _shown_count(named: Sequence[Mapping[str, Any]], max_rows: int) -> int:
+    """Returns the number of rows that are shown: a row "1 more" would need the room of the row itself."""
+    return max_rows + (len(named) == max_rows + 1)
 
 
 def _percent(part: int, whole: int) -> float:

@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from pixel_server.auth import sessions, share_links
+from pixel_server.dashboard import shared_figures
 from pixel_server.figures import shared_stats
 from tests.conftest import API_KEY
 from tests.dashboard.test_pages import EVIL, Page, assert_harmless
@@ -83,7 +84,7 @@ def test_public_share_figures_equal_those_of_a_shared_key(story, site, visitor, 
     assert asked["totals"]["opens" if name == "mail" else "views"] == 3
     assert f"fewer than 3 {unit}" in page.text
     assert "20 Sep 2026" in page.text
-    assert "21 Sep 2026" not in page.text.replace("Opens before 21 Sep 2026 are counted", ""), "a day of one"
+    assert "21 Sep 2026" not in page.text, "a day of one"
     assert "dan" not in answer.text
     [chart] = page.all("figure")
     assert chart["data-chart"] == f"{path}/stats.json?from={DAY}&to=2026-09-21"
@@ -108,6 +109,28 @@ def test_public_share_shows_several_figures(story, visitor, share, name, labels)
     found = re.findall(r"<div><dt>(?:<span[^>]*>)?([^<]+)", page)
     assert found == labels
     assert (">Open rate<" in page) == (name == "mail")
+    assert ("certainly so." in page) == (name == "mail")
+
+
+def days(*opens):
+    return [{"start": f"2026-09-{20 + n}T00:00:00+00:00", "opens": each} for n, each in enumerate(opens)]
+
+
+@pytest.mark.parametrize(
+    ("opens", "until", "shown", "is_rate_to_last_day"),
+    [
+        ((None, 90, 6, None, 3, None), "2026-09-23T00:00:00+00:00", [90, 6], True),
+        ((90, 6, 50), "2026-09-22T00:00:00+00:00", [90, 6, 50], False),
+        ((90, 6, None), "2026-09-25T00:00:00+00:00", [90, 6], True),
+        ((90, None, 6, None), None, [90, None, 6], True),
+        ((None, None), "2026-09-22T00:00:00+00:00", [], True),
+    ],
+)
+def test_shown_days_end_with_the_open_rate_unless_much_follows(opens, until, shown, is_rate_to_last_day):
+    stats = {"series": days(*opens), "open_rate": {"until": until} if until else None}
+    span, is_to_last_day = shared_figures.shown_days(stats, "opens")
+    assert [item["opens"] for item in span] == shown
+    assert is_to_last_day == is_rate_to_last_day
 
 
 def test_public_share_says_when_it_was_sent(story, site, visitor, share):
@@ -120,6 +143,7 @@ def test_public_share_says_when_it_was_sent(story, site, visitor, share):
 def test_public_share_breakdowns_group_small_values(story, visitor, share):
     answer = visitor.get(share("mail"))
     assert "Thunderbird" in answer.text
+    assert "Shares are of all names that are not withheld." in answer.text
     found = assert_harmless(visitor.get(share("page")))
     assert "Devices" in found.text
     assert "UTM source" not in found.text, "nobody used one"
