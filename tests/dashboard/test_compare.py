@@ -78,12 +78,11 @@ def test_compare_mails_show_figures_and_differences(story, site, reader):
     assert found["mail"]["Open rate"] == "50.0%"
     later, same = differences(answer)
     assert later.startswith(
-        "The estimated open rate of Later mail is 45.0 points lower than that of Spring mail "
-        "(95% interval: \u2212"
+        "The estimated open rate of Later mail is 45.0 points lower than that of Spring mail. "
+        "This is larger than chance. 95% interval: \u2212"
     )
-    assert later.endswith("This is larger than chance.")
     assert asked[1]["to_first"]["significant"] is True
-    assert same.endswith("This could be chance.")
+    assert "This could be chance." in same
     assert asked[2]["to_first"]["significant"] is False
     assert found["mail"]["Time to open"] == formatting.span(
         site.get("/api/campaigns/mail/stats").json()["time_to_open"]["median"]
@@ -147,8 +146,9 @@ def test_compare_web_sites_show_figures_and_differences(story, reader):
     assert (found["page"]["Views"], found["page"]["Visits"], found["page"]["Visitors"]) == ("3", "2", "2")
     assert (found["page"]["Bounce rate"], found["shop"]["Bounce rate"]) == ("50.0%", "100%")
     [difference] = differences(answer)
-    assert difference.startswith("The bounce rate of Our shop is 50.0 points higher than that of Our site ")
-    assert difference.endswith("This could be chance.")
+    assert difference.startswith(
+        "The bounce rate of Our shop is 50.0 points higher than that of Our site. This could be chance. 95%"
+    )
     assert "Mailings" not in answer.text
 
 
