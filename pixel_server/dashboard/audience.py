@@ -45,12 +45,13 @@ async def page(api: Api, request: Request) -> Response:
     status = 404 if errors else 200
     if len(ids) > MAX_CAMPAIGNS:
         errors, status = [f"Choose at most {MAX_CAMPAIGNS} campaigns."], 422
-    context: dict[str, Any] = {"found": None, "counts": None, "number": 0}
+    context: dict[str, Any] = {"found": None, "counts": None, "number": 0, "by_machines": 0}
     if ids and not errors:
         try:
             context |= await _figures(api, request, ids)
         except Problem as problem:
             errors, status = _messages(problem), problem.status
+    loaded_by_nobody = {**_condition(params), "state": "opened"}
     context |= {
         "chosen": chosen,
         "query": campaign_picker.search_text(params),
@@ -59,6 +60,8 @@ async def page(api: Api, request: Request) -> Response:
         "states": STATES,
         "submitted": {name: params.get(name, "") for name in CONDITION},
         "max_min_opens": MAX_MIN_OPENS,
+        "wrong_times": any(message.startswith(LABELS["min_opens"]) for message in errors),
+        "without_machines": urlencode([*(("id", id_) for id_ in ids), *loaded_by_nobody.items()]),
         "link": urlencode([("of", ",".join(ids)), *_condition(params).items()]),
     }
     return render.page(api, request, "audience.html", context, status)
@@ -73,7 +76,22 @@ async def _figures(api: Api, request: Request, ids: Sequence[str]) -> dict[str, 
         return {"found": found, "number": sum(numbers)}
     counts = await calls.count_alone(api, found, request.state.who)
     least, most = found.condition.least, found.condition.most
-    return {"found": found, "counts": counts, "matching": sum(counts[least : most + 1])}
+    matching = sum(counts[least : most + 1])
+    by_machines = matching - await _count_never_loaded(api, found) if _is_unseen(found.condition) else 0
+    return {"found": found, "counts": counts, "matching": matching, "by_machines": max(0, by_machines)}
+
+
+def _is_unseen(condition: audience.Condition) -> bool:
+    """Returns whether the audience are those who were not seen to open, although a machine may have."""
+    return not condition.most and condition.state == "person"
+
+
+async def _count_never_loaded(api: Api, found: calls.Audience) -> int:
+    """Returns how many recipients have no open in any campaign, by a person or by a machine."""
+    condition = found.condition._replace(state="opened")
+    async with api.audience_count:
+        counts = await audience.count(api.store, api.secrets, found.sources, api.settings.shards, condition)
+    return counts[0]
 
 
 async def _others(api: Api, request: Request, chosen: Sequence[Campaign]) -> list[Campaign]:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from pixel_server.api.context import Api
 from pixel_server.dashboard import render
-from pixel_server.problems import Problem
+from pixel_server.problems import Problem, bad_fields
 
 MAX_ERRORS = 20
 """Largest number of error messages that a form shows."""
@@ -64,9 +64,21 @@ def page(
         **context,
         "fields": fields,
         "errors": errors(problem),
-        "refused": problem.detail if problem else "",
+        "refused": _summary(problem) if problem else "",
     }
     return render.page(api, request, template, template_context, problem.status if problem else 200)
+
+
+def _summary(problem: Problem) -> str:
+    """Returns the text above a refused form. The messages of single fields stand at the fields."""
+    is_general = problem.detail == bad_fields([]).detail
+    if not (is_general and problem.errors):
+        return problem.detail
+    return (
+        "correct this field"
+        if len({error["field"] for error in problem.errors}) == 1
+        else "correct these fields"
+    )
 
 
 def done(api: Api, path: str, message: str, count: int | None = None) -> Response:

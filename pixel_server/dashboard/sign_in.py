@@ -59,7 +59,7 @@ async def use_link(api: Api, request: Request) -> Response:
             "This link was already used, or is older than ten minutes. "
             "“pixel-server sign-in” prints a new link."
         )
-        return await _failed(api, request, "", message)
+        return await _failed(api, request, "", message, is_link=True)
     return _signed_in(api, request, record, "")
 
 
@@ -74,12 +74,13 @@ async def sign_out(api: Api, request: Request) -> Response:
     return response
 
 
-async def _failed(api: Api, request: Request, target: str, message: str) -> Response:
+async def _failed(
+    api: Api, request: Request, target: str, message: str, *, is_link: bool = False
+) -> Response:
     if await api.throttle.delay_failure(request, api.clock()):
-        return _form(api, request, target, message, 403)
-    response = _form(
-        api, request, target, f"{message} There are too many failed attempts; wait a moment.", 429
-    )
+        return _form(api, request, target, message, 403, is_link=is_link)
+    message += " There are too many failed attempts; wait a moment."
+    response = _form(api, request, target, message, 429, is_link=is_link)
     response.headers["retry-after"] = str(throttle.RETRY_SECONDS)
     return response
 
@@ -94,8 +95,17 @@ def _signed_in(api: Api, request: Request, record: ApiKey, target: str) -> Respo
     return response
 
 
-def _form(api: Api, request: Request, target: str, message: str = "", status: int = 200) -> Response:
-    context = {"next": target if _is_own_path(target) else "", "message": message}
+def _form(
+    api: Api,
+    request: Request,
+    target: str,
+    message: str = "",
+    status: int = 200,
+    *,
+    is_link: bool = False,
+) -> Response:
+    """Returns the page. is_link: whether the message is about a link, not about the field of the key."""
+    context = {"next": target if _is_own_path(target) else "", "message": message, "is_link": is_link}
     return render.page(api, request, "sign_in.html", context, status)
 
 

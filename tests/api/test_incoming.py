@@ -272,7 +272,7 @@ def test_sources_page_adds_shows_once_and_removes(site):
     assert "http://pixel.test/in/sendgrid/" in added.text
     shown = site.get("/deliveries", headers=page).text
     assert "http://pixel.test/in/sendgrid/" not in shown
-    assert "not set: nothing is taken" in shown
+    assert "not set: no report is taken" in shown
     (item,) = site.get("/api/deliveries/sources").json()["items"]
     assert item["name"] == "SendGrid"
     bad = site.post(f"/deliveries/{item['id']}/key", data={"csrf": csrf, "key": "x"})

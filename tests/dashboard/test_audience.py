@@ -41,7 +41,7 @@ def test_audience_page_counts_and_offers_files(story, reader):
     assert answer.status_code == 200
     page = assert_harmless(answer)
     assert counts(answer) == [1, 1, 1]
-    assert "of 3 recipients opened all of these 2 campaigns." in page.text
+    assert "of 3 recipients opened all of these 2 campaigns: " in page.text
     assert "No list is known of bare" in page.text
     links = [link["href"] for link in page.all("a") if "download" in link]
     for link, ending in zip(links, MEDIA, strict=True):
@@ -50,6 +50,21 @@ def test_audience_page_counts_and_offers_files(story, reader):
         assert file.headers["content-disposition"] == f'attachment; filename="audience.{ending}"'
     [row] = csv.DictReader(io.StringIO(reader.get(links[0]).text))
     assert (row["recipient"], row["name"], row["opened"]) == ("ada", "'=ada", "2")
+
+
+def test_audience_page_names_the_openers_by_machine_among_those_not_seen(
+    story, site, reader, secrets, clock, stats
+):
+    url = Minter("http://pixel.test", secrets).url("listed", "cyd", now=clock.now)
+    site.get(url, headers={"User-Agent": ""})
+    stats("listed")
+    page = assert_harmless(reader.get("/audience?id=listed&opened=none"))
+    assert f"of 3 recipients were not seen to open this campaign: {EVIL[0]}." in page.text
+    assert "1 of them may have read it all the same" in page.text
+    [link] = [link["href"] for link in page.all("a") if link["href"].endswith("&opened=none&state=opened")]
+    left = reader.get(link)
+    assert counts(left) == [0, 3]
+    assert "may have read it" not in left.text
 
 
 def test_audience_page_of_many_recipients_counts_if_asked(story, reader, monkeypatch):
@@ -84,6 +99,7 @@ def test_audience_page_bad_query_says_what_to_change(story, reader, query, statu
     answer = reader.get(f"/audience?{query}")
     assert answer.status_code == status
     assert text in assert_harmless(answer).text
+    assert ('aria-invalid="true"' in answer.text) == ("min_opens" in query)
     assert reader.get(f"/audience/recipients.csv?{query}").status_code in (404, 409, 422)
 
 
