@@ -69,7 +69,7 @@ def test_newcomer_first_campaign_from_sign_in_to_sign_out(stack: Stack, browser:
     page.get_by_label("Sent", exact=True).fill("2")
     page.get_by_role("button", name="Save").click()
     page.get_by_text("Saved.").wait_for()
-    assert ticks.all_inner_texts() == ["2 mails\nDone"]
+    until(lambda: ticks.all_inner_texts() == ["2 mails\nDone"])
     links = {"recipients": ["bob@example.org"]}
     page.locator("main[data-state='live']").wait_for()
     assert stack.call("POST", "/api/campaigns/first-news/links", links)[0] == 200
