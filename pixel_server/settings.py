@@ -573,6 +573,7 @@ _DASHBOARD_PATHS = (
         "keys",
         "deliveries",
         "recipients",
+        "webhooks",
         "withdrawals",
         "kept",
         "audit",
