@@ -4,13 +4,14 @@ The rule: a page shows no digit that the figure does not know, and writes each k
 
 - Counts are exact and have all their digits: `1,204`.
 - Shares have one decimal, because they are compared: `13.0%`.
-- The parts of an open rate are in whole percent if the rate is known less exactly than that: `28%` to `55%`.
+- The parts of an open rate are in whole percent if the rate is known less exactly than that: `27%` to `55%`.
 - Durations are known within 5%, so they have two digits or so: `36 min`, `2 h 10 min`.
 - Times are to the minute, in the zone of the campaign: `17 Nov 2026, 08:30 CET`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +22,8 @@ from pixel_server.times import DAY
 UNKNOWN = "\N{EN DASH}"
 MAX_EXACT_SPAN = 0.02
 """Largest distance of the ends of an open rate that is written with a decimal."""
+_TINY = 1e-9
+"""More than the error of a whole percent as a float."""
 RATE_PARTS = ("low", "high", "estimate")
 _MINUTE, _HOUR = 60, 3600
 _UNITS = (
@@ -48,10 +51,18 @@ def rate(value: float | None, low: float, high: float) -> str:
     """Returns a part of an open rate that lies between `low` and `high`.
 
     The text is in whole percent if they are more than MAX_EXACT_SPAN apart: `"34%"`, else as `share` writes.
+    `low` is rounded down and `high` up, so that what is said to be certain is.
     """
     if value is None or high - low <= MAX_EXACT_SPAN:
         return share(value)
-    return "under 1%" if 0 < value < 0.005 else f"{value:.0%}"
+    percent = value * 100
+    if value == low:
+        whole = math.floor(percent + _TINY)
+    elif value == high:
+        whole = math.ceil(percent - _TINY)
+    else:
+        whole = round(percent)
+    return "under 1%" if whole == 0 < value else f"{whole}%"
 
 
 def rate_parts(open_rate: Mapping[str, Any] | None) -> dict[str, str]:

@@ -184,8 +184,8 @@ def test_deliveries_none_reported_is_none():
 @pytest.mark.parametrize(
     ("low", "high", "estimate", "words_of_rate"),
     [
-        (0.275, 0.545, 0.344, "≈ 34% (28% to 55%)"),
-        (0.275, 0.545, None, "28% to 55%"),
+        (0.275, 0.545, 0.344, "≈ 34% (27% to 55%)"),
+        (0.275, 0.545, None, "27% to 55%"),
         (0.1, 0.1, 0.1, "10.0%"),
     ],
 )
