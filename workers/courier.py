@@ -88,7 +88,7 @@ class Courier:
         self._wake.set()
 
     async def run(self) -> None:
-        """Works until another courier has the lease, or there are no endpoints. Lets requests end."""
+        """Works until another courier has the lease, or no endpoint exists. Lets requests end."""
         is_failing = False
         try:
             while True:
@@ -122,7 +122,7 @@ class Courier:
     async def step(self) -> bool:
         """Moves what is in the outboxes, and begins to send what is due.
 
-        Returns False if there are no endpoints. Raises redis.RedisError, OSError or StoreRefusedError.
+        Returns False if no endpoint exists. Raises redis.RedisError, OSError or StoreRefusedError.
         """
         await self._mark.check(self._store)
         self._wake.clear()
@@ -248,7 +248,7 @@ class Courier:
                 await milestones.note_changes(self._store, last)
 
     async def _check_milestones(self, campaigns: Set[str]) -> set[str]:
-        """Tells the milestones that campaigns have reached. Returns those that cannot be read now."""
+        """Tells the milestones that campaigns have reached. Returns the campaigns that cannot be read now."""
         unchecked = set()
         for campaign in campaigns:
             now_s, _ = await self._store.time()
@@ -311,7 +311,7 @@ class Courier:
         return True
 
     async def _deliver_on(self, endpoint: Endpoint, unit: queue.Unit | None) -> None:
-        """Delivers a unit, and then those that are due, for SLOT_SECONDS or until a try fails.
+        """Delivers a unit, and then the units that are due, for SLOT_SECONDS or until a try fails.
 
         If this server itself fails, the unit is due again after its lease.
         """

@@ -21,7 +21,7 @@ from pixel_server.webhooks.event import MILESTONE
 
 PERCENTS = (10, 25, 50)
 FIELD = "milestones"
-"""Field of a campaign's hash with the milestones that were told: `"10 25"`."""
+"""Field of a campaign's hash with the milestones that already have an event: `"10 25"`."""
 CHANGES_FIELD = "changes"
 """Field of `keys.HOOK_MARKS` with the id of the last entry of `keys.CHANGES` that was looked at."""
 GROWING_SECONDS = 3600
@@ -48,10 +48,10 @@ return number
 
 
 async def check(store: AsyncRedis, secrets: Secrets, campaign: str, shards: int, now_ms: int) -> int:
-    """Puts an event into the notices for each milestone that was reached and not told. Returns their number.
+    """Puts an event into the notices for each milestone that was reached and has no event yet.
 
-    Does nothing for a campaign that is gone, or whose `sent` is not known. shards: number of shards. now_ms:
-    Redis's time.
+    Returns the number of these events. Does nothing for a campaign that is gone, or whose `sent` is not
+    known. shards: number of shards. now_ms: Redis's time.
     """
     record, told, first_hit = await store.hmget(keys.campaign(campaign), ["record", FIELD, "sealed"])
     if record is None or len((told or b"").split()) == len(PERCENTS):

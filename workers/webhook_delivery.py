@@ -34,7 +34,7 @@ ASKS_FOR_PAUSE = (429, 503)
 
 
 class Verdict(NamedTuple):
-    """What follows from a try. answer: for the log.
+    """Decision after a try. answer: for the log.
 
     retry_ms: ms until the next try of the unit, None for none. pause_ms: ms for which nothing is sent to the
     endpoint.
@@ -121,7 +121,7 @@ class Sender:
             await self._note_failed(endpoint, unit, line, verdict)
 
     async def _send(self, endpoint: Endpoint, unit: Unit, content: Content) -> Answer | str:
-        """Returns the endpoint's answer, or why there was none."""
+        """Returns the endpoint's answer, or the reason why no answer came."""
         now = unit.claimed / 1000
         body = content.body(endpoint.events_per_request > 1, unit.claimed)
         secrets = endpoint.signing_secrets(now)

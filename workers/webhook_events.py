@@ -34,7 +34,7 @@ def wants_opens(wanted: Wanted, campaign: Campaign) -> bool:
 
 
 class WebhookEvents:
-    """The events of one pass. wanted: those that endpoints want."""
+    """The events of one pass. wanted: the events that endpoints want."""
 
     def __init__(self, secrets: Secrets, wanted: Wanted) -> None:
         self._secrets, self._wanted = secrets, wanted

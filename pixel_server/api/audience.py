@@ -56,7 +56,7 @@ BASE = "recipients who are on the list of at least one of these campaigns, or ha
 class Audience(NamedTuple):
     """An audience that somebody asked for.
 
-    without_list: ids of the campaigns without a list. Only those of their recipients are known who opened.
+    without_list: ids of the campaigns without a list. Only their recipients who opened are known.
     """
 
     sources: tuple[Source, ...]

@@ -105,7 +105,7 @@ async def add_source(api: Api, request: Request) -> Response:
 async def set_key(api: Api, source_id: str, content: Any, who: str) -> Source:
     """Sets the key of a source from the JSON of a body, `{key}`. who: name for the audit log.
 
-    Raises Problem 404 if there is no such source, and 422 if the key is bad.
+    Raises Problem 404 if the source is unknown, and 422 if the key is bad.
     """
     values = check_fields(content, {"key": fields.string}, frozenset({"key"}))
     try:
@@ -122,7 +122,7 @@ async def set_source_key(api: Api, request: Request) -> Response:
 
 
 async def remove(api: Api, source_id: str, who: str) -> None:
-    """Removes a source. who: name for the audit log. Raises Problem 404 if there is no such source."""
+    """Removes a source. who: name for the audit log. Raises Problem 404 if the source is unknown."""
     try:
         await sources.remove(api.store, source_id, who)
     except sources.UnknownSource:

@@ -205,7 +205,7 @@ async def test_webhook(api: Api, request: Request) -> Response:
 
 
 async def send_again(api: Api, webhook_id: str, content: Any) -> int:
-    """Makes requests due now by the JSON of a body: those with these ids, or all that were set aside.
+    """Makes requests due now by the JSON of a body: the requests with these ids, or all that were set aside.
 
     Returns their number. Raises Problem 404 if the endpoint is unknown, 409 if it is disabled, and 422 if
     fields are bad.

@@ -223,7 +223,7 @@ def queue_record(pipe: Pipeline, campaign: str) -> None:
 
 
 def unpack_record(record: bytes | None, campaign: str) -> Campaign | None:
-    """Returns the campaign of a record. Returns None if there is no record, or it cannot be read."""
+    """Returns the campaign of a record. Returns None if `record` is None or cannot be read."""
     try:
         return None if record is None else decode(record, campaign)
     except UnreadableCampaign as error:

@@ -20,7 +20,7 @@ log = Log(__name__)
 
 
 class Judge:
-    """Returns the verdict of each hit that it is called with.
+    """Judges hits: a call returns the verdict of one hit.
 
     delivery_seconds: PIXEL_DELIVERY_SECONDS. burst_rule_id: id of the rule about bursts, or "" if there is no
     such rule.

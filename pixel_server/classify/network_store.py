@@ -182,7 +182,7 @@ class ListCopies:
         ]
 
     def _version(self, path: Path) -> str:
-        """Returns the version of a copy, "" if there is none. Reads the file only if it has changed."""
+        """Returns the version of a copy, "" without a copy. Reads the file only if it has changed."""
         try:
             status = path.stat()
             stamp = status.st_mtime_ns, status.st_size

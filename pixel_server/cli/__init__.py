@@ -98,5 +98,5 @@ def main() -> None:
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
-    """Ends a process that is told to stop before it has set up its own way to stop."""
+    """Ends a process that gets SIGTERM before its own handler is set."""
     sys.exit(0)

@@ -101,7 +101,7 @@ def relay(
 
 
 def _serve(settings: Settings, handle: int | None) -> None:
-    """Runs the relay until it is told to stop. handle: file descriptor of the socket, or None to listen."""
+    """Runs the relay until SIGTERM or SIGINT. handle: file descriptor of the socket, or None to listen."""
     from pixel_server.relay.relay import Relay  # noqa: PLC0415 - aiosmtpd is loaded by this command only
     from pixel_server.relay.server import Server  # noqa: PLC0415
     from pixel_server.run import listen  # noqa: PLC0415

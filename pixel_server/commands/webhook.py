@@ -69,7 +69,7 @@ def _with_endpoint(act: Callable[[AsyncRedis, Settings], Awaitable[T]]) -> T:
 
 
 async def _check_campaigns(store: AsyncRedis, ids: tuple[str, ...]) -> None:
-    """Raises UnknownCampaign if there is no such campaign."""
+    """Raises UnknownCampaign if a campaign does not exist."""
     for campaign in ids:
         await campaign_storage.get(store, campaign)
 
@@ -268,7 +268,7 @@ def test_webhook(id: str, as_json: bool) -> None:  # noqa: A002
 @click.argument("units", metavar="[WEBHOOK_ID]...", nargs=-1)
 @as_json
 def send_again(id: str, units: tuple[str, ...], as_json: bool) -> None:  # noqa: A002
-    """Send requests again now: those named, or all that were set aside."""
+    """Send requests again now: the requests named, or all that were set aside."""
 
     async def again(store: AsyncRedis, _: object) -> int:
         if not (await storage.get(store, id)).is_enabled:

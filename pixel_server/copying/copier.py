@@ -247,7 +247,7 @@ def _raise_floor_call(key: str, *, floor: bytes) -> ScriptCall:
 
 
 def _add(how: Rule, redis_type: RedisType, stored: Any, more: Any) -> Any:
-    """Returns the sum of two values of a key. stored: None if there is none yet."""
+    """Returns the sum of two values of a key. stored: None if the key has no value yet."""
     if how == "counts":
         return merge.counts(stored or {}, more)
     add = merge.PACKED[how]

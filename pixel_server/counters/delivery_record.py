@@ -1,4 +1,4 @@
-"""What a mail service told of one recipient's mails in one campaign: a set of facts in two bytes.
+"""Facts that a mail service reported on one recipient's mails in one campaign, in two bytes.
 
 The stored bytes are the format and the facts: `b"\\x01\\x03"` is format 1, and DELIVERED and BOUNCED_HARD. A
 fact that is known stays known. So facts can come in any order, and a fact that comes again changes nothing.

@@ -82,7 +82,7 @@ async def _figures(api: Api, request: Request, ids: Sequence[str]) -> dict[str, 
 
 
 def _is_unseen(condition: audience.Condition) -> bool:
-    """Returns whether the audience are those who were not seen to open, although a machine may have."""
+    """Returns whether the audience has the recipients of whom no open by a person is known."""
     return not condition.most and condition.state == "person"
 
 

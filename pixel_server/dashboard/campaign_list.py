@@ -19,9 +19,10 @@ from pixel_server.figures.overview import Overview, Query
 
 
 class Column(NamedTuple):
-    """A column of a table. sort: the value of `sort` that a click on the head sets, "" if there is none.
+    """A column of a table.
 
-    definition: name of its definition in the glossary. short: its label on a phone, "" if it is the same.
+    sort: the value of `sort` that a click on the head sets, "" if the head sorts nothing. definition: name of
+    its definition in the glossary. short: its label on a phone, "" if it is the same.
     """
 
     label: str

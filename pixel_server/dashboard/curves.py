@@ -19,7 +19,7 @@ def drawn(
     """Returns a curve as JSON: {name, points, estimate}. points: with shares, which must be known.
 
     Each point is [hours since sending, share], and with `with_high` its upper bound. The first is sending.
-    estimate: [share, text] of the estimated open rate, None if there is none.
+    estimate: [share, text] of the estimated open rate, None if the campaign has no estimate.
     """
     shares = [(point["hours"], point["share"] or 0, point["high"] or 0) for point in points]
     estimate = rate["estimate"] if rate and rate["low"] != rate["high"] else None

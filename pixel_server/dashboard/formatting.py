@@ -66,7 +66,7 @@ def rate(value: float | None, low: float, high: float) -> str:
 
 
 def rate_parts(open_rate: Mapping[str, Any] | None) -> dict[str, str]:
-    """Returns the texts of an open rate's `low`, `high` and `estimate`: dashes if there is no rate."""
+    """Returns the texts of an open rate's `low`, `high` and `estimate`: dashes if the rate is not known."""
     if open_rate is None:
         return dict.fromkeys(RATE_PARTS, UNKNOWN)
     return {part: rate(open_rate[part], open_rate["low"], open_rate["high"]) for part in RATE_PARTS}

@@ -46,7 +46,7 @@ SOURCES = {
     "deliveries": "the number that your mail service reported",
     "lists": "the number of recipients with links",
 }
-"""What the number of sent mails is, by `sent_source`."""
+"""Words that say where the number of sent mails comes from, by `sent_source`."""
 
 
 def picker(
@@ -173,7 +173,7 @@ def _lists(opens_by: Mapping[str, Any] | None) -> dict[str, Any]:
 def lead(rate: Mapping[str, Any] | None) -> str:
     """Returns the open rate in one figure: `"≈ 34%"`, or `"34.2%"` if it is known exactly.
 
-    Returns "" if there is no rate or no estimate.
+    Returns "" if the rate or the estimate is not known.
     """
     if rate is None:
         return ""

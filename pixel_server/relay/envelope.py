@@ -30,7 +30,7 @@ NEEDS_SMTPUTF8 = reply("553 5.6.7 an address outside ASCII needs SMTPUTF8")
 
 
 class Refusal(Exception):
-    """A command or a mail is refused. reply: what the client is told. disconnects: whether it is the last."""
+    """A command or a mail is refused. reply: the reply to the client. disconnects: whether it is the last."""
 
     def __init__(self, reply: Reply, *, disconnects: bool = False) -> None:
         super().__init__(str(reply.code))
@@ -53,8 +53,8 @@ class Path(NamedTuple):
 def parse_sender(argument: str | None, extensions: Mapping[str, str], max_bytes: int) -> Path:
     """Returns the argument of MAIL: `FROM:<list@example.org> SIZE=4711`. Raises Refusal.
 
-    extensions: those that the next server offers. max_bytes: largest size of a mail. Drops the parameter
-    AUTH, as RFC 4954 (5) asks for if the next server does not trust this relay.
+    extensions: the extensions that the next server offers. max_bytes: largest size of a mail. Drops the
+    parameter AUTH, as RFC 4954 (5) asks for if the next server does not trust this relay.
     """
     path = _parse(argument, "FROM:", _MAIL_EXTENSIONS | {"AUTH": "auth"}, {**extensions, "auth": ""})
     parameters = {name: value for name, value in path.parameters.items() if name != "AUTH"}

@@ -38,7 +38,7 @@ MAX_COMMAND_BYTES = 12_288
 MAX_LINE_BYTES = 1 << 16
 """Bytes that are read at once."""
 MAX_RECIPIENTS = 100
-"""Largest number of recipients of a mail. Clients send it again to those above (RFC 5321, 4.5.3.1.10)."""
+"""Largest number of recipients of a mail. Clients send it again to the others (RFC 5321, 4.5.3.1.10)."""
 MAX_FAILED_LOGINS = 3
 
 OK = reply("250 2.0.0 ok")
@@ -54,7 +54,10 @@ FAILED = reply("451 4.3.0 this relay has failed: try again later")
 
 @dataclass
 class _Transaction:
-    """A mail that has begun. sender: the argument of MAIL. recipients: those that the next server takes."""
+    """A mail that has begun. sender: the argument of MAIL.
+
+    recipients: the arguments of RCPT that the next server accepted.
+    """
 
     sender: Path
     recipients: list[Path] = field(default_factory=list)

@@ -50,7 +50,7 @@ class Prepared(NamedTuple):
 
 
 class _Fields(NamedTuple):
-    """What the header of a mail says. bare: the mail without the fields. modes, campaigns: their values.
+    """Instructions in a mail's header. bare: the mail without the fields. modes, campaigns: their values.
 
     header_bytes: size of the header.
     """

@@ -28,7 +28,7 @@ BROKEN = reply("421 4.4.2 the connection to the next mail server broke: try agai
 
 
 class Away(Exception):
-    """The next server cannot be used. reply: what the client is told. The text says why, for the log."""
+    """The next server cannot be used. reply: the reply to the client. The text says why, for the log."""
 
     is_loggable = True
 

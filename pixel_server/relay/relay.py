@@ -1,4 +1,4 @@
-"""What all clients of the relay share: the next server, its threads, and the memory for mails."""
+"""State that all clients of the relay share: the next server, its threads, and the memory for mails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RETRY_SECONDS = 2.0
 
 
 class Relay:
-    """What all clients share. own_name: name of this host in greetings. next_server: where mails go."""
+    """State that all clients share. own_name: name of this host in greetings. next_server: where mails go."""
 
     def __init__(self, options: Options, rules: Rules, own_name: str) -> None:
         """Raises SettingsError if the file of trusted certificates cannot be used."""
@@ -92,5 +92,5 @@ class Relay:
         return connection.send_message(prepared.raw)
 
     def close(self) -> None:
-        """Ends the threads, and waits for none."""
+        """Ends the threads without waiting for them."""
         self._threads.shutdown(wait=False, cancel_futures=True)

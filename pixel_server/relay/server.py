@@ -20,7 +20,7 @@ from pixel_server.settings import SettingsError
 log = Log(__name__)
 
 STOP_SECONDS = 10.0
-"""Seconds that mails under way may take to end after this process was told to stop."""
+"""Seconds that mails under way may take to end after the relay begins to stop."""
 FULL = reply("421 4.7.0 too many connections: try again later")
 
 

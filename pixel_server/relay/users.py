@@ -60,7 +60,7 @@ def add_user(path: Path, name: str) -> str:
 
 
 def remove_user(path: Path, name: str) -> None:
-    """Removes a user. Raises UsersError if there is no such user."""
+    """Removes a user. Raises UsersError if the user is unknown."""
     users = read_users(path)
     if name not in users:
         raise UsersError(f"there is no user {name[:64]!r} in {path}")

@@ -89,7 +89,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What the enabled endpoints want together. campaigns: ids by type; None stands for all campaigns."""
+    """Events that the enabled endpoints want together. campaigns: ids by type; None stands for all."""
 
     campaigns: dict[str, frozenset[str] | None] = {}
 

@@ -17,7 +17,7 @@ from pixel_server.webhooks import event
 from pixel_server.webhooks.event import Event
 
 FIELD = "troubles"
-"""Field of `keys.HOOK_MARKS` with the troubles that events have told of, as JSON: {"shard 3": "..."}."""
+"""Field of `keys.HOOK_MARKS` with the troubles of the last events, as JSON: {"shard 3": "..."}."""
 _MAX_TEXT_CHARACTERS = 300
 
 Troubles = dict[str, str]

@@ -36,5 +36,5 @@ async def purge_campaign(store: AsyncRedis, campaign: str) -> int:
 
 
 async def _endpoint_ids(store: AsyncRedis) -> list[str]:
-    """Returns the ids of all endpoints, also of those that this version cannot read."""
+    """Returns the ids of all endpoints, also of endpoints that this version cannot read."""
     return [field.decode() for field in await store.execute_command("HKEYS", keys.WEBHOOKS)]

@@ -47,7 +47,7 @@ _PAGE = 1000
 
 
 class Unit(NamedTuple):
-    """A claimed unit. tries: number of tries before this one. events: those that are left.
+    """A claimed unit. tries: number of tries before this one. events: the events that are left.
 
     queued, claimed: times by Redis's clock, ms.
     """
@@ -251,7 +251,7 @@ _SEND_AGAIN = (
     + _NOW
     + """
 -- KEYS: due, units, aside, state. ARGV: units. Makes them due now, as if they were new. Ends a pause.
--- Returns the number of those that are there.
+-- Returns the number of units found.
 local found = 0
 for _, unit in ipairs(ARGV) do
   local text = redis.call('HGET', KEYS[2], unit)
@@ -334,7 +334,7 @@ def claim_call(endpoint: Endpoint) -> ScriptCall:
 
 
 def parse_claim(reply: Sequence[Any]) -> Unit | None:
-    """Returns the claimed unit, or None if none is due. Raises ValueError if an event cannot be read."""
+    """Returns the claimed unit, or None if no unit is due. Raises ValueError if an event cannot be read."""
     if not reply:
         return None
     unit, tries, queued, now, *values = reply
@@ -343,7 +343,7 @@ def parse_claim(reply: Sequence[Any]) -> Unit | None:
 
 
 async def claim(store: AsyncRedis, endpoint: Endpoint) -> Unit | None:
-    """Claims the unit that is due first. Returns None if none is due."""
+    """Claims the unit that is due first. Returns None if no unit is due."""
     return parse_claim(await store.eval(*claim_call(endpoint)))
 
 
@@ -400,7 +400,7 @@ async def forget(store: AsyncRedis, endpoint_id: str, unit: Unit, event_ids: Col
 
 
 async def send_again(store: AsyncRedis, endpoint_id: str, unit_ids: Sequence[str] | None = None) -> int:
-    """Makes units due now, whether they wait or were set aside. Returns the number of those that are there.
+    """Makes units due now, whether they wait or were set aside. Returns the number of units found.
 
     unit_ids: None for all that were set aside. What was delivered is not there any more.
     """
@@ -503,7 +503,7 @@ async def purge(
 ) -> int:
     """Removes the queued events of recipients, or of a campaign. Returns their number.
 
-    marks: of the recipients. campaign: id, "" for none.
+    marks: of the recipients. campaign: id, or "" to remove only by recipient.
     """
     wanted_marks = set(marks)
 

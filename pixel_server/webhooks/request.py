@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 
 
 class NoAnswerError(Exception):
-    """There is no answer. The text is one sentence for the operator, and quotes nothing that was sent."""
+    """A request got no answer. The text is a sentence for the operator, and quotes nothing that was sent."""
 
     is_loggable = True
 
@@ -86,7 +86,7 @@ async def post(
     """Sends a POST request with a JSON body, and returns the answer, whatever its status.
 
     Follows no redirect and no proxy. is_private_allowed: PIXEL_WEBHOOK_PRIVATE. tls: for tests. Raises
-    NoAnswerError if there is no answer in time, or none that is HTTP.
+    NoAnswerError if the answer does not come in time or is not HTTP.
     """
     more = {"Content-Type": "application/json", "Content-Length": str(len(body.encode())), **headers}
     sent = _Sent("POST", url, more, body.encode())
@@ -166,7 +166,7 @@ async def _exchange(
 async def _connect(
     addresses: Sequence[str], port: int, context: ssl.SSLContext | None, server_name: str | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connects to the first of the addresses that answers. Raises the last error if none does."""
+    """Connects to the first of the addresses that answers. Raises the last error if no address answers."""
     failure: OSError | None = None
     for address in addresses[:3]:
         try:

@@ -63,7 +63,10 @@ class TooManyEndpoints(ValueError):
 
 
 class State(NamedTuple):
-    """What happened to an endpoint. See the top of this file; times are ms since 1970, 0 for never."""
+    """Counts and times of the deliveries to an endpoint. See the top of this file.
+
+    Times are ms since 1970, 0 for never.
+    """
 
     sent: int = 0
     failed: int = 0
@@ -128,7 +131,7 @@ async def create(
 ) -> tuple[Endpoint, str]:
     """Creates an endpoint. Returns it and its secret, which is shown only now.
 
-    scopes: those of the caller; without `people` the endpoint can want no events on recipients. secret: the
+    scopes: the caller's scopes; without `people` the endpoint can want no events on recipients. secret: the
     sender's own `whsec_...`, or None for a random secret. who: name for the audit log. Raises EndpointError,
     TooManyEndpoints, or NotReplicatedError if no replica has confirmed the endpoint, which then is not made.
     """

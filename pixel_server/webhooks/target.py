@@ -65,7 +65,7 @@ async def addresses(
     """Returns the addresses to which a request to this host may connect, at least one.
 
     is_private_allowed: PIXEL_WEBHOOK_PRIVATE. Raises RefusedAddressError if one of the addresses is not
-    public, or OSError if the host has none.
+    public, or OSError if the host has no address.
     """
     found = await resolve(host, port)
     if not found:

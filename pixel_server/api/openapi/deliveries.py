@@ -1,4 +1,4 @@
-"""What mail services report: events in NDJSON."""
+"""Reports of mail services: their sources, and events in NDJSON."""
 
 from __future__ import annotations
 
