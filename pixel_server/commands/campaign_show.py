@@ -22,6 +22,9 @@ _HIDDEN_IF_ZERO = (
 )
 """Totals that are shown only if they are not zero."""
 
+MIN_NAME_WIDTH = 20
+"""Smallest width of the column of names, in characters."""
+
 
 @click.command()
 @click.argument("id")
@@ -39,8 +42,10 @@ def show_campaign(id: str, as_json: bool) -> None:  # noqa: A002
     if as_json:
         click.echo(json.dumps({**campaign_json(campaign), "stats": figures}))
         return
-    for name, text in _rows(campaign, figures):
-        click.echo(f"{name:<20} {text}")
+    rows = _rows(campaign, figures)
+    width = max(MIN_NAME_WIDTH, *(len(name) for name, _ in rows))
+    for name, text in rows:
+        click.echo(f"{name:<{width}} {text}")
 
 
 def _rows(campaign: Campaign, figures: dict[str, Any]) -> list[tuple[str, str]]:
