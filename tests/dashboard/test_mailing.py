@@ -37,7 +37,7 @@ def test_mailing_page_begins_with_sending(sent, reader):
     answer = reader.get(PAGE)
     page = assert_harmless(answer)
     assert "Sent 20 Sep 2026, 08:30 UTC to 40 · mail" in words(page)
-    assert "7.5% known exactly" in words(page)
+    assert "Open rate 7.5% known exactly" in words(page)
     assert "Of the 3 recipients who opened it" in words(page)
     assert "Half opened within" in page.text
     assert "3 recipients, 7.5% of the delivered" in words(page)
@@ -54,7 +54,7 @@ def test_mailing_page_first_day_leads_with_its_own_rate(sent, reader):
     page = assert_harmless(reader.get(f"{PAGE}?since_sending=24h"))
     assert current(page) == f"{PAGE}?since_sending=24h"
     assert (
-        "Open rate in this range 5.0% opened by people in this range: certainly so. Of all time: 7.5%."
+        "Opened by people in this range 5.0% Counted, of the delivered mails. Open rate of all time: 7.5%."
         in words(page)
     )
     assert "2 recipients, 5.0% of the delivered" in words(page)
@@ -72,11 +72,28 @@ def test_mailing_page_range_after_sending_leads_with_a_number_of_recipients(sent
     assert current(page) is None
     assert ' aria-current="true">Custom: 22 Sep 2026</summary>' in answer.text
     assert "1 recipient opened it for the first time in this range." in words(page)
-    assert "Of all time: 7.5%." in words(page)
+    assert "Open rate of all time: 7.5%." in words(page)
     assert "1 recipient" in words(page)
     assert "% of the delivered" not in words(page)
     assert "opened within" not in page.text
     assert 'class="change"' not in answer.text
+
+
+def test_mailing_heading_names_the_leading_figure(sent, site, opened, clock, stats, sign_in):
+    site.headers["User-Agent"] = "Mozilla/5.0"  # Apple's mail program loads the images of all mails
+    opened("2026-09-20T10:00Z", "machine")
+    clock.at("2026-09-24T12:00Z")
+    stats("mail")
+    reader = sign_in()
+    assert "Estimated open rate ≈ 8% At least 7% opened it." in words(Page(reader.get(PAGE)))
+    first_day = words(Page(reader.get(f"{PAGE}?since_sending=24h")))
+    assert "Opened by people in this range 5% Counted, of the delivered mails. At most 8%" in first_day
+    assert "Estimated open rate of all time: ≈ 8% (7% to 10%)." in first_day
+    assert "≈ 8% estimated" in words(Page(reader.get("/")))
+    site.patch("/api" + PAGE, json={"sent": 20})
+    limits = words(Page(reader.get(PAGE)))
+    assert "Limits of the open rate 15% to 20%" in limits
+    assert "No estimate is made" in limits
 
 
 def curve(page):

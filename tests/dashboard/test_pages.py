@@ -151,6 +151,7 @@ def test_campaign_list_shows_a_table_of_each_kind(story, reader):
     cells = dict(re.findall(r'data-label="([^"]*)">(.*?)</td>', answer.text))
     assert "20 Sep 2026" in cells["Sent on"]
     assert (cells["Sent to"], cells["By people"]) == ("10", "4")
+    assert "<b>≈ 40%</b> estimated" in cells["Open rate"]
     assert "40% to 50%" in cells["Open rate"]
     assert (cells["All visitors"], cells["All views"]) == ("2", "3")
     assert len(answer.content) < 100_000

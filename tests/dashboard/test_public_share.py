@@ -17,6 +17,8 @@ from tests.dashboard.test_pages import EVIL, Page, assert_harmless
 
 DAY = "2026-09-20"
 FRAME = "https://www.example.org"
+MACHINE = "Mozilla/5.0"
+"""User agent of Apple's mail program, which loads the images of all mails by machine."""
 
 
 @pytest.fixture
@@ -108,8 +110,22 @@ def test_public_share_shows_several_figures(story, visitor, share, name, labels)
     page = visitor.get(share(name)).text
     found = re.findall(r"<div><dt>(?:<span[^>]*>)?([^<]+)", page)
     assert found == labels
-    assert (">Open rate<" in page) == (name == "mail")
-    assert ("certainly so." in page) == (name == "mail")
+    assert (">Open rate<" in page) == (name == "mail"), "nobody else opened, so the rate is exact"
+    assert ("Counted, of the delivered mails." in page) == (name == "mail")
+
+
+def test_public_share_with_machines_leads_with_opens_by_people(
+    story, site, visitor, share, opened, clock, stats
+):
+    site.headers["User-Agent"] = MACHINE
+    for n in range(3):
+        opened(f"{DAY}T11:{n:02}Z", f"machine {n}")
+    clock.at("2026-09-22T13:00Z")
+    stats("mail")
+    page = " ".join(visitor.get(share("mail")).text.split())
+    assert ">Opened by people<" in page
+    assert ">Open rate<" not in page
+    assert "It counts the days that are not shown here, so it is not shared" in page
 
 
 def days(*opens):
