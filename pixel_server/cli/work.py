@@ -8,7 +8,7 @@ import socket
 import click
 
 from pixel_server import lifeline, logs
-from pixel_server.addresses import parse_host_port
+from pixel_server.commands.metrics_option import metrics_option
 from pixel_server.commands.startup import check_startup, log_start, warn_of_unknown_settings
 from pixel_server.metrics.process_file import Publisher
 from pixel_server.run import uvicorn_parts
@@ -16,15 +16,6 @@ from pixel_server.run.supervisor import Child, keep_running
 from pixel_server.settings import Settings
 from workers.schedule import Schedule
 from workers.worker import run_worker
-
-
-def _parse_address(
-    context: click.Context, option: click.Parameter, value: str | None
-) -> tuple[str, int] | None:
-    try:
-        return None if value is None else parse_host_port(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 @click.command()
@@ -35,12 +26,7 @@ def _parse_address(
     type=click.IntRange(1, 64),
     help="Number of worker processes.",
 )
-@click.option(
-    "--metrics",
-    metavar="HOST:PORT",
-    callback=_parse_address,
-    help="Also answer /metrics at this address, for a host without a web process.",
-)
+@metrics_option
 @click.option("--metrics-handle", type=int, hidden=True, help="File descriptor of the socket of --metrics.")
 @click.option("--one", "is_single", is_flag=True, hidden=True, help="Run one worker in this process.")
 def work(
@@ -64,7 +50,9 @@ def work(
     check_startup()
     children = [Child(f"worker {i + 1}", ["work", "--one"], os.environ) for i in range(processes)]
     if metrics is not None:
-        children.append(_metrics_child(*metrics))
+        from pixel_server.run import metrics_process  # noqa: PLC0415 - only after `uvicorn_parts.check`
+
+        children.append(metrics_process.metrics_child(*metrics))
     if not is_child:
         log_start(f"workers ({processes})", settings)
     schedule = Schedule(settings)
@@ -72,14 +60,6 @@ def work(
     publisher.start_thread()
     keep_running(children, settings.hang_seconds, schedule.tick)
     publisher.close()
-
-
-def _metrics_child(host: str, port: int) -> Child:
-    """Listens on an address, and returns the process that answers `/metrics` there. Raises SettingsError."""
-    from pixel_server.run import listen  # noqa: PLC0415 - may be imported only after `uvicorn_parts.check`
-
-    handle = listen.bind(host, port).detach()
-    return Child("metrics", ["work", "--metrics-handle", str(handle)], os.environ, [handle])
 
 
 def _answer_metrics(handle: int) -> None:

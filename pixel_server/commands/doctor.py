@@ -11,6 +11,7 @@ import redis
 
 from pixel_server.commands.doctor_addresses import base_url, campaigns, operator
 from pixel_server.commands.doctor_files import aof, backup, networks, readable_secrets, rules, spool
+from pixel_server.commands.doctor_relay import relay
 from pixel_server.commands.doctor_store import losses, network_refresh, redis_and_workers
 from pixel_server.commands.findings import Check, Finding
 from pixel_server.commands.support import as_json, settings_here
@@ -18,7 +19,7 @@ from pixel_server.settings import Settings, SettingsError
 
 CHECKS: tuple[Check, ...] = (
     *(networks, network_refresh, rules, operator, base_url, spool, aof, readable_secrets, backup),
-    *(losses, redis_and_workers, campaigns),
+    *(losses, redis_and_workers, campaigns, relay),
 )
 
 
@@ -29,8 +30,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     """Report what needs the operator's attention.
 
     Checks the settings, the lists of networks, the rules, the spool, the disk, the secrets, backups, Redis,
-    the workers and the campaigns. Works without Redis. A line of `advice` can wait; the exit code is 1 if
-    there is a `problem`.
+    the workers, the campaigns and the relay. Works without Redis. A line of `advice` can wait; the exit code
+    is 1 if there is a `problem`.
     """
     settings = Settings.from_env()
     with contextlib.suppress(SettingsError):  # the check of the store reports this error

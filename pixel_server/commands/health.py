@@ -54,7 +54,7 @@ def health(worker: bool, pid: int) -> None:
         click.echo(f"workers seen: {count}")
         return
     if main.command == "relay":
-        _require_greeting(main.host, main.port)
+        require_greeting(main.host, main.port)
     else:
         _require_answer(main.host, main.port)
     click.echo(f"port {main.port} answers")
@@ -103,10 +103,15 @@ def find_main(command_lines: Iterable[list[str]], port_set: str) -> Main:
     rest = next(filter(None, map(_own_command, command_lines)), ["serve"])
     if rest[0] == "relay":
         host, relay_port = parse_host_port(_option(rest, "--listen") or settings_here().relay_listen)
-        return Main("relay", relay_port, _LOOPBACK.get(host, host))
+        return Main("relay", relay_port, reachable(host))
     port = _option(rest, "--port") or port_set
     host = (_option(rest, "--host") or "").strip("[]")
-    return Main(rest[0], int(port) if port.isdigit() else DEFAULT_PORT, _LOOPBACK.get(host, host))
+    return Main(rest[0], int(port) if port.isdigit() else DEFAULT_PORT, reachable(host))
+
+
+def reachable(host: str) -> str:
+    """Returns the address to ask of a process that listens on a host."""
+    return _LOOPBACK.get(host, host)
 
 
 def _own_command(words: list[str]) -> list[str]:
@@ -142,7 +147,7 @@ def _require_answer(host: str, port: int) -> None:
         raise Failure(f"port {port} answers {status}")
 
 
-def _require_greeting(host: str, port: int) -> None:
+def require_greeting(host: str, port: int) -> None:
     """Raises Failure unless a relay at this address greets. A relay whose connections are all taken does."""
     try:
         with socket.create_connection((host, port), timeout=TIMEOUT_SECONDS) as connection:

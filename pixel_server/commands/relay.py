@@ -14,12 +14,16 @@ import click
 from pixel_server import __version__, lifeline, logs
 from pixel_server.addresses import parse_host_port
 from pixel_server.commands.failures import Failure
+from pixel_server.commands.metrics_option import metrics_option
 from pixel_server.commands.minting import find_minter, link_parts
 from pixel_server.commands.startup import warn_of_unknown_settings
 from pixel_server.mail.links import Minter
+from pixel_server.metrics.process_file import Publisher
 from pixel_server.relay.message import NoMinter, Rules
-from pixel_server.relay.options import options_of
+from pixel_server.relay.options import Options, options_of
 from pixel_server.relay.users import add_user, remove_user
+from pixel_server.run import uvicorn_parts
+from pixel_server.run.supervisor import Child, keep_running
 from pixel_server.settings import Settings
 from pixel_server.store_url import has_password
 
@@ -68,6 +72,7 @@ class Minters:
 @click.option("--campaign", metavar="CAMPAIGN", help="Campaign of a mail that names none.")
 @click.option("--each", is_flag=True, help="Offer LMTP, in which each recipient gets a pixel of their own.")
 @click.option("--require-pixel", is_flag=True, help="Refuse a mail that gets no pixel.")
+@metrics_option
 @click.option("--handle", type=int, hidden=True, help="File descriptor of a socket that listens already.")
 def relay(
     listen: str | None,
@@ -75,6 +80,7 @@ def relay(
     campaign: str | None,
     each: bool,
     require_pixel: bool,
+    metrics: tuple[str, int] | None,
     handle: int | None,
 ) -> None:
     """Pass mails on to a mail server, with the pixel in each HTML mail to one recipient.
@@ -97,33 +103,48 @@ def relay(
     settings = Settings.from_env()
     if handle is None:
         warn_of_unknown_settings()
-    _serve(settings, handle)
+    _serve(settings, handle, metrics)
 
 
-def _serve(settings: Settings, handle: int | None) -> None:
-    """Runs the relay until SIGTERM or SIGINT. handle: file descriptor of the socket, or None to listen."""
-    from pixel_server.relay.relay import Relay  # noqa: PLC0415 - aiosmtpd is loaded by this command only
-    from pixel_server.relay.server import Server  # noqa: PLC0415
-    from pixel_server.run import listen  # noqa: PLC0415
+def _serve(settings: Settings, handle: int | None, metrics: tuple[str, int] | None) -> None:
+    """Runs the relay until SIGTERM or SIGINT. handle: file descriptor of the socket, or None to listen.
+
+    metrics: address at which a second process answers `/metrics`, or None.
+    """
+    uvicorn_parts.check()
+    from pixel_server.run import listen, metrics_process  # noqa: PLC0415 - only after the check
 
     host, port = parse_host_port(settings.relay_listen)
     options = options_of(settings, host)
     link_parts()  # fails now, and not at the first mail, if no link can be made
+    listening = listen.bind(host, port) if handle is None else socket.socket(fileno=handle)
+    if metrics is None:
+        asyncio.run(_relay_mails(settings, options, listening))
+        return
+    relay_handle = listening.fileno()
+    relaying = Child("relay", ["relay", "--handle", str(relay_handle)], os.environ, [relay_handle])
+    keep_running([relaying, metrics_process.metrics_child(*metrics)], settings.hang_seconds)
 
-    async def run() -> None:
-        rules = Rules(options.campaign, Minters().get)
-        server = Server(Relay(options, rules, _own_name()))
-        listening = listen.bind(host, port) if handle is None else socket.socket(fileno=handle)
-        log.info(
-            "relay-started",
-            "pixel-server %(version)s: relay at %(address)s, passes mails on to %(server)s",
-            version=__version__,
-            address=settings.relay_listen,
-            server=options.to.shown,
-        )
+
+async def _relay_mails(settings: Settings, options: Options, listening: socket.socket) -> None:
+    """Runs the relay in this process, and publishes its numbers."""
+    from pixel_server.relay.relay import Relay  # noqa: PLC0415 - aiosmtpd is loaded by this process only
+    from pixel_server.relay.server import Server  # noqa: PLC0415
+
+    server = Server(Relay(options, Rules(options.campaign, Minters().get), _own_name()))
+    publisher = Publisher(settings.data, server.gather)
+    publisher.start_thread()
+    log.info(
+        "relay-started",
+        "pixel-server %(version)s: relay at %(address)s, passes mails on to %(server)s",
+        version=__version__,
+        address=settings.relay_listen,
+        server=options.to.shown,
+    )
+    try:
         await server.run(listening)
-
-    asyncio.run(run())
+    finally:
+        publisher.close()
 
 
 def _own_name() -> str:

@@ -17,7 +17,7 @@ from pixel_server.mail import mime, transfer
 from pixel_server.mail.links import Minter, MintOptions, make_tags
 from pixel_server.mail.mailboxes import header_addresses, sole
 from pixel_server.mail.mime import MimePart
-from pixel_server.mail.placement import Edit, EmbedError, Tags, frame, splice
+from pixel_server.mail.placement import Edit, EmbedError, Tags, TooLarge, frame, splice
 from pixel_server.mail.sealed import refuse_sealed
 
 log = Log(__name__)
@@ -80,14 +80,14 @@ def add_pixel_to_bytes(
 ) -> ChangedMessage:
     """Returns a message with the pixel. raw: the message as sent, or as in an `.eml` file.
 
-    max_text_bytes: bytes of text and HTML above which EmbedError is raised, so that the call takes a bounded
+    max_text_bytes: bytes of text and HTML above which TooLarge is raised, so that the call takes a bounded
     time. Takes the other parameters of `add_pixel` and raises the same errors. Logs nothing: the result has
     the reason.
     """
     root = mime.from_bytes(raw)
     texts = {id(part): raw[part.start : part.end] for part in root.walk() if part.is_text}
     if max_text_bytes is not None and sum(map(len, texts.values())) > max_text_bytes:
-        raise EmbedError(f"it has more than {max_text_bytes:,} bytes of text")
+        raise TooLarge(f"it has more than {max_text_bytes:,} bytes of text")
     refuse_sealed(root, texts)
     part, recipient, why = _choose_part(root, recipient)
     if part is None or recipient is None:

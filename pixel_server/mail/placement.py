@@ -28,6 +28,10 @@ class AlreadyThere(EmbedError):
     """The mail has a pixel already."""
 
 
+class TooLarge(EmbedError):
+    """The mail has more text than the caller allows."""
+
+
 class Pixel(NamedTuple):
     """A pixel in a mail. start, end: offsets of its tag. token: decoded from its link, not verified.
 

@@ -57,6 +57,17 @@ TABLE = (
     Family("pixel_jobs_total", "counter", "host", "Jobs that workers have ended.", ("result",)),
     Family("pixel_schedule_without", "gauge", "host",
         "Schedules to which Redis (store) or the job queue (queue) does not answer.", ("missing",)),
+    # The SMTP relay.
+    Family("pixel_relay_mails_total", "counter", "host",
+        "Mails that the next server took, with or without a pixel, and why without.", ("outcome", "reason")),
+    Family("pixel_relay_bytes_total", "counter", "host", "Bytes of the mails that the next server took."),
+    Family("pixel_relay_refusals_total", "counter", "host",
+        "Commands and mails refused, by the relay itself or by the next server (by).", ("by", "reply")),
+    Family("pixel_relay_next_failures_total", "counter", "host",
+        "Times that the next server could not be reached, or broke off."),
+    Family("pixel_relay_connections", "gauge", "host", "Clients that are connected to the relay."),
+    Family("pixel_relay_connections_total", "counter", "host",
+        "Connections that the relay has taken, or refused for PIXEL_RELAY_CONNECTIONS.", ("outcome",)),
     # All processes.
     Family("pixel_processes", "gauge", "host", "Running processes.", _PROCESS),
     Family("pixel_process_cpu_seconds_total", "counter", "host", "Processor time.", _PROCESS),

@@ -233,7 +233,7 @@ class Incoming(SMTP):
             sender = parse_sender(argument, await self._relay.extensions(), self._relay.max_bytes)
             answer = await self._send_sender(sender.command("MAIL FROM"))
         except Refusal as refusal:
-            self._log_refusal(refusal.reply)
+            self._note_own_refusal(refusal.reply)
             return refusal.reply
         except Away as away:
             return away.reply
@@ -267,14 +267,14 @@ class Incoming(SMTP):
         if transaction is None:
             return NO_TRANSACTION
         if len(transaction.recipients) >= MAX_RECIPIENTS:
-            self._log_refusal(TOO_MANY)
+            self._note_own_refusal(TOO_MANY)
             return TOO_MANY
         try:
             allows_utf8 = "SMTPUTF8" in transaction.sender.parameters
             recipient = parse_recipient(argument, await self._relay.extensions(), allows_utf8)
             answer = await self._command(recipient.command("RCPT TO"))
         except Refusal as refusal:
-            self._log_refusal(refusal.reply)
+            self._note_own_refusal(refusal.reply)
             return refusal.reply
         except Away as away:
             return self._lose(away)
@@ -317,7 +317,7 @@ class Incoming(SMTP):
 
     async def _refuse_message(self, transaction: _Transaction, refusal: Refusal) -> None:
         """Ends a transaction whose mail is refused, and answers: in LMTP, once for each recipient."""
-        self._log_refusal(refusal.reply)
+        self._note_own_refusal(refusal.reply)
         await self._abandon()
         if refusal.disconnects:
             await self._say_and_close(refusal.reply)
@@ -428,14 +428,17 @@ class Incoming(SMTP):
             self._next.abort()
             self._next = None
 
-    def _log_refusal(self, answer: Reply) -> None:
+    def _note_own_refusal(self, answer: Reply) -> None:
+        """Notes a refusal by this relay."""
+        self._relay.numbers.note_refusal("relay", answer)
         log.info("relay-refused", "the relay refused: %(reply)s", reply=answer.encode().decode())
 
     def _note_refusal(self, answer: Reply, command: str) -> Reply:
         """Logs a refusal, and returns it. The text of the next server may name a person: it is not logged."""
         if answer is NO_PIXEL:
-            self._log_refusal(answer)
+            self._note_own_refusal(answer)
         elif answer.is_refusal:
+            self._relay.numbers.note_refusal("next", answer)
             log.info(
                 "relay-next-refused",
                 "the next mail server refused %(command)s with %(code)d; the client has its text",

@@ -10,7 +10,9 @@ from typing import NamedTuple
 from pixel_server.logs import Log
 from pixel_server.mail.links import Minter, parse_mode
 from pixel_server.mail.message import add_pixel_to_bytes
-from pixel_server.mail.placement import EmbedError
+from pixel_server.mail.placement import AlreadyThere, EmbedError, TooLarge
+from pixel_server.mail.sealed import Refused
+from pixel_server.relay.numbers import Reason
 from pixel_server.slug import is_slug
 from pixel_server.tokens import Mode
 
@@ -43,10 +45,11 @@ class Rules(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A mail as it goes on. why_without: why it has no pixel, or ""."""
+    """A mail as it goes on. why_without: why it has no pixel, or "". reason: the same in a word, or None."""
 
     raw: bytes
     why_without: str = ""
+    reason: Reason | None = None
 
 
 class _Fields(NamedTuple):
@@ -70,18 +73,18 @@ def prepare(raw: bytes, recipients: list[str], rules: Rules) -> Prepared:
     """
     fields = _read_fields(raw)
     if fields.is_signed:
-        return Prepared(raw, "it is signed already (DKIM or ARC)")
+        return Prepared(raw, "it is signed already (DKIM or ARC)", "signed")
     try:
         return _add_pixel(fields, recipients, rules)
     except (EmbedError, ValueError) as error:
-        return Prepared(fields.bare, str(error))
+        return Prepared(fields.bare, str(error), _reason_of(error))
     except Exception as error:  # the mail goes on, whatever is wrong with it or with this program
         log.error(
             "relay-pixel-failed",
             "a mail goes on without a pixel, because of a fault of this program: please report this line",
             exc=error,
         )
-        return Prepared(fields.bare, "the pixel could not be added")
+        return Prepared(fields.bare, "the pixel could not be added", "failed")
 
 
 def _add_pixel(fields: _Fields, recipients: list[str], rules: Rules) -> Prepared:
@@ -90,18 +93,20 @@ def _add_pixel(fields: _Fields, recipients: list[str], rules: Rules) -> Prepared
     campaigns = fields.campaigns or {rules.campaign or ""}
     campaign = next(iter(campaigns))
     if len(campaigns) > 1:
-        return Prepared(bare, "it names several campaigns")
+        return Prepared(bare, "it names several campaigns", "campaign")
     if not campaign:
-        return Prepared(bare, "it names no campaign: set X-Pixel-Campaign in the mail, or --campaign here")
+        why = "it names no campaign: set X-Pixel-Campaign in the mail, or --campaign here"
+        return Prepared(bare, why, "campaign")
     if not is_slug(campaign):
-        return Prepared(bare, "its X-Pixel-Campaign is not the id of a campaign")
+        return Prepared(bare, "its X-Pixel-Campaign is not the id of a campaign", "campaign")
     modes = [parse_mode(mode) for mode in fields.modes]
     if Mode.OFF in modes:
-        return Prepared(bare, "its X-Pixel-Mode is off")
+        return Prepared(bare, "its X-Pixel-Mode is off", "mode")
     if len(recipients) != 1:
-        return Prepared(bare, "it has several recipients: send each recipient a mail of their own")
+        why = "it has several recipients: send each recipient a mail of their own"
+        return Prepared(bare, why, "recipients")
     if fields.header_bytes > MAX_HEADER_BYTES or bare.count(b"\n--") > MAX_PARTS:
-        return Prepared(bare, "its header is too large, or it has too many parts")
+        return Prepared(bare, "its header is too large, or it has too many parts", "size")
     minter = rules.minter_of(campaign)
     mode = min([minter.mode, *modes])
     now, limit = int(time.time()), MAX_TEXT_BYTES
@@ -110,7 +115,21 @@ def _add_pixel(fields: _Fields, recipients: list[str], rules: Rules) -> Prepared
     )
     # The pixel stands after the last line end if the HTML has no `</body>`.
     ends_line = not changed.raw or changed.raw.endswith(b"\r\n")
-    return Prepared(changed.raw if ends_line else changed.raw + b"\r\n", changed.why_unchanged)
+    whole = changed.raw if ends_line else changed.raw + b"\r\n"
+    if not changed.why_unchanged:
+        return Prepared(whole)
+    return Prepared(whole, changed.why_unchanged, "mode" if mode is Mode.OFF else "text")
+
+
+def _reason_of(error: ValueError) -> Reason:
+    """Returns why a mail has no pixel, in a word."""
+    reasons: dict[type[ValueError], Reason] = {
+        NoMinter: "no-link",
+        Refused: "signed",
+        AlreadyThere: "has-pixel",
+        TooLarge: "size",
+    }
+    return reasons.get(type(error), "unreadable")
 
 
 def _read_fields(raw: bytes) -> _Fields:

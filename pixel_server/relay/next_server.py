@@ -53,13 +53,7 @@ class NextServer:
 
     def connect(self) -> Connection:
         """Returns a connection that is ready for a mail. Raises Away."""
-        try:
-            smtp = self._greet()
-        except smtplib.SMTPConnectError as error:
-            refusal = _reply(error.smtp_code, error.smtp_error)
-            raise Away(f"it greets with {error.smtp_code}", refusal if refusal.is_refusal else AWAY) from None
-        except (OSError, smtplib.SMTPException) as error:
-            raise Away(_reason(error)) from None
+        smtp = self._reach(CONNECT_SECONDS, signs_in=True)
         self.extensions = dict(smtp.esmtp_features)
         return Connection(smtp)
 
@@ -67,10 +61,26 @@ class NextServer:
         """Asks the next server for its extensions. Raises Away."""
         self.connect().quit()
 
-    def _greet(self) -> smtplib.SMTP:
-        """Returns a connection after EHLO, TLS and sign-in."""
-        to = self.address
-        name, seconds = self._own_name, CONNECT_SECONDS
+    def check(self, seconds: float) -> None:
+        """Greets the next server, with TLS if it is used, but neither signs in nor sends a mail.
+
+        seconds: time for each step. Raises Away.
+        """
+        Connection(self._reach(seconds, signs_in=False)).quit()
+
+    def _reach(self, seconds: float, *, signs_in: bool) -> smtplib.SMTP:
+        """Returns a connection after the greeting. Raises Away."""
+        try:
+            return self._greet(seconds, signs_in=signs_in)
+        except smtplib.SMTPConnectError as error:
+            refusal = _reply(error.smtp_code, error.smtp_error)
+            raise Away(f"it greets with {error.smtp_code}", refusal if refusal.is_refusal else AWAY) from None
+        except (OSError, smtplib.SMTPException) as error:
+            raise Away(_reason(error)) from None
+
+    def _greet(self, seconds: float, *, signs_in: bool) -> smtplib.SMTP:
+        """Returns a connection after EHLO and TLS, and after the sign-in if `signs_in` is set."""
+        to, name = self.address, self._own_name
         smtp = (
             smtplib.SMTP_SSL(to.host, to.port, local_hostname=name, timeout=seconds, context=self._tls)
             if to.tls == "whole"
@@ -81,7 +91,7 @@ class NextServer:
             if to.tls == "starttls":
                 smtp.starttls(context=self._tls)
                 smtp.ehlo()
-            if to.user:
+            if to.user and signs_in:
                 smtp.login(to.user, to.password)
         except BaseException:
             smtp.close()

@@ -12,6 +12,7 @@ from pixel_server.logs import Log
 from pixel_server.relay.incoming_message import Budget
 from pixel_server.relay.message import Rules, prepare
 from pixel_server.relay.next_server import Away, Connection, NextServer
+from pixel_server.relay.numbers import RelayNumbers
 from pixel_server.relay.options import Options
 from pixel_server.relay.reply import NO_PIXEL, Reply
 from pixel_server.settings import SettingsError
@@ -34,6 +35,7 @@ class Relay:
         except (OSError, ssl.SSLError) as error:
             raise SettingsError(f"PIXEL_RELAY_TO: cannot use its ssl_ca_certs: {error.strerror}") from None
         self.budget = Budget(options.memory_bytes)
+        self.numbers = RelayNumbers()
         self._threads = ThreadPoolExecutor(options.max_clients + 1, "relay")
         self._learning = asyncio.Lock()
         self._next_try = 0.0
@@ -68,6 +70,7 @@ class Relay:
         return self.next_server.extensions
 
     def report_away(self, away: Away) -> None:
+        self.numbers.note_failure()
         log.warning(
             "relay-next-away",
             "mails cannot be passed on to %(server)s: %(error)s; clients are asked to try again",
@@ -89,7 +92,10 @@ class Relay:
             if self.options.requires_pixel:
                 connection.reset()
                 return NO_PIXEL
-        return connection.send_message(prepared.raw)
+        answer = connection.send_message(prepared.raw)
+        if answer.is_success:
+            self.numbers.note_mail(prepared.reason, len(prepared.raw))
+        return answer
 
     def close(self) -> None:
         """Ends the threads without waiting for them."""

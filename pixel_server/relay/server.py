@@ -10,6 +10,7 @@ import ssl
 
 from pixel_server import lifeline
 from pixel_server.logs import Log
+from pixel_server.metrics.numbers import Numbers
 from pixel_server.relay.incoming import Incoming
 from pixel_server.relay.next_server import Away
 from pixel_server.relay.options import Options
@@ -50,6 +51,10 @@ class Server:
         server.close()
         await self._finish()
 
+    def gather(self) -> Numbers:
+        """Returns the numbers of this process, for `/metrics`. Any thread may call it."""
+        return self._relay.numbers.gather(len(self._clients))
+
     async def _learn(self) -> None:
         """Asks the next server what it can do. If it cannot be reached, the log says so at once."""
         with contextlib.suppress(Away):
@@ -70,12 +75,14 @@ class Server:
     def _accept(self) -> asyncio.Protocol:
         """Returns what handles a new connection."""
         if len(self._clients) >= self._relay.options.max_clients:
+            self._relay.numbers.note_connection("refused")
             log.warning(
                 "relay-full",
                 "a client is refused: %(clients)d are connected, as many as PIXEL_RELAY_CONNECTIONS allows",
                 clients=len(self._clients),
             )
             return _Full()
+        self._relay.numbers.note_connection("taken")
         self._renew_certificate()
         return Incoming(self._relay, self._tls, self._clients)
 

@@ -16,6 +16,7 @@ from pixel_server.app import _is_pixel_or_metrics, create_app, create_metrics, c
 from pixel_server.auth import api_keys
 from pixel_server.collect.client_address import ClientAddress
 from pixel_server.metrics.families import TABLE
+from pixel_server.relay.numbers import RelayNumbers
 from pixel_server.settings import Settings
 from pixel_server.store import jobs, keys
 from pixel_server.store.client import connect_async, connect_queue
@@ -140,7 +141,9 @@ def test_metrics_table_has_each_number_that_is_published(web, scrape):
     work = WorkNumbers()
     work.note_pass("counted", 0.1, 5, 1)
     gathered = work.gather("worker")
-    published |= {name.removesuffix("_total") for name in (*gathered.counters, *gathered.gauges)}
+    relay = RelayNumbers().gather(0)
+    for numbers in (gathered, relay):
+        published |= {name.removesuffix("_total") for name in (*numbers.counters, *numbers.gauges)}
     in_table = {family.name.removesuffix("_total") for family in TABLE}
     only_at_times = {"pixel_schedule_without", "pixel_hits_dropped", "pixel_api_seconds"}
     only_at_times |= {"pixel_reported_events"}
@@ -150,7 +153,7 @@ def test_metrics_table_has_each_number_that_is_published(web, scrape):
     labels = {label for family in TABLE for label in family.labels}
     assert labels == {
         *("outcome", "reason", "method", "route", "list", "result", "missing", "webhook", "provider"),
-        *("process", "format", "version", "python", "node", "shard"),
+        *("process", "format", "version", "python", "node", "shard", "by", "reply"),
     }
 
 

@@ -28,6 +28,7 @@ SECRETS = {
     "PIXEL_RECIPIENT_SECRET": "a-recipient-secret-of-a-deployment",
     "PIXEL_API_KEY": "an-api-key-of-a-deployment",
     "QUEUE_PASSWORD": "a-password-of-the-queue",
+    "PIXEL_RELAY_TO": "smtp://127.0.0.1:1",
 }
 OTHER_VARIABLES = {"QUEUE_PASSWORD", "PORT", "WEB_CONCURRENCY", "WORKER_CONCURRENCY"}
 """Environment variables of containers that are not settings."""

@@ -15,6 +15,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from pixel_server.relay.users import add_user
 from pixel_server.settings import Settings
 from pixel_server.store import jobs
 from tests.deploy.containers import (
@@ -29,13 +30,16 @@ from tests.deploy.containers import (
     programs,
     running,
 )
+from tests.relay.conftest import make_certificate
 from tests.stack import Stack, free_port, until
 
 HOME = ROOT / "deploy" / "kubernetes"
 VERSIONS = ("1.32", kubernetes_validate.latest_version())
 """Oldest and newest version of Kubernetes whose schemas the manifests must fit."""
 MANIFESTS: list[dict[str, Any]] = [
-    manifest for path in sorted(HOME.glob("*.yaml")) for manifest in yaml.safe_load_all(path.read_text())
+    manifest
+    for path in [*sorted(HOME.glob("*.yaml")), HOME / "relay" / "relay.yaml"]
+    for manifest in yaml.safe_load_all(path.read_text())
 ]
 SCALER = yaml.safe_load((HOME / "keda" / "worker.yaml").read_text())
 MONITOR = yaml.safe_load((HOME / "prometheus" / "pods.yaml").read_text())
@@ -139,7 +143,7 @@ def test_settings_are_in_the_table_and_agree_on_all_hosts():
     Settings.from_env(SETTINGS)
     assert SETTINGS.keys() <= SETTING_NAMES
     secret = {"PIXEL_SECRET", "PIXEL_RECIPIENT_SECRET", "PIXEL_API_KEY"}
-    for name in ("web", "worker"):
+    for name in ("web", "worker", "relay"):
         assert SPECS[name]["envFrom"] == [{"configMapRef": {"name": "settings"}}]
         own = {variable["name"] for variable in SPECS[name]["env"]}
         assert own <= SETTING_NAMES | OTHER_VARIABLES
@@ -160,12 +164,32 @@ def test_docs_create_the_secret_that_the_manifests_name():
 
 
 def test_commands_exist_as_they_stand():
-    for name in ("web", "worker"):
+    for name in ("web", "worker", "relay"):
         assert_exists(SPECS[name]["command"])
-    assert_exists(SPECS["worker"]["readinessProbe"]["exec"]["command"])
+    for name in ("worker", "relay"):
+        assert_exists(SPECS[name]["readinessProbe"]["exec"]["command"])
     stop = SPECS["web"]["lifecycle"]["preStop"]["exec"]["command"]
     assert stop[:2] == ["sh", "-c"]
     assert_exists(stop[2].partition("exec ")[2].split())
+
+
+def test_relay_files_and_ports_are_those_of_its_settings():
+    spec = SPECS["relay"]
+    values = {variable["name"]: variable.get("value") for variable in spec["env"]}
+    assert values["PIXEL_RELAY_LISTEN"] == f"0.0.0.0:{spec['ports'][0]['containerPort']}"
+    paths = {mount["name"]: mount["mountPath"] for mount in spec["volumeMounts"]}
+    volumes = {volume["name"]: volume.get("secret") for volume in PODS["relay"]["spec"]["volumes"]}
+    [users] = volumes["users"]["items"]
+    assert values["PIXEL_RELAY_USERS"] == f"{paths['users']}/{users['path']}"
+    docs = (ROOT / "docs" / "deploying.md").read_text()
+    assert f"create secret generic {volumes['users']['secretName']} " in docs
+    assert f"--from-file={users['key']} " in docs
+    assert f"create secret tls {volumes['tls']['secretName']} " in docs
+    for name, file in (("PIXEL_RELAY_CERT", "tls.crt"), ("PIXEL_RELAY_TLS_KEY", "tls.key")):
+        assert values[name] == f"{paths['tls']}/{file}", "the names of the files in a Secret of the type tls"
+    [rule] = found("NetworkPolicy")["relay"]["spec"]["ingress"]
+    [(key, value)] = rule["from"][0]["namespaceSelector"]["matchLabels"].items()
+    assert f"kubectl label namespace shop {key}={value}" in docs
 
 
 def test_scaler_scales_no_further_than_roll_ups_go():
@@ -187,20 +211,20 @@ def test_prometheus_finds_and_reaches_each_pod_with_metrics():
     assert matched["operator"] == "In"
     for name in matched["values"]:
         assert PODS[name]["metadata"]["labels"][matched["key"]] == name
-        [port] = SPECS[name]["ports"]
-        assert port["name"] in allowed
+        [port] = [port for port in SPECS[name]["ports"] if port["name"] in allowed]
         assert PODS[name]["metadata"]["annotations"] == {
             "prometheus.io/scrape": "true",
             "prometheus.io/port": str(port["containerPort"]),
             "prometheus.io/path": "/metrics",
         }
-    words = SPECS["worker"]["command"]
-    assert words[words.index("--metrics") + 1] == f"0.0.0.0:{SPECS['worker']['ports'][0]['containerPort']}"
+        words = SPECS[name]["command"]
+        if name != "web":
+            assert words[words.index("--metrics") + 1] == f"0.0.0.0:{port['containerPort']}"
     assert SETTINGS["PIXEL_METRICS_FROM"]
 
 
 def test_containers_run_as_they_stand(redis_url: str, tmp_path: Path):
-    """Runs queue, web process and worker, sends a hit, and asks every probe and the scaler's question."""
+    """Runs all containers, sends a hit, and asks every probe and the scaler's question."""
     path = programs(tmp_path / "bin")
     port, queue_port = free_port(), free_port()
     host = Stack(tmp_path / "web", port)
@@ -208,6 +232,8 @@ def test_containers_run_as_they_stand(redis_url: str, tmp_path: Path):
     web, worker, queue = (container(name, REDIS_URL=redis_url) for name in ("web", "worker", "queue"))
     queue_url = web.environ["PIXEL_QUEUE_URL"]
     assert queue_url == worker.environ["PIXEL_QUEUE_URL"]
+    relay_port, relay_metrics_port = free_port(), free_port()
+    relay = container("relay", REDIS_URL=redis_url)
     environ = {"PIXEL_QUEUE_URL": queue_url.replace("@queue:6379", f"@127.0.0.1:{queue_port}")}
     assert environ["PIXEL_QUEUE_URL"] != queue_url
     with contextlib.ExitStack() as stack:
@@ -220,6 +246,11 @@ def test_containers_run_as_they_stand(redis_url: str, tmp_path: Path):
         run(web, **environ, PORT=str(port))
         metrics_port = free_port()
         working = run(worker, "--metrics", f"127.0.0.1:{metrics_port}", **environ)
+        relaying = run(
+            relay,
+            *("--metrics", f"127.0.0.1:{relay_metrics_port}"),
+            **relay_settings(tmp_path, relay_port),
+        )
         until(lambda: answers(host, SPECS["web"]["startupProbe"]))
         stopping = run(
             Container("stop", SPECS["web"]["lifecycle"]["preStop"]["exec"]["command"], web.environ),
@@ -235,15 +266,33 @@ def test_containers_run_as_they_stand(redis_url: str, tmp_path: Path):
         check = [*SPECS["worker"]["readinessProbe"]["exec"]["command"], "--pid", str(working.pid)]
         run(Container("check", check, worker.environ), **environ).wait(60)
         assert (tmp_path / "check.log").read_text().startswith("workers seen: ")
+        until(
+            lambda: b"pixel_relay_connections 0.0\n" in read(f"http://127.0.0.1:{relay_metrics_port}/metrics")
+        )
+        check = [*SPECS["relay"]["readinessProbe"]["exec"]["command"], "--pid", str(relaying.pid)]
+        run(Container("greet", check, relay.environ), PIXEL_RELAY_LISTEN=f"0.0.0.0:{relay_port}").wait(60)
+        assert (tmp_path / "greet.log").read_text() == f"port {relay_port} answers\n"
         trigger = SCALER["spec"]["triggers"][0]["metadata"]
         assert trigger["url"] == "http://web.pixel-server.svc/readyz"
         with urllib.request.urlopen(host.address + "/readyz", timeout=60) as answer:
             assert json.loads(answer.read())[trigger["valueLocation"]] == 0
         assert stopping.wait(60) == 0
         assert (tmp_path / "stop.log").read_text() == "the spool is empty\n"
-    logs = "".join((tmp_path / f"{name}.log").read_text() for name in ("web", "worker", "queue"))
+    logs = "".join((tmp_path / f"{name}.log").read_text() for name in ("web", "worker", "queue", "relay"))
     assert "traceback=" not in logs
     assert "no effect" not in logs
+
+
+def relay_settings(home: Path, port: int) -> dict[str, str]:
+    """Returns the settings of the relay that name its port, and files of this test."""
+    users, certificate = home / "users", make_certificate(home, "DNS:localhost")
+    add_user(users, "shop")
+    return {
+        "PIXEL_RELAY_LISTEN": f"0.0.0.0:{port}",
+        "PIXEL_RELAY_USERS": str(users),
+        "PIXEL_RELAY_CERT": str(certificate[0]),
+        "PIXEL_RELAY_TLS_KEY": str(certificate[1]),
+    }
 
 
 def read(url: str) -> bytes:

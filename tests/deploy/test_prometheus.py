@@ -54,6 +54,59 @@ def test_alerts_and_dashboard_name_only_metrics_of_the_table():
     assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}) == len(panels)
 
 
+def test_alerts_on_the_relay_fire_for_a_relay_that_is_gone_or_fails(tmp_path: Path):
+    """Of four relays, one works and is restarted, one fails, one ends, and one ends with its host."""
+    relay = 'pixel_processes{instance="%s", process="relay"}'
+    series = {
+        relay % "good": "1x5 _ 1x14",
+        relay % "bad": "1x20",
+        relay % "ended": "1x9 _x11",
+        relay % "removed": "1x9 _x11",
+        'up{instance="good"}': "1x20",
+        'up{instance="bad"}': "1x20",
+        'up{instance="ended"}': "1x20",
+        'up{instance="removed"}': "1x9 _x11",
+        'pixel_relay_next_failures_total{instance="good"}': "0x9 1x11",
+        'pixel_relay_next_failures_total{instance="bad"}': "0+1x20",
+        'pixel_relay_connections_total{instance="good", outcome="taken"}': "0+9x20",
+        'pixel_relay_connections_total{instance="bad", outcome="refused"}': "0+1x20",
+        'pixel_relay_mails_total{instance="good", reason="text"}': "0+9x20",
+        'pixel_relay_mails_total{instance="bad", reason="no-link"}': "0+1x20",
+    }
+    expected = {
+        "PixelRelayGone": "ended",
+        "PixelRelayNextAway": "bad",
+        "PixelRelayFull": "bad",
+        "PixelRelayNoLink": "bad",
+    }
+    rules = {rule["alert"]: rule for rule in yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]}
+    alerts = [rule for rule in rules.values() if rule["alert"] in expected]
+    for rule in alerts:
+        del rule["annotations"]
+    own_labels = {"PixelRelayGone": {"process": "relay"}, "PixelRelayFull": {"outcome": "refused"}}
+    tests = [
+        {
+            "eval_time": "20m",
+            "alertname": name,
+            "exp_alerts": [
+                {"exp_labels": {"instance": instance, **rules[name]["labels"], **own_labels.get(name, {})}}
+            ],
+        }
+        for name, instance in expected.items()
+    ]
+    inputs = [{"series": name, "values": values} for name, values in series.items()]
+    test = {
+        "rule_files": ["alerts.yml"],
+        "evaluation_interval": "1m",
+        "tests": [{"interval": "1m", "input_series": inputs, "alert_rule_test": tests}],
+    }
+    (tmp_path / "alerts.yml").write_text(yaml.safe_dump({"groups": [{"name": "relay", "rules": alerts}]}))
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(test))
+    words = [program("promtool"), "test", "rules", str(tmp_path / "test.yml")]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Returns a function that starts a program in a session of its own. Ends each after the test."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import email
 import email.policy
 import os
+import re
 import shutil
 import signal
 import smtplib
 import subprocess
+import urllib.request
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from pathlib import Path
@@ -98,6 +100,14 @@ def pixel_of(raw: bytes) -> Pixel:
     return pixel
 
 
+def _mails_with_pixel(stack: Stack) -> float:
+    """Returns how many mails got a pixel, as `/metrics` has it."""
+    with urllib.request.urlopen(f"{stack.address}/metrics", timeout=60) as answer:
+        text = answer.read().decode()
+    found = re.search(r'^pixel_relay_mails_total\{outcome="pixel",reason=""\} (.+)$', text, re.M)
+    return float(found[1]) if found else 0.0
+
+
 def test_relay_mails_of_four_programs_are_opened_and_counted(relay: tuple[Stack, int], mailbox: Mailbox):
     stack, port = relay
     stack.run("campaign", "create", "spring", "--sent", "5")
@@ -107,6 +117,7 @@ def test_relay_mails_of_four_programs_are_opened_and_counted(relay: tuple[Stack,
     for raw in mailbox.mails:
         assert stack.get(pixel_of(raw).url) == (200, "recorded")
     until(lambda: stack.totals("spring")["unique_opens"] == len(SENDERS))
+    until(lambda: _mails_with_pixel(stack) == len(SENDERS))
 
     # A relay that is killed is started again; a client that comes meanwhile only waits.
     [relay_pid] = stack.pids("pixel_server relay")

@@ -24,11 +24,11 @@ SECRETS = {
 
 
 @contextlib.contextmanager
-def process(data: Path, to: str, port: int, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Yields a process of `pixel-server relay` that greets."""
+def process(data: Path, to: str, port: int, *words: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Yields a process of `pixel-server relay` that greets. words: added to its command line."""
     with (data.with_suffix(".log")).open("wb") as log:
         started = subprocess.Popen(
-            [PROGRAM, "relay", "--listen", f"127.0.0.1:{port}", "--to", to, "--campaign", "spring"],
+            [PROGRAM, "relay", "--listen", f"127.0.0.1:{port}", "--to", to, "--campaign", "spring", *words],
             env={**os.environ, **SECRETS, "PIXEL_DATA_DIR": str(data), **environ},
             stderr=log,
         )

@@ -71,45 +71,61 @@ def test_prepare_campaign_field_chooses_the_campaign_and_is_taken_out(field: byt
 
 
 @pytest.mark.parametrize(
-    ("field", "why"),
+    ("field", "why", "reason"),
     [
-        (b"X-Pixel-Mode: Off\r\n", "is off"),
-        (b"X-Pixel-Mode: count\r\nx-pixel-mode: off\r\n", "is off"),
-        (b"X-Pixel-Mode: of\r\n", "mode: must be one of"),
-        (b"X-Pixel-Campaign: Spring Sale\r\n", "not the id"),
-        (b"X-Pixel-Campaign: =?utf-8?q?spring?=\r\n", "not the id"),
-        (b"X-Pixel-Campaign: \xff\x00" + b"a" * 70_000 + b"\r\n", "not the id"),
-        (b"X-Pixel-Campaign:\r\n", "names no campaign"),
-        (b"X-Pixel-Campaign: a\r\nX-Pixel-Campaign: b\r\n", "several campaigns"),
+        (b"X-Pixel-Mode: Off\r\n", "is off", "mode"),
+        (b"X-Pixel-Mode: count\r\nx-pixel-mode: off\r\n", "is off", "mode"),
+        (b"X-Pixel-Mode: of\r\n", "mode: must be one of", "unreadable"),
+        (b"X-Pixel-Campaign: Spring Sale\r\n", "not the id", "campaign"),
+        (b"X-Pixel-Campaign: =?utf-8?q?spring?=\r\n", "not the id", "campaign"),
+        (b"X-Pixel-Campaign: \xff\x00" + b"a" * 70_000 + b"\r\n", "not the id", "campaign"),
+        (b"X-Pixel-Campaign:\r\n", "names no campaign", "campaign"),
+        (b"X-Pixel-Campaign: a\r\nX-Pixel-Campaign: b\r\n", "several campaigns", "campaign"),
     ],
 )
-def test_prepare_field_without_a_pixel_is_taken_out_too(field: bytes, why: str):
+def test_prepare_field_without_a_pixel_is_taken_out_too(field: bytes, why: str, reason: str):
     prepared = prepare(field + HEAD + BODY, [ADA], RULES)
     assert prepared.raw == HEAD + BODY
     assert why in prepared.why_without
+    assert prepared.reason == reason
 
 
 @pytest.mark.parametrize(
-    ("raw", "why"),
+    ("raw", "why", "reason"),
     [
-        (b"Subject: Hi\r\n\r\nText with <html>.\r\n", "no HTML part"),
-        (SIGNED, "signed"),
-        (SIGNED.replace(b"signed", b"encrypted"), "encrypted"),
-        (b"DKIM-Signature: v=1; h=x-pixel-campaign\r\nX-Pixel-Campaign: a\r\n" + HEAD + BODY, "DKIM"),
-        (b"Content-Type: application/pkcs7-mime\r\n\r\nMII=\r\n", "S/MIME"),
-        (b"", "no HTML part"),
-        (b"\r\n", "no HTML part"),
-        (b"no header at all\r\n", "no HTML part"),
-        (HEAD + b"\r\n" + b"<" * 500_001, "500,000 bytes of text"),
-        (b"X-A: b\r\n" * 40_000 + HEAD + BODY, "header is too large"),
-        (HEAD + b"\r\n" + b"--b\r\n" * 5_001, "too many parts"),
-        (HEAD + b"Content-Transfer-Encoding: base64\r\n\r\n!!!=x\r\n", "base64"),
+        (b"Subject: Hi\r\n\r\nText with <html>.\r\n", "no HTML part", "text"),
+        (SIGNED, "signed", "signed"),
+        (SIGNED.replace(b"signed", b"encrypted"), "encrypted", "signed"),
+        (
+            b"DKIM-Signature: v=1; h=x-pixel-campaign\r\nX-Pixel-Campaign: a\r\n" + HEAD + BODY,
+            "DKIM",
+            "signed",
+        ),
+        (b"Content-Type: application/pkcs7-mime\r\n\r\nMII=\r\n", "S/MIME", "signed"),
+        (b"", "no HTML part", "text"),
+        (b"\r\n", "no HTML part", "text"),
+        (b"no header at all\r\n", "no HTML part", "text"),
+        (HEAD + b"\r\n" + b"<" * 500_001, "500,000 bytes of text", "size"),
+        (b"X-A: b\r\n" * 40_000 + HEAD + BODY, "header is too large", "size"),
+        (HEAD + b"\r\n" + b"--b\r\n" * 5_001, "too many parts", "size"),
+        (HEAD + b"Content-Transfer-Encoding: base64\r\n\r\n!!!=x\r\n", "base64", "unreadable"),
     ],
 )
-def test_prepare_mail_that_gets_no_pixel_keeps_every_byte(raw: bytes, why: str):
+def test_prepare_mail_that_gets_no_pixel_keeps_every_byte(raw: bytes, why: str, reason: str):
     prepared = prepare(raw, [ADA], RULES)
     assert prepared.raw == raw
     assert why in prepared.why_without
+    assert prepared.reason == reason
+
+
+def test_prepare_mail_with_a_pixel_says_so():
+    again = prepare(prepare(HEAD + BODY, [ADA], RULES).raw, [ADA], RULES)
+    assert again.reason == "has-pixel"
+
+
+def test_prepare_mode_of_the_campaign_off_is_the_reason():
+    off = Rules("spring", lambda campaign: Minter(BASE_URL, SECRETS, "off"))
+    assert prepare(HEAD + BODY, [ADA], off).reason == "mode"
 
 
 def test_prepare_signed_mail_loses_only_its_field():
@@ -125,9 +141,12 @@ def test_prepare_several_recipients_no_campaign_or_no_minter_gives_no_pixel():
     def no_minter(campaign: str) -> Minter:
         raise NoMinter("'spring' is a web campaign")
 
-    assert "several recipients" in prepare(HEAD + BODY, [ADA, "b@example.org"], RULES).why_without
-    assert "names no campaign" in prepare(HEAD + BODY, [ADA], Rules(None, minter_of)).why_without
-    assert "web campaign" in prepare(HEAD + BODY, [ADA], Rules("spring", no_minter)).why_without
+    several = prepare(HEAD + BODY, [ADA, "b@example.org"], RULES)
+    assert ("several recipients" in several.why_without, several.reason) == (True, "recipients")
+    no_campaign = prepare(HEAD + BODY, [ADA], Rules(None, minter_of))
+    assert ("names no campaign" in no_campaign.why_without, no_campaign.reason) == (True, "campaign")
+    no_link = prepare(HEAD + BODY, [ADA], Rules("spring", no_minter))
+    assert ("web campaign" in no_link.why_without, no_link.reason) == (True, "no-link")
 
 
 def test_prepare_mode_field_lowers_the_mode_of_the_campaign_and_never_raises_it():
@@ -146,5 +165,5 @@ def test_prepare_fault_of_this_program_lets_the_mail_go_on(caplog: pytest.LogCap
 
     prepared = prepare(b"X-Pixel-Campaign: a\r\n" + HEAD + BODY, [ADA], Rules(None, fails))
     assert prepared.raw == HEAD + BODY
-    assert "could not be added" in prepared.why_without
+    assert ("could not be added" in prepared.why_without, prepared.reason) == (True, "failed")
     assert "relay-pixel-failed" in {record.own.name for record in caplog.records}  # type: ignore[attr-defined]
