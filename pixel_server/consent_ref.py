@@ -6,13 +6,12 @@ to the version 2026-05 of the sender's notice.
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
+from pixel_server.one_line import has_control_characters
 from pixel_server.times import InstantOutOfRangeError, iso, parse_instant
 
 MAX_VERSION_CHARACTERS = 100
-_has_control_characters = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 
 
 class ConsentRef(NamedTuple):
@@ -30,7 +29,7 @@ def parse(text: str) -> ConsentRef:
     version, _, time = text.rpartition("@")
     version = version.strip(" ")
     try:
-        if not 1 <= len(version) <= MAX_VERSION_CHARACTERS or _has_control_characters(version):
+        if not 1 <= len(version) <= MAX_VERSION_CHARACTERS or has_control_characters(version):
             raise ValueError
         return ConsentRef(version, parse_instant(time, None))
     except InstantOutOfRangeError:

@@ -19,6 +19,7 @@ FLOORS = (
         "tokens",
         "hit",
         "slug",
+        "one_line",
         "verdicts",
         "consent",
         "consent_ref",

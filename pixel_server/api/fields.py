@@ -23,6 +23,7 @@ from pixel_server.campaigns.retention import KeepDays
 from pixel_server.consent import Consent
 from pixel_server.consent_ref import ConsentRef
 from pixel_server.mail.links import check_recipient
+from pixel_server.one_line import has_control_characters
 from pixel_server.scopes import CAMPAIGN_SCOPE, MAX_SCOPES, METRICS_SCOPE, SCOPES, is_scope
 from pixel_server.settings import Settings, parse_base_url, parse_time_zone
 from pixel_server.slug import SLUG_RULE, is_slug
@@ -38,7 +39,6 @@ MAX_HEADERS = 100
 MAX_DELAY_SECONDS = 10**9
 
 _has_surrogates = re.compile("[\ud800-\udfff]").search
-_has_control_characters = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 
 
 def slug(value: Any) -> str:
@@ -50,7 +50,7 @@ def slug(value: Any) -> str:
 def name(value: Any) -> str:
     if not isinstance(value, str) or not 1 <= len(value.strip()) <= len(value) <= MAX_NAME_CHARACTERS:
         raise ValueError(f"must be text of 1 to {MAX_NAME_CHARACTERS} characters")
-    if _has_control_characters(value):
+    if has_control_characters(value):
         raise ValueError("must not contain control characters")
     return value
 

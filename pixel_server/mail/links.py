@@ -7,13 +7,13 @@ embed(mail, minter, "spring-sale", "ada@example.org")
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass
 from html import escape
 from typing import TypedDict, TypeVar, Unpack
 
 from pixel_server.mail.placement import Tags, frame, put
+from pixel_server.one_line import has_control_characters
 from pixel_server.secret import Secrets
 from pixel_server.settings import parse_base_url
 from pixel_server.slug import is_slug
@@ -23,8 +23,6 @@ from pixel_server.tokens import MAX_TIME, MODES, Mode, Part, Token, sign
 MAX_RECIPIENT_CHARACTERS = 256
 
 Html = TypeVar("Html", str, bytes)
-
-_control = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 
 
 class LinkError(ValueError):
@@ -40,7 +38,7 @@ def check_recipient(recipient: str) -> str:
     """
     if not 1 <= len(recipient) <= MAX_RECIPIENT_CHARACTERS:
         raise LinkError("must have 1 to 256 characters")
-    if _control(recipient):
+    if has_control_characters(recipient):
         raise LinkError("must not contain control characters")
     return recipient
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from pixel_server.one_line import has_control_characters
 from pixel_server.slug import SLUG_RULE, is_slug
 from pixel_server.times import iso
 from pixel_server.webhooks.event import CORRECTION, OPENS, PERSONAL, TEST, TYPES, Event
@@ -27,6 +28,8 @@ SECRET_BYTES = 32
 _MIN_SECRET_BYTES, _MAX_SECRET_BYTES = 24, 64
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - not a secret, but what each of them begins with
 PEOPLE_SCOPE = "people"
+
+_is_host = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+").fullmatch
 
 
 class EndpointError(ValueError):
@@ -165,7 +168,7 @@ def check_url(url: str, is_private_allowed: bool) -> str:
         raise EndpointError("url", "must be an https address of ASCII characters; write others as %XX")
     try:
         parts = urlsplit(url)
-        is_valid = bool(parts.hostname) and parts.port != 0
+        is_valid = _is_host(parts.hostname or "") and parts.port != 0
     except ValueError:
         is_valid = False
     if not is_valid or parts.scheme not in ("https", "http"):
@@ -180,8 +183,10 @@ def check_url(url: str, is_private_allowed: bool) -> str:
 def check(endpoint: Endpoint, is_private_allowed: bool) -> Endpoint:
     """Returns the endpoint. Raises EndpointError, with the name of the first field that cannot be used."""
     check_url(endpoint.url, is_private_allowed)
-    if len(endpoint.name) > MAX_NAME_CHARACTERS or not (endpoint.name.isprintable()):
-        raise EndpointError("name", f"must be a text of at most {MAX_NAME_CHARACTERS} characters")
+    if len(endpoint.name) > MAX_NAME_CHARACTERS:
+        raise EndpointError("name", f"must be text of at most {MAX_NAME_CHARACTERS} characters")
+    if has_control_characters(endpoint.name):
+        raise EndpointError("name", "must not contain control characters")
     _check_events(endpoint.events, endpoint.scopes)
     if len(endpoint.campaigns) > MAX_CAMPAIGNS:
         raise EndpointError("campaigns", f"must be at most {MAX_CAMPAIGNS}; name none for all campaigns")

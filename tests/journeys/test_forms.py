@@ -7,6 +7,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -55,7 +56,7 @@ def arrives(page: Page, text: str) -> None:
 def test_forms_campaign_key_and_recipient_from_create_to_delete(
     stack_of_forms: Stack, browser: Browser, width: int, scheme: str, script: bool
 ):
-    stack, name = stack_of_forms, "desk" if script else "phone"
+    stack, name = stack_of_forms, f"{'desk' if script else 'phone'}-{token_hex(3)}"  # new for each run
     with looking(browser, stack, width, scheme, script) as page:
         sign_in(page, stack)
         page.get_by_role("link", name="New campaign").click()
@@ -110,14 +111,14 @@ def test_forms_campaign_key_and_recipient_from_create_to_delete(
 
         page.get_by_role("link", name="Settings").click()
         page.get_by_role("link", name="API keys").click()
-        page.get_by_label("Name", exact=True).fill("a program")
+        page.get_by_label("Name", exact=True).fill(f"program of {name}")
         page.get_by_role("checkbox", name="people").check()
         page.get_by_role("button", name="Create key").click()
         arrives(page, "Copy the key now")
         key = page.get_by_role("textbox", name="Copy the key now").input_value()
         own, stack.key = stack.key, key
         assert stack.call("GET", "/api/withdrawals")[0] == 200
-        page.get_by_role("link", name="Revoke a program").click()
+        page.get_by_role("link", name=f"Revoke program of {name}").click()
         page.get_by_role("button", name="Revoke").click()
         assert says(page) == "The API key was revoked."
         assert stack.call("GET", "/api/withdrawals")[0] == 401
@@ -201,7 +202,8 @@ def test_forms_second_press_sends_nothing(stack_of_forms: Stack, browser: Browse
     page = browser.new_context().new_page()
     sign_in(page, stack_of_forms)
     page.goto(f"{stack_of_forms.address}/keys")
-    page.get_by_label("Name", exact=True).fill("Pressed twice")
+    twice, back = f"Pressed twice {token_hex(3)}", f"After going back {token_hex(3)}"
+    page.get_by_label("Name", exact=True).fill(twice)
     held: list[Route] = []
 
     def hold(route: Route) -> None:
@@ -219,22 +221,22 @@ def test_forms_second_press_sends_nothing(stack_of_forms: Stack, browser: Browse
     page.get_by_role("textbox", name="Copy the key now").wait_for()
     page.unroute("**/keys")
     page.go_back()
-    page.get_by_label("Name", exact=True).fill("After going back")
+    page.get_by_label("Name", exact=True).fill(back)
     make.click()
     page.get_by_role("textbox", name="Copy the key now").wait_for()
     names = [key["name"] for key in stack_of_forms.call("GET", "/api/keys")[1]["items"]]
-    assert (names.count("Pressed twice"), names.count("After going back")) == (1, 1)
+    assert (names.count(twice), names.count(back)) == (1, 1)
     page.context.close()
 
 
 def test_checklist_first_request_while_typing_keeps_the_text(stack_of_forms: Stack, browser: Browser):
-    stack = stack_of_forms
-    made = {"id": "typing", "name": "Typing", "kind": "email"}
+    stack, campaign = stack_of_forms, f"typing-{token_hex(3)}"
+    made = {"id": campaign, "name": "Typing", "kind": "email"}
     assert stack.call("POST", "/api/campaigns", made)[0] == 201
-    links = stack.call("POST", "/api/campaigns/typing/links", {"recipients": ["ada"]})[1]["links"]
+    links = stack.call("POST", f"/api/campaigns/{campaign}/links", {"recipients": ["ada"]})[1]["links"]
     page = browser.new_page()
     sign_in(page, stack)
-    page.goto(f"{stack.address}/campaigns/typing")
+    page.goto(f"{stack.address}/campaigns/{campaign}")
     page.locator("main[data-state='live']").wait_for()
     page.get_by_label("Sent", exact=True).fill("4")
     assert stack.get(links[0]["url"]) == (200, "recorded")
@@ -242,7 +244,7 @@ def test_checklist_first_request_while_typing_keeps_the_text(stack_of_forms: Sta
     page.get_by_role("button", name="Save").click()
     assert says(page) == "Saved."
     assert page.locator("[data-figure='totals.opens']").first.inner_text() == "1"
-    assert stack.call("GET", "/api/campaigns/typing")[1]["sent"] == 4
+    assert stack.call("GET", f"/api/campaigns/{campaign}")[1]["sent"] == 4
     page.context.close()
 
 

@@ -14,7 +14,18 @@ print(time.process_time() - began)
 print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names))
 print(*sorted(sys.modules))
 """
-GROUND_FLOOR = {"settings", "secret", "slug", "times", "tokens", "files", "consent", "store_url", "logs"} | {
+GROUND_FLOOR = {
+    "settings",
+    "secret",
+    "slug",
+    "one_line",
+    "times",
+    "tokens",
+    "files",
+    "consent",
+    "store_url",
+    "logs",
+} | {
     *("scopes", "sign_in_scopes"),
     *("addresses", "smtp_url"),
 }

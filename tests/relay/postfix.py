@@ -66,6 +66,7 @@ def postfix(home: Path, to: int) -> Iterator[int]:
     (home / "data").mkdir()
     shutil.chown(home / "data", "postfix")
     (home / "queue").mkdir()
+    (home / "queue").chmod(0o755)  # whatever the umask is: Postfix gives up root
 
     def run(verb: str) -> None:
         done = subprocess.run(

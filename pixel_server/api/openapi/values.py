@@ -48,18 +48,18 @@ def choice(choices: tuple[str, ...], description: str, **rules: Any) -> Schema:
     return text(description, enum=list(choices), **rules)
 
 
-_ONE_LINE = r"[^\x00-\x1f\x7f-\x9f]"
+ONE_LINE = r"[^\x00-\x1f\x7f-\x9f]"
 NAME = text(
     "A text for people. Must not be blank, and must not contain control characters.",
     minLength=1,
     maxLength=fields.MAX_NAME_CHARACTERS,
-    pattern=rf"^{_ONE_LINE}*[^\s\x00-\x1f\x7f-\x9f]{_ONE_LINE}*$",
+    pattern=rf"^{ONE_LINE}*[^\s\x00-\x1f\x7f-\x9f]{ONE_LINE}*$",
 )
 RECIPIENT = text(
     "Any text without control characters. Only its keyed hash is stored.",
     minLength=1,
     maxLength=MAX_RECIPIENT_CHARACTERS,
-    pattern=rf"^{_ONE_LINE}+$",
+    pattern=rf"^{ONE_LINE}+$",
 )
 TAG = text(
     "A tag, without commas and control characters.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pixel_server.api.openapi.operation import Operation, ok
 from pixel_server.api.openapi.schema import answer, array, body, page, ref, with_field
 from pixel_server.api.openapi.values import (
+    ONE_LINE,
     choice,
     count,
     flag,
@@ -86,7 +87,11 @@ _URL = text(
     pattern="^https?://[!-~]+$",
     maxLength=endpoint.MAX_URL_CHARACTERS,
 )
-_NAME = text("A text for people.", maxLength=endpoint.MAX_NAME_CHARACTERS)
+_NAME = text(
+    "A text for people, without control characters.",
+    maxLength=endpoint.MAX_NAME_CHARACTERS,
+    pattern=rf"^{ONE_LINE}*$",
+)
 _SECRET = or_null(
     text("", pattern="^whsec_[A-Za-z0-9+/]+={0,2}$"),
     "Your own secret: `whsec_` and 24 to 64 bytes in base64. null for a random one.",
