@@ -9,6 +9,7 @@ change a published day; and a client that sends hits can make a cell as large as
 follow from this. A cell has the counts of one name.
 
 - Cells below `min_cell` go into `(other)`. So do visits of the week that are in no cell, if they are few.
+  In mails, `(other)` is withheld instead: opens by machines are in no cell, and the cells count people.
 - The days and the cells of a week never differ by a small number; see `published_cells`.
 - If a figure is part of another figure, neither the part nor the rest of the other figure may be small.
 - No dimension may reveal what another withholds. The kind of a referrer follows from its host, so kinds are

@@ -46,10 +46,11 @@ class Published(NamedTuple):
         return {name: add_cells(column) for name, column in self.shown.items()}
 
 
-def publish(days: Sequence[Day], min_cell: int) -> Published:
+def publish(days: Sequence[Day], min_cell: int, adds_uncounted: bool) -> Published:
     """Returns the columns of one dimension and week that may be shown. days: the days of the week.
 
-    Visits that are in no cell go into `(other)` if they are few.
+    adds_uncounted: whether few visits that are in no cell go into `(other)`. If not, `(other)` is withheld
+    together with them. In a mail campaign, opens by machines are in no cell: the cells count people.
     """
     if add_cells(day.whole for day in days)[1] < min_cell:
         return Published({}, {})
@@ -61,10 +62,10 @@ def publish(days: Sequence[Day], min_cell: int) -> Published:
     none: Column = ((0, 0),) * len(days)
     other = add_columns([none, *small.values(), table.get(OTHER, none)])
     uncounted = tuple(_uncounted(day) for day in days)
-    if visits(uncounted) < min_cell:
+    if adds_uncounted and visits(uncounted) < min_cell:
         other, uncounted = add_columns([other, uncounted]), none
     while True:
-        is_other_shown = visits(other) >= min_cell
+        is_other_shown = visits(other) >= min_cell and not 0 < visits(uncounted) < min_cell
         hidden = [other, uncounted] if is_other_shown else [add_columns([other, uncounted])]
         revealing = _revealing_days([*shown.values(), *hidden], min_cell)
         if revealing is None:

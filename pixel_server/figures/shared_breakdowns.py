@@ -119,17 +119,23 @@ def breakdowns(
             if dimension not in disclosure.DIMENSIONS["web"] or dimension == "referrer_kind":
                 continue
             of_dimension = {day: cells_of_day[day].get(dimension, {}) for day in month.days()}
-            cells = month_cells(month, of_dimension, min_cell)
+            cells = month_cells(month, of_dimension, min_cell, adds_uncounted=True)
             parts.setdefault(dimension, []).append(cells)
             if dimension == "referrer":
                 parts.setdefault("referrer_kind", []).append(disclosure.sum_by_kind(cells, kind_of))
     return {dimension: disclosure.add_up(cells) for dimension, cells in parts.items()}
 
 
-def month_cells(month: Month, cells_of_day: Mapping[str, Cells], min_cell: int) -> dict[str, Cell]:
-    """Returns the cells of one dimension over the weeks of a month. cells_of_day: by day, `"20261124"`."""
+def month_cells(
+    month: Month, cells_of_day: Mapping[str, Cells], min_cell: int, adds_uncounted: bool
+) -> dict[str, Cell]:
+    """Returns the cells of one dimension over the weeks of a month.
+
+    cells_of_day: by day, `"20261124"`. adds_uncounted: see `published_cells.publish`.
+    """
     published = [
-        published_cells.publish(_shown_days(week, cells_of_day, min_cell), min_cell) for week in month.weeks
+        published_cells.publish(_shown_days(week, cells_of_day, min_cell), min_cell, adds_uncounted)
+        for week in month.weeks
     ]
     sums = disclosure.add_up(week.cells() for week in published)
     if month.is_whole:

@@ -77,7 +77,10 @@ async def read_with_months(
     if answer["opens_person_by"] is not None:
         days = [day for month in months for day in month.days()]
         cells = await _clients(store, campaign.id, days, settings.shards)
-        published = [shared_breakdowns.month_cells(month, cells, campaign.min_cell) for month in months]
+        published = [
+            shared_breakdowns.month_cells(month, cells, campaign.min_cell, adds_uncounted=False)
+            for month in months
+        ]
         ranked = disclosure.ranked(disclosure.add_up(published), stats.MAX_NAMES)
         rows = _with_shares([{"name": name, "opens": opens} for name, (opens, _) in ranked], "opens")
         shown["opens_person_by"] = {"client": rows}

@@ -227,6 +227,27 @@ def test_disclosure_mail_shows_clients_of_closed_weeks(mail, opened, site, clock
     assert partner("mail/stats")["opens_person_by"] is None
 
 
+def test_disclosure_mail_clients_count_no_opens_by_machines(mail, opened, site, clock, partner):
+    clock.at("2026-03-01T08:00Z")
+    mail(min_cell=3)
+    for week in ("03", "10"):
+        for n, who in enumerate("abcd"):
+            opened(f"2026-03-{week}T12:0{n}Z", who)
+        agent = site.headers["User-Agent"]
+        for n, other in enumerate((PHONE, PHONE, "Mozilla/5.0")):  # the last is Apple's machine
+            site.headers["User-Agent"] = other
+            opened(f"2026-03-{week}T13:0{n}Z", f"{week}-{n}")
+        site.headers["User-Agent"] = agent
+    clock.at("2026-03-17T12:00Z")
+    shared = partner("mail/stats", from_="2026-03-02", to="2026-03-16")
+    own = site.get("/api/campaigns/mail/stats").json()
+    by_people = sum(row["opens"] for row in own["opens_person_by"]["client"])
+    shared_rows = {row["name"]: row["opens"] for row in shared["opens_person_by"]["client"]}
+    assert (by_people, own["totals"]["opens"]) == (12, 14)
+    assert sum(shared_rows.values()) == 8, "the phones are withheld together with the machine"
+    assert OTHER not in shared_rows
+
+
 def campaign(**fields):
     return Campaign(id="c", name="c", min_cell=LEAST, **fields)
 
@@ -282,7 +303,7 @@ def test_disclosure_withheld_day_changes_no_range(days, data):
 def published(cells, whole=None):
     """Returns the published cells of a week with one day."""
     day = Day(cells, disclosure.add_cells(cells.values()) if whole is None else whole)
-    return published_cells.publish([day], LEAST).cells()
+    return published_cells.publish([day], LEAST, adds_uncounted=True).cells()
 
 
 @pytest.mark.parametrize(

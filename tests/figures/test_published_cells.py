@@ -27,10 +27,10 @@ Counts = dict[str | None, int]
 """Visits of a day by name."""
 
 
-def one_week(*days: Counts) -> dict[str, tuple[int, ...]]:
+def one_week(*days: Counts, adds_uncounted: bool = True) -> dict[str, tuple[int, ...]]:
     """Returns the visits of each published name, by day."""
     table = [Day({name: (n, n) for name, n in day.items() if name}, (total(day),) * 2) for day in days]
-    shown = publish(table, LEAST).shown
+    shown = publish(table, LEAST, adds_uncounted).shown
     return {name: tuple(visits for _, visits in column) for name, column in shown.items()}
 
 
@@ -54,6 +54,22 @@ def test_published_cells_and_days_never_differ_by_few_visits(
     days: list[Counts], shown: dict[str, tuple[int, ...]]
 ) -> None:
     assert one_week(*days) == shown
+
+
+@pytest.mark.parametrize(
+    ("days", "shown"),
+    [
+        ([{"a": 9, "b": 4, None: 1}], {"a": (9,)}),
+        ([{"a": 9, "b": 3, None: 1}], {}),
+        ([{"a": 9, "b": 6, "c": 3, None: 1}], {"a": (9,)}),
+        ([{"a": 9, "b": 3, "c": 2, None: 5}], {"a": (9,), OTHER: (5,)}),
+        ([{"a": 9, "b": 3, "c": 2}], {"a": (9,), OTHER: (5,)}),
+    ],
+)
+def test_published_cells_without_uncounted_visits_count_none_of_them(
+    days: list[Counts], shown: dict[str, tuple[int, ...]]
+) -> None:
+    assert one_week(*days, adds_uncounted=False) == shown
 
 
 def test_published_cells_of_a_busy_week_are_all_shown() -> None:
@@ -82,7 +98,7 @@ def _some(of: Sequence[T]) -> Iterator[tuple[T, ...]]:
     return chain.from_iterable(combinations(of, size) for size in range(1, len(of) + 1))
 
 
-def told(weeks: list[list[Counts]], places: Places) -> set[int]:
+def told(weeks: list[list[Counts]], places: Places, adds_uncounted: bool) -> set[int]:
     """Returns the bits of each figure in the answers: the days, each week alone, and the whole month."""
     first, month, cells, sums = 0, [], {}, set()
     for days in weeks:
@@ -99,7 +115,7 @@ def told(weeks: list[list[Counts]], places: Places) -> set[int]:
             wholes = {name: whole for name, whole in wholes.items() if whole[1] >= LEAST}
         month.append(Week(names[0], names[-1], wholes))
     for asked in (*(Month((week,), False) for week in month), Month(tuple(month), True)):
-        found = shared_breakdowns.month_cells(asked, cells, LEAST)
+        found = shared_breakdowns.month_cells(asked, cells, LEAST, adds_uncounted)
         assert all(visits >= LEAST for _, visits in found.values())
         sums |= {views for views, _ in found.values()}
         sums.add(disclosure.add_cells(week.whole for week in asked.weeks)[0])
@@ -112,11 +128,13 @@ a_month = st.lists(st.lists(a_day, min_size=1, max_size=3), min_size=1, max_size
 
 
 @settings(max_examples=examples(100))
-@example(weeks=[[{"a": 1, "b": 1, OTHER: 6}, {"a": 2, "b": 9}], [{"a": 2, OTHER: 9}]])
-@given(weeks=a_month)
-def test_published_cells_of_a_month_reveal_no_few_visits(weeks: list[list[Counts]]) -> None:
+@example(weeks=[[{"a": 1, "b": 1, OTHER: 6}, {"a": 2, "b": 9}], [{"a": 2, OTHER: 9}]], adds_uncounted=True)
+@given(weeks=a_month, adds_uncounted=st.booleans())
+def test_published_cells_of_a_month_reveal_no_few_visits(
+    weeks: list[list[Counts]], adds_uncounted: bool
+) -> None:
     days = [day for week in weeks for day in week]
     cells = [(number, name) for number, day in enumerate(days) for name, n in day.items() if n]
     places = {cell: place for place, cell in enumerate(cells)}
-    rows = span(told(weeks, places))
+    rows = span(told(weeks, places, adds_uncounted))
     assert not [bits for bits in groups(weeks, places) if follows(bits, rows)]
