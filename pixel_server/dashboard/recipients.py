@@ -38,7 +38,11 @@ STATES = {
         "Machines only",
         "Recipients whose opens were all by machines: mail programs that load all images, or scanners.",
     ),
-    "opened": ("Any open", "Recipients with an open by people or machines."),
+    "unknown": (
+        "Not known",
+        "Recipients of whom it is not known whether a person or a machine opened.",
+    ),
+    "opened": ("Any open", "Recipients with an open: by people, by machines only, and by whom is not known."),
     "all": ("All", "Everyone on the list, and everyone with an open."),
     "withdrawn": (
         "Withdrew",

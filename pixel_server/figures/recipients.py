@@ -25,11 +25,11 @@ from pixel_server.store.script import ScriptCall, script_call
 from pixel_server.store.shards import shard_of
 from pixel_server.times import iso_ms
 
-STATES = ("opened", "person", "machine_only", "unopened", "withdrawn", "all")
+STATES = ("opened", "person", "machine_only", "unknown", "unopened", "withdrawn", "all")
 """States of a recipient. opened: with any open. person: with an open by a person or a proxy. machine_only:
-every open was a prefetch's or a scanner's. unopened: on the list without an open; leaves out recipients who
-withdrew, because their opens are dropped. withdrawn: withdrew, with or without an open before. all: every
-recipient on the list or with a record."""
+every open was a prefetch's or a scanner's. unknown: opened, but neither of these two. unopened: on the list
+without an open; leaves out recipients who withdrew, because their opens are dropped. withdrawn: withdrew,
+with or without an open before. all: every recipient on the list or with a record."""
 
 FIELDS = (
     *("key", "recipient", "name", "listed"),
@@ -201,6 +201,8 @@ def states_of(record: RecipientRecord, is_listed: bool, is_withdrawn: bool) -> t
             states = ("all", "opened", "person")
         elif record.prefetch + record.scanner == record.opens:
             states = ("all", "opened", "machine_only")
+        else:
+            states = ("all", "opened", "unknown")
     elif is_listed and not is_withdrawn:
         states = ("all", "unopened")
     return (*states, "withdrawn") if is_withdrawn else states

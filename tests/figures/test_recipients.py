@@ -46,6 +46,7 @@ def who(answer, secrets):
         ("opened", ["ada", "bob", "cyd", "dan"]),
         ("person", ["ada", "cyd"]),
         ("machine_only", ["bob"]),
+        ("unknown", ["dan"]),
         ("unopened", ["eve"]),
     ],
 )

@@ -102,7 +102,15 @@ def test_sorted_recipients_default_orders(story, listed):
 
 def test_sorted_recipients_counts_are_those_of_the_states(story, site):
     counts = site.get(f"{PATH}/counts").json()
-    assert counts == {"all": 6, "opened": 4, "person": 3, "machine_only": 1, "unopened": 1, "withdrawn": 1}
+    assert counts == {
+        "all": 6,
+        "opened": 4,
+        "person": 3,
+        "machine_only": 1,
+        "unknown": 0,
+        "unopened": 1,
+        "withdrawn": 1,
+    }
     for state, number in counts.items():
         assert len(site.get(PATH, params={"state": state}).json()["items"]) == number
 
@@ -110,7 +118,15 @@ def test_sorted_recipients_counts_are_those_of_the_states(story, site):
 def test_sorted_recipients_counts_without_a_list_leave_unopened_unknown(site, mail):
     mail()
     counts = site.get(f"{PATH}/counts").json()
-    assert counts == {"all": 0, "opened": 0, "person": 0, "machine_only": 0, "unopened": None, "withdrawn": 0}
+    assert counts == {
+        "all": 0,
+        "opened": 0,
+        "person": 0,
+        "machine_only": 0,
+        "unknown": 0,
+        "unopened": None,
+        "withdrawn": 0,
+    }
 
 
 def search(site, text, **more):

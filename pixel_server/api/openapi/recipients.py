@@ -38,13 +38,14 @@ OPERATIONS = {
         "The recipients of a campaign, by what they did",
         _page_or_lines("Recipient"),
         "`opened`: with any open. `person`: with an open by a person, or a proxy for a person. "
-        "`machine_only`: every open was a prefetch's or a scanner's. `unopened`: on the list (by an upload, "
-        "or by links made with `sent`) and without an open; recipients who withdrew are left out, because "
-        "their opens are dropped. `withdrawn`: withdrew. `all`: on the list, or with an open. 409: "
-        "`unopened` without a list, or recipients are not kept. A page may be shorter than `limit`. With "
-        "`sort`, a page costs one reading of all recipients of the campaign, some seconds of a processor for "
-        f"a million, and the answer is 409 for more than {sorted_recipients.MAX_RECIPIENTS:,}. A recipient "
-        "without a value comes last. `recipient` and `name` need the mode `identified`.",
+        "`machine_only`: every open was a prefetch's or a scanner's. `unknown`: opened, but neither of these "
+        "two. `unopened`: on the list (by an upload, or by links made with `sent`) and without an open; "
+        "recipients who withdrew are left out, because their opens are dropped. `withdrawn`: withdrew. "
+        "`all`: on the list, or with an open. 409: `unopened` without a list, or recipients are not kept. A "
+        "page may be shorter than `limit`. With `sort`, a page costs one reading of all recipients of the "
+        "campaign, some seconds of a processor for a million, and the answer is 409 for more than "
+        f"{sorted_recipients.MAX_RECIPIENTS:,}. A recipient without a value comes last. `recipient` and "
+        "`name` need the mode `identified`.",
         problems=(409,),
     ),
     "count_recipients": Operation(
@@ -143,6 +144,7 @@ SCHEMAS = {
         opened=count("Recipients with any open."),
         person=count("Recipients with an open by a person."),
         machine_only=count("Recipients whose opens were all by machines."),
+        unknown=count("Recipients of whom it is not known whether a person or a machine opened."),
         unopened=or_null(count(""), "Recipients on the list without an open; null without a list."),
         withdrawn=count("Recipients who withdrew."),
         all=count("All recipients."),
