@@ -33,6 +33,17 @@ MAX_CLIENTS = 6
 _SCALE_TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Possible right ends of the scale of open rates."""
 
+NOT_COMPARED: dict[compare.NotCompared, str] = {
+    "too_few_mails": f"{{}} has too few mails to compare, fewer than {compare.MIN_DELIVERED} delivered",
+    "no_open_rate": "{} has no open rate",
+    "sent_at_not_set": "the time of sending of {} is not set",
+    "not_sent_yet": "{} is not sent yet",
+    "anonymous_opens": "some opens of {} belong to no known recipient",
+    "hidden_in_range": "{} has recipients whose mail program hides opens, who are counted for all time only",
+    "too_few_visible": "too few recipients of {} have a mail program that shows who reads",
+}
+"""Words for each reason not to compare a mailing, with a place for its name."""
+
 
 async def page(api: Api, request: Request) -> Response:
     query = campaign_picker.search_text(request.query_params)
@@ -139,28 +150,23 @@ def _difference_texts(difference: open_rate.Difference | None) -> dict[str, Any]
         return None
     low, high = difference["interval"]
     return {
-        "points": formatting.points(abs(difference["difference"]), 0).removeprefix("+"),
+        "points": formatting.whole_points(difference["difference"]),
         "is_higher": difference["difference"] > 0,
-        "is_none": not round(1000 * difference["difference"]),
+        "is_none": difference["difference"] == 0,
         "between": formatting.between(low, high),
         "significant": difference["significant"],
     }
 
 
 def why_no_difference(*compared: CampaignStats) -> str:
-    """Returns why two campaigns have no difference: `"Spring mail has no open rate"`. Pure.
-
-    The stats of mailings are of all time.
-    """
+    """Returns why two campaigns have no difference: `"Spring mail has no open rate"`, or "". Pure."""
     for campaign, campaign_stats in compared:
         if campaign.kind == "web":
             if not campaign_stats["totals"]["visits"]:
                 return f"{campaign.name} has no visits"
-        elif campaign_stats["open_rate"] is None:
-            return f"{campaign.name} has no open rate"
-        elif campaign_stats["totals"]["opens_anonymous"]:
-            return f"some opens of {campaign.name} belong to no known recipient"
-    return "too few recipients have a mail program that shows who reads"
+        elif reason := compare.why_not_compared((campaign, campaign_stats)):
+            return NOT_COMPARED[reason].format(campaign.name)
+    return ""
 
 
 def client_shares(campaign_figures: Sequence[CampaignStats]) -> dict[str, Any] | None:

@@ -152,9 +152,18 @@ def points(now: float | None, before: float | None) -> str:
     return "" if now is None or before is None else _signed(100 * (now - before), " points")
 
 
+def whole_points(difference: float) -> str:
+    """Returns the size of a difference of two shares: `"34 points"`, `"1 point"`, `"less than 1 point"`."""
+    size = round(100 * abs(difference))
+    if size == 0:
+        return "less than 1 point"
+    return f"{size} point{'' if size == 1 else 's'}"
+
+
 def between(low: float, high: float) -> str:
-    """Returns an interval of a difference in percentage points, without the unit: `"+0.3 to +2.7"`."""
-    return f"{_signed(100 * low, '')} to {_signed(100 * high, '')}"
+    """Returns an interval of a difference in whole percentage points, without the unit: `"+3 to +22"`."""
+    ends = (f"{round(100 * end):+d}" for end in (low, high))
+    return " to ".join("0" if end == "+0" else end.replace("-", "\N{MINUS SIGN}") for end in ends)
 
 
 def _round_to(seconds: float, step: int) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.figures import open_rate
@@ -13,6 +14,21 @@ CampaignStats = tuple[Campaign, dict[str, Any]]
 """A campaign, and what `stats.read` returned for it."""
 Counts = Callable[[CampaignStats], tuple[int, int] | None]
 """Function that returns (successes, trials) of a campaign, or None if they are not known."""
+
+MIN_DELIVERED = 30
+"""Smallest number of delivered mails with which a mailing is compared. With fewer, a difference of 30 points
+can be chance."""
+NotCompared = Literal[
+    "not_a_mailing",
+    "too_few_mails",
+    "no_open_rate",
+    "sent_at_not_set",
+    "not_sent_yet",
+    "anonymous_opens",
+    "hidden_in_range",
+    "too_few_visible",
+]
+"""Reason why a campaign is not compared with others."""
 
 
 def side_by_side(
@@ -30,6 +46,7 @@ def side_by_side(
             "over": stats["over"],
             "closed_at": stats["closed_at"],
             "to_first": difference,
+            "not_compared": why_not_compared((campaign, stats)),
             "opening_curve": curve,
         }
         for (campaign, stats), difference, curve in zip(
@@ -58,15 +75,37 @@ def openers(campaign_stats: CampaignStats) -> tuple[int, int] | None:
     """Returns (visible recipients with an open by a person, visible recipients); see `open_rate` for visible.
 
     Hidden recipients are left out: a campaign with more of them would seem to have fewer openers, whether
-    they read or not. Returns None if there are anonymous opens, because visible recipients may have made
-    them.
+    they read or not. Returns None if there is a reason not to compare the campaign.
     """
+    if why_not_compared(campaign_stats) is not None:
+        return None
     _, stats = campaign_stats
     hidden = stats["hidden"]
-    if stats["open_rate"] is None or hidden is None or stats["totals"]["opens_anonymous"]:
-        return None
-    visible = stats["delivered"] - hidden["recipients"]
-    return stats["totals"]["unique_opens_person"] - hidden["person"], visible
+    return stats["totals"]["unique_opens_person"] - hidden["person"], stats["delivered"] - hidden[
+        "recipients"
+    ]
+
+
+def why_not_compared(campaign_stats: CampaignStats) -> NotCompared | None:
+    """Returns the first reason not to compare the opens of a campaign with those of others, or None.
+
+    Without a time of sending it is not known whether the mailing was sent. Visible recipients (see
+    `open_rate`) may have made anonymous opens. With few of them there is no estimate, so none to compare.
+    """
+    campaign, stats = campaign_stats
+    if campaign.kind == "web":
+        return "not_a_mailing"
+    delivered, hidden = stats["delivered"] or 0, stats["hidden"]
+    reasons: dict[NotCompared, bool] = {
+        "too_few_mails": stats["delivered"] is not None and delivered < MIN_DELIVERED,
+        "no_open_rate": stats["open_rate"] is None,
+        "sent_at_not_set": campaign.sent_at is None,
+        "not_sent_yet": (campaign.sent_at or 0) > datetime.fromisoformat(stats["as_of"]).timestamp(),
+        "anonymous_opens": bool(stats["totals"].get("opens_anonymous")),
+        "hidden_in_range": hidden is None,
+        "too_few_visible": delivered - (hidden["recipients"] if hidden else 0) < open_rate.MIN_VISIBLE,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def bounces(campaign_stats: CampaignStats) -> tuple[int, int] | None:

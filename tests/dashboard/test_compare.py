@@ -25,7 +25,7 @@ def story(site, mail, page, clock, secrets, viewed, stats):
     clock.at(f"{DAY}T07:00Z")
     mail(sent=40, sent_at=f"{DAY}T07:00:00Z", name="Spring mail")
     mail(id="later", sent=40, sent_at=f"{DAY}T07:00:00Z", name="Later mail", time_zone="Asia/Tokyo")
-    mail(id="same", sent=40, name="Same mail")
+    mail(id="same", sent=40, sent_at=f"{DAY}T07:00:00Z", name="Same mail")
     page(name="Our site")
     page(id="shop", name="Our shop")
     minter = Minter("http://pixel.test", secrets)
@@ -78,9 +78,10 @@ def test_compare_mails_show_figures_and_differences(story, site, reader):
     assert found["mail"]["Open rate"] == "50.0% counted"
     later, same = differences(answer)
     assert later.startswith(
-        "The estimated open rate of Later mail is 45.0 points lower than that of Spring mail. "
+        "The estimated open rate of Later mail is 45 points lower than that of Spring mail. "
         "This is larger than chance. 95% interval: \u2212"
     )
+    assert re.search(r"95% interval: \u2212\d+ to \u2212\d+\.$", later), "whole points"
     assert asked[1]["to_first"]["significant"] is True
     assert "This could be chance." in same
     assert asked[2]["to_first"]["significant"] is False
@@ -102,7 +103,25 @@ def cells(table):
     return re.findall(r'<td class="n" data-label="[^"]*">(.*?)<', table)
 
 
+def test_compare_mailing_without_enough_facts_gets_no_verdict(story, site, mail, reader):
+    mail(id="few", sent=3, sent_at=f"{DAY}T07:00:00Z", name="Few mails")
+    site.patch("/api/campaigns/same", json={"sent_at": None})
+    answer = reader.get("/compare?id=mail&id=few&id=same&id=later")
+    assert_harmless(answer)
+    few, same, later = differences(answer)
+    assert few == (
+        "Few mails is not compared with Spring mail: "
+        "Few mails has too few mails to compare, fewer than 30 delivered."
+    )
+    assert same == "Same mail is not compared with Spring mail: the time of sending of Same mail is not set."
+    assert "larger than chance" in later
+    assert rows(answer)["few"]["Open rate"] == "no opens yet"
+    in_range = rows(reader.get(f"/compare?id=mail&id=few&from={DAY}&until={DAY}"))
+    assert in_range["few"]["Open rate"] == "no opens in these days"
+
+
 def test_compare_curves_equal_the_api(story, site, reader, clock):
+    site.patch("/api/campaigns/same", json={"sent_at": None})
     answer = reader.get("/compare?id=mail&id=later&id=same")
     assert_harmless(answer)
     mail, later, same = site.get("/api/compare?ids=mail,later,same").json()["items"]
@@ -147,7 +166,7 @@ def test_compare_web_sites_show_figures_and_differences(story, reader):
     assert (found["page"]["Bounce rate"], found["shop"]["Bounce rate"]) == ("50.0%", "100%")
     [difference] = differences(answer)
     assert difference.startswith(
-        "The bounce rate of Our shop is 50.0 points higher than that of Our site. This could be chance. 95%"
+        "The bounce rate of Our shop is 50 points higher than that of Our site. This could be chance. 95%"
     )
     assert "Mailings" not in answer.text
 
@@ -288,13 +307,13 @@ def test_compare_key_of_one_campaign_is_refused(site, mail, sign_in):
     assert "/compare" not in reader.get("/").text
 
 
-def test_compare_campaigns_without_hits_show_dashes(mail, page, reader):
+def test_compare_campaigns_without_hits_say_so(mail, page, reader):
     mail()
     mail(id="other")
     page()
     page(id="shop")
     answer = reader.get("/compare?id=mail&id=other&id=page&id=shop")
-    assert rows(answer)["mail"]["Open rate"] == "\u2013"
+    assert rows(answer)["mail"]["Open rate"] == "no opens yet"
     assert [text.partition(": ")[2] for text in differences(answer)] == [
         "mail has no open rate.",
         "page has no visits.",

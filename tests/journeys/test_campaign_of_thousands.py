@@ -170,7 +170,7 @@ def test_compare_uses_visible_recipients_only(site, mail, clock, secrets, stats)
     clock.now = SENDING + 3600
     agents = {"gmail": GMAIL, "apple": APPLE, "outlook": OUTLOOK}
     for name, hidden, readers in (("few", 40, 40), ("many", 120, 20), ("better", 120, 40)):
-        mail(id=name, sent=200)
+        mail(id=name, sent=200, sent_at="2026-03-01T08:00:00Z")
         openers = [("apple", n) for n in range(hidden)] + [
             ("outlook", 100 + hidden + n) for n in range(readers)
         ]

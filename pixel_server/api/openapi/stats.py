@@ -22,11 +22,13 @@ from pixel_server.campaigns import mails
 from pixel_server.counters import visit_sample, web_breakdown, web_names
 from pixel_server.figures import (
     campaign_sums,
+    compare,
     csv_export,
     disclosure,
     filtered,
     hyperloglog,
     mail_breakdowns,
+    open_rate,
     opening_curve,
     ranges,
     sending_ranges,
@@ -95,8 +97,8 @@ OPERATIONS = {
     "compare_campaigns": Operation(
         "Campaigns side by side",
         ok("A page of the campaigns, in the order of `ids`.", page("Compared")),
-        "The range of each campaign is as in `show_stats`. In a range, `to_first` is null if the campaign "
-        "has hidden recipients.",
+        "The range of each campaign is as in `show_stats`. `to_first` is null if `not_compared` of the "
+        "campaign or of the first campaign gives a reason.",
         problems=(404,),
     ),
 }
@@ -266,7 +268,7 @@ _COMPARED_TO_FIRST = or_null(
         significant=flag("Whether chance is unlikely to be the cause: a p-value below 0.05."),
         method=text("How `interval` and `p_value` were made."),
     ),
-    "Null for the first campaign itself, and for a campaign without a rate or with anonymous opens.",
+    "Null for the first campaign itself, and if `not_compared` gives a reason.",
 )
 
 _OPENING_CURVE = or_null(
@@ -381,6 +383,14 @@ SCHEMAS = {
         over=flag("As in `Stats`."),
         closed_at=instant_or_null("As in `Stats`."),
         to_first=_COMPARED_TO_FIRST,
+        not_compared=or_null(
+            {"type": "string", "enum": list(get_args(compare.NotCompared))},
+            f"Why the campaign is not compared with others: `too_few_mails` (fewer than "
+            f"{compare.MIN_DELIVERED} delivered), `sent_at_not_set`, `not_sent_yet`, `no_open_rate`, "
+            "`anonymous_opens`, `hidden_in_range` (hidden recipients are counted for all time only), "
+            f"`too_few_visible` (fewer than {open_rate.MIN_VISIBLE} recipients are not hidden), or "
+            "`not_a_mailing`. Null if it is compared.",
+        ),
         opening_curve=_OPENING_CURVE,
     ),
 }
