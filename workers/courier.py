@@ -35,8 +35,9 @@ from workers.context import known_mark
 
 log = Log(__name__)
 
-LEASE_MS = 5000
-"""Milliseconds after which another courier takes over, if this one does not renew its lease."""
+LEASE_MS = 3000
+"""Milliseconds after which another courier takes over, if this one does not renew its lease. A courier renews
+it every POLL_SECONDS. If a slow courier loses it, nothing is lost or doubled: see above."""
 POLL_SECONDS = 0.5
 """Seconds between two looks into the outboxes and queues. A commit of the same worker wakes the courier."""
 LOOK_SECONDS = 5.0

@@ -67,10 +67,10 @@ class Schedule:
         Redis's time decides what is due. An error is logged once, and the next tick tries again.
         """
         try:
-            lengths, last_counted, has_webhooks, now = self._read_backlog()
+            lengths, last_counted, needs_courier, now = self._read_backlog()
             waiting = [shard for shard, length in enumerate(lengths) if length]
             is_late = self._is_late(waiting, last_counted)
-            self._enqueue(waiting, is_late, now, has_webhooks=has_webhooks)
+            self._enqueue(waiting, is_late, now, needs_courier=needs_courier)
             self.merge_thread.start()
             self._rewriter.tick(self._store, last_counted, now)
             if self._store_fails:
@@ -92,29 +92,31 @@ class Schedule:
             self._store_fails = True
 
     def _read_backlog(self) -> tuple[Sequence[int], Sequence[bytes | None], bool, int]:
-        """Returns (waiting entries by shard, id of the last counted entry by shard, whether there are
-        webhooks, Redis's time in s).
+        """Returns (waiting entries by shard, id of the last counted entry by shard, whether no worker sends
+        although there are webhooks, Redis's time in s).
         """
         pipe = self._store.pipeline(transaction=False)
         for shard in range(self._settings.shards):
             pipe.xlen(keys.hits(shard))
             pipe.hget(keys.checkpoint(shard), "id")
         pipe.exists(keys.WEBHOOKS)
+        pipe.exists(keys.COURIER)
         pipe.time()
-        *answers, has_webhooks, (now, _) = pipe.execute()
-        return answers[::2], answers[1::2], bool(has_webhooks), now
+        *answers, has_webhooks, has_courier, (now, _) = pipe.execute()
+        return answers[::2], answers[1::2], bool(has_webhooks and not has_courier), now
 
-    def _enqueue(self, waiting: list[int], is_late: bool, now: int, *, has_webhooks: bool) -> None:
+    def _enqueue(self, waiting: list[int], is_late: bool, now: int, *, needs_courier: bool) -> None:
         """Enqueues the jobs that are due. Runs them here if the queue refuses them.
 
-        waiting: shards with hits. is_late: whether one of them is late.
+        waiting: shards with hits. is_late: whether one of them is late. needs_courier: whether there are
+        webhooks and no worker sends.
         """
         due_jobs = [
             name
             for name, seconds in jobs.PERIOD_SECONDS.items()
             if self._periods_done.get(name) != now // seconds
             and (name != jobs.NETWORKS or self._settings.networks_refresh != "off")
-            and (name != jobs.WEBHOOKS or has_webhooks)
+            and (name != jobs.WEBHOOKS or needs_courier)
         ]
         try:
             jobs.request_rollups(self._queue, waiting, now, self._settings.shards)

@@ -19,9 +19,9 @@ NETWORKS = "workers.networks.run"
 WEBHOOKS = "workers.webhooks.run"
 """Dotted names of the functions that the jobs call."""
 
-PERIOD_SECONDS = {CHORES: 60, RETENTION: 30, NETWORKS: 600, WEBHOOKS: 5}
+PERIOD_SECONDS = {CHORES: 60, RETENTION: 30, NETWORKS: 600, WEBHOOKS: 2}
 """Seconds between two runs of a periodic job. The job NETWORKS mostly finds that nothing is due. The job
-WEBHOOKS is queued only if there are endpoints, and mostly finds that a worker is sending already."""
+WEBHOOKS is queued only if there are endpoints and no worker sends."""
 
 SLICE_SECONDS = 5
 """Seconds after which another roll-up of a shard can be queued although a roll-up is queued already.

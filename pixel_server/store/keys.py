@@ -101,8 +101,8 @@ WEBHOOKS = Key("px:{all}:webhooks", "hash", "until deleted",
     "endpoints of webhooks with their secrets, by id", writer="api, workers", reader="all").name
 NOTICES = Key("px:{all}:notices", "stream", "until moved to the queues, within seconds",
     "events of webhooks that belong to no shard", writer="privacy, api, workers", reader="workers").name
-COURIER = Key("px:{all}:courier", "string", "5 seconds",
-    "the worker that sends events", writer="workers", reader="workers").name
+COURIER = Key("px:{all}:courier", "string", "3 seconds",
+    "the worker that sends events", writer="workers", reader="workers, schedule").name
 HOOK_MARKS = Key("px:{all}:hookmarks", "hash", "forever",
     "what events were made of: troubles of the server, last change of a campaign",
     writer="workers", reader="workers").name

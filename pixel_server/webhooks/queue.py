@@ -34,7 +34,7 @@ from pixel_server.webhooks.event import Event
 MARK_BYTES = 8
 NO_MARK = bytes(MARK_BYTES)
 """Mark of an event that stays when a recipient withdraws."""
-LEASE_SECONDS = 30
+LEASE_SECONDS = 20
 """Seconds for which a claimed unit is left alone. Longer than any try, see `request.TIMEOUT_SECONDS`."""
 MAX_AGE_SECONDS = DAY
 """Seconds after which a unit that cannot be delivered is set aside."""

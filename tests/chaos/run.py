@@ -34,6 +34,7 @@ SCENARIOS = {
     "killed-relay": "tests.chaos.killed_relay",
     "rolling-versions": "tests.chaos.rolling_versions",
     "webhooks": "tests.chaos.webhooks",
+    "webhooks-failover": "tests.chaos.webhooks_failover",
     "senders": "tests.chaos.senders",
 }
 

@@ -29,10 +29,10 @@ def run(seed: int, log: bool = False, rounds: int = 20) -> Outcome:
             Ledger(seed, stack.address, Secrets.load(stack.data), lambda: (stack.port,)) as ledger,
         ):
             for _ in range(rounds):
-                failure = draw.choice((_fail_over, _kill, _cut_off, _stop_sentinels))
-                say(log, failure.__name__.strip("_").replace("_", " "))
+                failure = draw.choice((fail_over, kill_primary, cut_off, stop_sentinels))
+                say(log, failure.__name__.replace("_", " "))
                 failure(watched, stack)
-                outcome.events[failure.__name__.strip("_").replace("_", " ")] += 1
+                outcome.events[failure.__name__.replace("_", " ")] += 1
                 if draw.random() < 0.5:
                     queue.client().flushall()
                     outcome.events["queue emptied"] += 1
@@ -50,18 +50,21 @@ def run(seed: int, log: bool = False, rounds: int = 20) -> Outcome:
     return outcome
 
 
-def _fail_over(watched: Watched, stack: Stack) -> None:
+def fail_over(watched: Watched, stack: Stack) -> None:
+    """Has the sentinels replace the primary, which becomes the replica."""
     watched.fail_over()
 
 
-def _kill(watched: Watched, stack: Stack) -> None:
+def kill_primary(watched: Watched, stack: Stack) -> None:
+    """Kills the primary until the sentinels have replaced it. It comes back as the replica."""
     old = watched.primary
     old.kill()
     watched.wait_for_failover(old)
     old.start()
 
 
-def _cut_off(watched: Watched, stack: Stack) -> None:
+def cut_off(watched: Watched, stack: Stack) -> None:
+    """Cuts the primary off until the sentinels have replaced it. It answers the server on meanwhile."""
     old = watched.primary
     watched.cut_off()
     watched.wait_for_failover(old)
@@ -69,7 +72,7 @@ def _cut_off(watched: Watched, stack: Stack) -> None:
     watched.rejoin(old)
 
 
-def _stop_sentinels(watched: Watched, stack: Stack) -> None:
+def stop_sentinels(watched: Watched, stack: Stack) -> None:
     """Kills two of three sentinels until hits go to the spool."""
 
     def recorder() -> dict[str, int]:

@@ -55,16 +55,21 @@ def test_schedule_redis_full_counts_and_does_the_chores(uncounted, client, queue
     assert "takes jobs again" in caplog.text
 
 
-@pytest.mark.parametrize("has_endpoints", [False, True])
-def test_schedule_enqueues_the_job_of_webhooks_only_with_endpoints(
-    client, queue_client, settings, has_endpoints
+@pytest.mark.parametrize(
+    ("has_endpoints", "has_courier", "is_due"),
+    [(False, False, False), (True, False, True), (True, True, False)],
+)
+def test_schedule_enqueues_the_job_of_webhooks_if_endpoints_have_no_courier(
+    client, queue_client, settings, has_endpoints, has_courier, is_due
 ):
     if has_endpoints:
         client.hset(keys.WEBHOOKS, "3f9a0c51d2", "a record")
+    if has_courier:
+        client.set(keys.COURIER, "a worker", px=60_000)
     Schedule(settings).tick()
     names = {job.func_name for job in jobs.queue(queue_client).jobs}
     assert names - {jobs.WEBHOOKS} == {jobs.CHORES, jobs.RETENTION}
-    assert (jobs.WEBHOOKS in names) == has_endpoints
+    assert (jobs.WEBHOOKS in names) == is_due
 
 
 def test_schedule_queue_with_its_own_redis_away_counts(uncounted, settings):
