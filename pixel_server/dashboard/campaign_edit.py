@@ -23,7 +23,7 @@ from pixel_server.tokens import MODES, Mode
 MAX_ID_NUMBER = 1000
 """Highest number at the end of an id that is created from a name: `spring-1000`."""
 
-MAIN_FIELDS = ("kind", "name", "sent", "mode")
+MAIN_FIELDS = ("kind", "name", "sent", "mode", campaign_form.WEB_MODE)
 """Fields of the form for a new campaign that are always visible, apart from the modes that few campaigns
 need. The other fields are behind “More”."""
 
@@ -36,11 +36,12 @@ async def create(api: Api, request: Request) -> Response:
     fields = request.state.form
     fields_of_kind = campaign_form.of_kind(fields, fields.get("kind", ""))
     content = campaign_form.content(fields_of_kind, fields_of_kind.get("time_zone", "").strip())
-    content = campaign_form.with_mode_of_preset(content)
+    if content.get("kind") != "web":
+        content = campaign_form.with_mode_of_preset(content)
     try:
         campaign = await (campaign_calls.create if content.get("id") else _create_named)(api, content)
     except Problem as problem:
-        return _form(api, request, fields, problem)
+        return _form(api, request, fields, _no_answer(problem) if content.get("mode") == "" else problem)
     return forms.done(api, f"campaigns/{campaign.id}", "made")
 
 
@@ -55,6 +56,15 @@ async def _create_named(api: Api, content: dict[str, Any]) -> Campaign:
             if not is_taken or number == MAX_ID_NUMBER:
                 raise
     raise AssertionError
+
+
+def _no_answer(problem: Problem) -> Problem:
+    """Returns the problem of a form without a mode, with an error message that says what to choose."""
+    errors = [
+        {**error, "message": campaign_form.NO_ANSWER} if error["field"] == "mode" else error
+        for error in problem.errors or []
+    ]
+    return Problem(problem.status, problem.detail, errors)
 
 
 async def edit(api: Api, request: Request) -> Response:
@@ -93,12 +103,21 @@ async def delete(api: Api, request: Request) -> Response:
 
 
 def _initial_fields(api: Api) -> dict[str, str]:
-    """Returns the initial fields of the form for a new campaign, which has the fields of both kinds."""
-    mode, zone = api.consent.default.mode.name.lower(), api.settings.time_zone
+    """Returns the initial fields of the form for a new campaign, which has the fields of both kinds.
+
+    No mode of a mailing is chosen: the sender must choose, because the mode can only be lowered later. A
+    site starts with the server's default.
+    """
+    mode, zone = _default_mode(api), api.settings.time_zone
     return {
         **campaign_form.texts(new_campaign("", "", "web", mode=mode, time_zone=zone)),
         **campaign_form.texts(new_campaign("", "", "email", mode=mode, time_zone=zone)),
+        **{"mode": "", campaign_form.WEB_MODE: mode},
     }
+
+
+def _default_mode(api: Api) -> str:
+    return api.consent.default.mode.name.lower()
 
 
 def _is_more_used(initial: Mapping[str, str], fields: Mapping[str, str], problem: Problem) -> bool:
@@ -131,32 +150,28 @@ def _form(
     can_only_lower_mode = campaign is not None and bool(uses.first_hit or uses.last_link)
     limit = min(max_mode, Mode[campaign.mode.upper()]) if campaign and can_only_lower_mode else max_mode
     initial = campaign_form.texts(campaign) if campaign else _initial_fields(api)
-    mode = fields.get("mode", initial["mode"])
-    main_modes = campaign_form.MAIN_MODES
-    if mode in campaign_form.MODES:
-        main_modes = {**main_modes, mode: main_modes.get(mode, campaign_form.MODES[mode])}
-    modes = campaign_form.MODES
-    if campaign and campaign.kind == "web":
-        offered = campaign_form.WEB_MODES.items()
-        modes = {
-            name: text
-            for name, text in offered
-            if name not in campaign_form.MAIL_ONLY_MODES or name == campaign.mode
-        }
+    allowed_modes = {name for name in MODES if Mode[name.upper()] <= limit}
+    main_modes = campaign_form.main_modes(_default_mode(api), fields.get("mode", ""))
+    is_web = fields.get("kind") == "web"
     context = {
         **(_head_context(api, campaign) if campaign else {"campaign": None}),
-        "labels": campaign_form.LABELS,
+        "labels": campaign_form.LABELS
+        if campaign
+        else campaign_form.labels_of_new(is_web, [name for name in main_modes if name in allowed_modes]),
+        "is_web": is_web,
+        "mode_question": campaign_form.QUESTION,
+        "web_question": campaign_form.WEB_QUESTION,
         "uses": uses,
         "can_only_lower_mode": can_only_lower_mode,
-        "modes": modes,
+        "modes": campaign_form.MODES,
         "main_modes": main_modes,
-        "other_modes": {name: text for name, text in modes.items() if name not in main_modes},
+        "other_modes": {name: text for name, text in campaign_form.MODES.items() if name not in main_modes},
         "mode_names": campaign_form.MODE_NAMES,
         "answers": {**campaign_form.MODE_NAMES, **campaign_form.ANSWERS},
+        "samples": campaign_form.SAMPLES,
         "kind_names": campaign_form.KIND_NAMES,
-        "web_modes": campaign_form.WEB_MODES,
-        "mail_only_modes": () if campaign else campaign_form.MAIL_ONLY_MODES,
-        "allowed_modes": {name for name in MODES if Mode[name.upper()] <= limit},
+        "web_modes": campaign_form.web_modes(campaign.mode if campaign else _default_mode(api)),
+        "allowed_modes": allowed_modes,
         "max_mode": max_mode.name.lower(),
         "presets": campaign_form.PRESETS,
         "identities": campaign_form.IDENTITIES,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,9 +22,9 @@ MODES = {
 }
 """Texts that say what is stored about a recipient, by mode."""
 MAIN_MODES = {
-    "identified": "You see the addresses and names of a list that you upload. You must tell your recipients.",
-    "pseudonymous": "You see how each recipient opens, under a key. You do not see addresses.",
-    "count": "You see only numbers. Nobody is told apart.",
+    "identified": "Addresses and names of a list that you upload. You must tell your recipients.",
+    "pseudonymous": "How each recipient opens, under a key in place of the address.",
+    "count": "Only numbers. Recipients are not told apart.",
 }
 """Texts of the modes that the form for a new campaign offers first: what the sender sees of a recipient."""
 ANSWERS = {
@@ -33,6 +33,16 @@ ANSWERS = {
     "count": "No, only numbers",
 }
 """Names of these modes as answers to the question whether the sender wants to see who opened."""
+SAMPLES = {
+    "identified": "ada@example.org opened 2 times",
+    "pseudonymous": "Recipient 810aea0d opened 2 times",
+    "count": "540 opens, nobody named",
+}
+"""One row of what the sender sees with each of these modes."""
+NO_ANSWER = "choose an answer: after the first link you can only change to one that stores less"
+"""Error message if neither an answer nor a preset sets the mode of a new mailing."""
+WEB_MODE = "web_mode"
+"""Name of the field with the mode of a new web site. The form for a new campaign has both kinds of modes."""
 MODE_NAMES = {
     "pseudonymous": "Keys (pseudonymous)",
     "identified": "Addresses (identified)",
@@ -97,6 +107,28 @@ LABELS = {
     **{field.name: (field.label, _control_id(field)) for field in FIELDS},
 }
 """Label of each field of the form, and the id of its first control."""
+QUESTION = "Do you want to see who opened?"
+WEB_QUESTION = "What is stored about visitors?"
+
+
+def labels_of_new(is_web: bool, modes: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Returns LABELS for a new campaign, whose form asks for the mode. modes: that can be chosen first."""
+    mode = (WEB_QUESTION, f"{WEB_MODE}-off") if is_web else (QUESTION, f"mode-{next(iter(modes), 'off')}")
+    return {**LABELS, "mode": mode}
+
+
+def main_modes(default: str, chosen: str) -> dict[str, str]:
+    """Returns the texts of the modes that the form for a new campaign offers first.
+
+    They include the server's default mode and the chosen mode ("" if none is chosen).
+    """
+    more = {name: MODES[name] for name in (default, chosen) if name in MODES and name not in MAIN_MODES}
+    return {**MAIN_MODES, **more}
+
+
+def web_modes(current: str) -> dict[str, str]:
+    """Returns the texts of the modes that a web site can choose, and of its current mode."""
+    return {name: text for name, text in WEB_MODES.items() if name not in MAIL_ONLY_MODES or name == current}
 
 
 def texts(campaign: Campaign) -> dict[str, str]:
@@ -162,19 +194,24 @@ def _value_of(field: Field, text: str, zone: str) -> Any:
 def of_kind(fields: Mapping[str, str], kind: str) -> dict[str, str]:
     """Returns the fields of one kind. The form for a new campaign has the fields of both kinds."""
     mail_retention = tuple(f"keep_{data}" for data in _EMAIL_KEPT)
-    other_fields = {"email": WEB_ONLY, "web": (*EMAIL_ONLY, *mail_retention)}.get(kind, ())
-    return {name: text for name, text in fields.items() if name not in other_fields}
+    other_fields = {"email": WEB_ONLY, "web": (*EMAIL_ONLY, *mail_retention, "mode")}.get(kind, ())
+    found = {name: text for name, text in fields.items() if name not in other_fields}
+    if kind == "web" and WEB_MODE in fields:
+        found["mode"] = fields[WEB_MODE]
+    return found
 
 
 def with_mode_of_preset(content: dict[str, Any]) -> dict[str, Any]:
-    """Returns the content for a new campaign without a mode that its preset does not have.
+    """Returns the content for a new mailing, with an empty mode if neither an answer nor a preset sets it.
 
-    The form always sends a mode, also one that nobody chose.
+    The preset wins over an answer that it does not allow.
     """
+    content = {"mode": "", **content}
     modes = PRESET_MODES.get(content.get("preset") or "")
-    if modes is None or content.get("mode") in modes:
+    if modes is None or content["mode"] in modes:
         return content
-    return {name: value for name, value in content.items() if name != "mode"}
+    del content["mode"]
+    return content
 
 
 def changes(campaign: Campaign, fields: Mapping[str, str]) -> dict[str, Any]:

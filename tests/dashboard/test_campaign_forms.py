@@ -8,14 +8,14 @@ import pytest
 from click.testing import CliRunner
 
 from pixel_server.cli import main
-from pixel_server.dashboard.campaign_form import MAIN_MODES, MODES, WEB_MODES
+from pixel_server.dashboard.campaign_form import MAIN_MODES, MODES, SAMPLES, WEB_MODES, main_modes
 from pixel_server.mail.placement import pixels
 from pixel_server.secret import Secrets
 from pixel_server.tokens import verify
 from tests.dashboard.conftest import form_of
 from tests.dashboard.test_pages import EVIL, Page, assert_harmless
 
-START = {"name": "Spring", "id": "spring"}
+START = {"name": "Spring", "id": "spring", "mode": "pseudonymous"}
 
 
 def shown(site, name="mail"):
@@ -37,7 +37,7 @@ def test_campaign_form_mail_fields_create_campaign(site, reader, send):
     more = {"mode": "identified", "gpc": "drop", "min_cell": "7", "keep_names": "30"}
     more["base_url"] = "https://pixel.example.org/px/"
     more["tags"] = " News,spring sale ,, news"
-    answer = send("/new", **START, **filled, **more)
+    answer = send("/new", **{**START, **filled, **more})
     assert (answer.status_code, answer.headers["location"]) == (303, "/campaigns/spring?done=made")
     found = shown(site, "spring")
     assert found.pop("created")
@@ -55,7 +55,8 @@ def test_campaign_form_mail_fields_create_campaign(site, reader, send):
 @pytest.mark.parametrize(
     ("preset", "chosen", "mode"),
     [
-        ("deliverability", "pseudonymous", "last"),
+        ("deliverability", None, "last"),
+        ("consented", None, "pseudonymous"),
         ("aggregate", "identified", "count"),
         ("consented", "identified", "identified"),
         ("consented", "count", "pseudonymous"),
@@ -63,7 +64,7 @@ def test_campaign_form_mail_fields_create_campaign(site, reader, send):
 )
 def test_campaign_form_preset_sets_the_mode(site, reader, send, preset, chosen, mode):
     assert 'name="preset"' in reader.get("/new").text
-    assert send("/new", **START, preset=preset, mode=chosen).status_code == 303
+    assert send("/new", **{**START, "mode": chosen}, preset=preset).status_code == 303
     assert (shown(site, "spring")["preset"], shown(site, "spring")["mode"]) == (preset, mode)
     assert f"preset {preset} (mode {mode})" in reader.get("/campaigns/spring").text
 
@@ -78,24 +79,54 @@ def test_campaign_form_preset_can_only_be_dropped(site, reader, send, mail):
     assert 'name="preset"' not in reader.get("/campaigns/mail/edit").text
 
 
-def test_campaign_form_each_mode_has_a_meaning_for_mail_and_web(reader, mail):
+def test_campaign_form_each_mode_has_a_meaning_for_mail_and_web(reader):
     answer = reader.get("/new")
     assert "Do you want to see who opened?" in answer.text
     assert "you can only change to an answer that stores less" in answer.text
-    meanings = {
-        name: re.search(f'id="means-mode-{name}">(.*?)</div>', answer.text)[1]
-        for name in (*MODES, *WEB_MODES)
-    }
-    mail_meanings = {**MODES, **MAIN_MODES}
-    for name, meaning in meanings.items():
-        assert (
-            f'<span class="for-email"><span class="of">Mail:</span> {mail_meanings[name]}</span>' in meaning
-        )
-        assert f'<span class="for-web"><span class="of">Pages:</span> {WEB_MODES[name]}</span>' in meaning
-    options = re.findall(r'<div class="option mail-only"><input type="radio" id="(.*?)"', answer.text)
-    assert options == ["mode-identified", "mode-last"]
-    mail()
-    assert "Pages:" not in reader.get("/campaigns/mail/edit").text
+    assert radios(answer, "mode") == ["identified", "pseudonymous", "count", "off", "last"]
+    assert radios(answer, "web_mode") == ["off", "count", "pseudonymous"]
+    for name, meaning in {**MODES, **MAIN_MODES}.items():
+        shown_meaning = re.search(f'id="means-mode-{name}">(.*?)</span></div>', answer.text)[1]
+        sample = f'<span class="sample">{SAMPLES[name]}</span> ' if name in SAMPLES else ""
+        assert shown_meaning == sample + meaning
+    for name in radios(answer, "web_mode"):
+        assert f'id="means-web_mode-{name}">{WEB_MODES[name]}</span>' in answer.text
+
+
+def test_campaign_form_mailing_without_an_answer_is_refused(site, reader, send):
+    fields = form_of(reader.get("/new"), "/new")
+    assert "mode" not in fields
+    assert fields["web_mode"] == "pseudonymous"
+    refused = send("/new", name="Spring", sent="many")
+    assert refused.status_code == 422
+    assert wrong(refused).keys() == {"mode", "sent"}
+    assert wrong(refused)["mode"].startswith("Choose an answer: ")
+    assert '<a href="#mode-identified">Do you want to see who opened?</a>' in refused.text
+    assert not re.search(r'<details class="rest" open', refused.text)
+    assert wrong(send("/new", name="Spring", mode="all"))["mode"].startswith("Must be one of: ")
+    assert site.get("/api/campaigns").json()["items"] == []
+
+
+def test_campaign_form_refused_keeps_the_answer(send):
+    refused = send("/new", name="", mode="last")
+    assert form_of(refused, "/new")["mode"] == "last"
+    assert radios(refused, "mode").count("last") == 1
+    refused = send("/new", **{**START, "name": ""}, kind="web", web_mode="count")
+    assert (form_of(refused, "/new")["web_mode"], wrong(refused).keys()) == ("count", {"name"})
+    refused = send("/new", **START, kind="web", web_mode="all")
+    assert (wrong(refused).keys(), 'href="#web_mode-off"' in refused.text) == ({"web_mode"}, True)
+
+
+@pytest.mark.parametrize(
+    ("default", "chosen", "added"), [("count", "", []), ("off", "last", ["off", "last"])]
+)
+def test_main_modes_include_default_and_chosen_mode(default, chosen, added):
+    assert list(main_modes(default, chosen)) == [*MAIN_MODES, *added]
+
+
+def radios(answer, name):
+    """Returns the values of a group of radio buttons, in their order."""
+    return [each["value"] for each in Page(answer).all("input") if each.get("name") == name]
 
 
 def test_campaign_form_web_site_offers_no_mode_that_only_mail_has(reader, page):
@@ -107,6 +138,8 @@ def test_campaign_form_web_site_offers_no_mode_that_only_mail_has(reader, page):
 def test_campaign_form_empty_fields_get_the_api_defaults(site, send):
     send("/new", **START)
     made = {"id": "other", "name": "Spring", "kind": "email"}
+    send("/new", name="Site", id="site", kind="web")
+    assert shown(site, "site")["mode"] == "pseudonymous"
     expected = site.post("/api/campaigns", json=made).json()
     found = shown(site, "spring")
     for each in (found, expected):
@@ -147,7 +180,7 @@ def test_campaign_form_refused_keeps_its_fields(site, reader, send):
 
 def test_campaign_form_used_id_is_refused(reader, send, mail):
     mail()
-    answer = send("/new", name="Mail", id="mail")
+    answer = send("/new", name="Mail", id="mail", mode="count")
     assert answer.status_code == 409
     assert "taken" in wrong(answer)["id"]
 
@@ -155,18 +188,18 @@ def test_campaign_form_used_id_is_refused(reader, send, mail):
 def test_campaign_form_empty_id_is_created_from_the_name(site, reader, send):
     assert "If empty, the id is created from the name." in reader.get("/new").text
     for made in ("grosse-fruhjahrs-post-26", "grosse-fruhjahrs-post-26-2", "grosse-fruhjahrs-post-26-3"):
-        answer = send("/new", name="Große Frühjahrs-Post '26!", id=" ")
+        answer = send("/new", **{**START, "name": "Große Frühjahrs-Post '26!", "id": " "})
         assert (answer.status_code, answer.headers["location"]) == (303, f"/campaigns/{made}?done=made")
     assert shown(site, made)["name"] == "Große Frühjahrs-Post '26!"
-    long = [send("/new", name="W" * 200, id="").headers["location"] for _ in range(2)]
+    long = [send("/new", name="W" * 200, id="", mode="count").headers["location"] for _ in range(2)]
     assert long == [f"/campaigns/{'w' * 63}?done=made", f"/campaigns/{'w' * 61}-2?done=made"]
     # What has no letter of an id in it, and what is taken by typing, is for the sender to say.
-    answer = send("/new", name="春の便り", id="")
+    answer = send("/new", name="春の便り", id="", mode="count")
     assert (answer.status_code, wrong(answer).keys()) == (422, {"id"})
     assert "a to z, 0 to 9 and hyphens" in wrong(answer)["id"]
-    assert wrong(send("/new", name="", id="")).keys() == {"name", "id"}
-    assert send("/new", name="W", id="w" * 63).status_code == 409
-    assert wrong(send("/new", name="Spring", id="", sent="many")).keys() == {"sent"}
+    assert wrong(send("/new", name="", id="", mode="count")).keys() == {"name", "id"}
+    assert send("/new", name="W", id="w" * 63, mode="count").status_code == 409
+    assert wrong(send("/new", name="Spring", id="", mode="count", sent="many")).keys() == {"sent"}
 
 
 def test_campaign_page_id_new_is_shown(reader, mail):

@@ -69,11 +69,12 @@ def test_forms_campaign_key_and_recipient_from_create_to_delete(
         assert page.get_by_label("Sent", exact=True).is_hidden()
         assert page.get_by_label("Origins").is_visible()
         told = page.get_by_role("radio", name="pseudonymous").locator("..").inner_text()
-        assert told.split("\n")[-1] == WEB_MODES["pseudonymous"], "of pages alone"
+        assert told.split("\n")[-1] == WEB_MODES["pseudonymous"]
         assert page.get_by_role("radio", name="last").count() == 0
         assert page.get_by_role("radio", name="Yes, with addresses").count() == 0
         page.locator("#kind-email").check()
-        assert page.get_by_role("radio", name="Yes, with addresses").is_visible()
+        assert page.get_by_text("ada@example.org opened 2 times").is_visible()
+        page.get_by_role("radio", name="No, only keys").check()
         page.get_by_label("Name", exact=True).fill(f"News for the {name}")
         assert page.get_by_label("Id", exact=True).input_value() == (f"news-for-the-{name}" if script else "")
         page.get_by_label("Id", exact=True).fill(name)
@@ -166,10 +167,38 @@ def test_new_campaign_id_follows_the_name_until_edited(stack_of_forms: Stack, br
     name.fill("Another one")
     assert made.input_value() == "another-one"
     page.get_by_label("Sent", exact=True).fill("many")
+    page.get_by_role("radio", name="No, only keys").check()
     page.get_by_role("button", name="Create campaign").click()
     page.get_by_role("alert").wait_for()
     name.fill("A third")
     assert made.input_value() == "a-third", "a form that was refused goes on so"
+    page.context.close()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_new_mailing_needs_an_answer_or_a_preset(stack_of_forms: Stack, browser: Browser, script: bool):
+    stack, preset = stack_of_forms, f"preset-{script}".lower()
+    page = browser.new_context(viewport={"width": 360, "height": 800}, java_script_enabled=script).new_page()
+    sign_in(page, stack)
+    page.goto(f"{stack.address}/new")
+    name, create = page.get_by_label("Name", exact=True), page.get_by_role("button", name="Create campaign")
+    name.fill(preset)
+    create.click()
+    if script:
+        assert page.evaluate(FOCUSED) == "mode-identified", "the browser shows its message there"
+    else:
+        page.get_by_role("alert").get_by_role("link", name="Do you want to see who opened?").click()
+        assert page.locator(":target").get_attribute("id") == "mode-identified"
+    page.get_by_text("More: id,").click()
+    page.get_by_label("Preset").select_option("aggregate")
+    create.click()
+    arrives(page, "The campaign was created.")
+    assert stack.call("GET", f"/api/campaigns/{preset}")[1]["mode"] == "count"
+    page.goto(f"{stack.address}/new")
+    page.locator("#kind-web").check()
+    name.fill(f"site-{script}")
+    create.click()
+    arrives(page, "The campaign was created.")
     page.context.close()
 
 
@@ -182,7 +211,9 @@ def test_forms_errors_are_reachable_by_keyboard(stack_of_forms: Stack, browser: 
     page.get_by_text("More: id,").press("Enter")
     page.get_by_label("Id", exact=True).fill("No Id")
     page.get_by_label("Sent", exact=True).fill("many")
-    page.keyboard.press("Enter")
+    page.locator("#mode-identified").press("ArrowDown")
+    assert page.locator("#mode-pseudonymous").is_checked()
+    page.get_by_label("Sent", exact=True).press("Enter")
     alert = page.get_by_role("alert")
     alert.wait_for()
     assert_fits(page)

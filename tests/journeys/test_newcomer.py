@@ -61,6 +61,7 @@ def test_newcomer_first_campaign_from_sign_in_to_sign_out(stack: Stack, browser:
     assert page.url == f"{stack.address}/"
     page.get_by_role("link", name="New campaign").click()
     page.get_by_label("Name", exact=True).fill("First news")
+    page.get_by_role("radio", name="No, only keys").check()
     page.get_by_role("button", name="Create campaign").click()
     page.get_by_text("The campaign was created.").wait_for()
 
