@@ -366,3 +366,10 @@ def test_key_of_one_campaign_sees_its_shared_figures(site, sign_in, made_key, ma
 
 def test_pages_have_only_known_scopes():
     assert set(SCOPES) == {"read", "write", "people"}
+
+
+def test_sign_in_page_key_first_and_commands_behind_it(visitor):
+    text = visitor.get("/sign-in").text
+    commands = '<details class="operating"><summary>I run this server</summary>'
+    assert text.index('name="key"') < text.index(commands) < text.index("pixel-server sign-in")
+    assert '<details class="operating" open>' in visitor.get("/sign-in/used").text

@@ -300,7 +300,7 @@ class Filled:
 @contextlib.contextmanager
 def started() -> Iterator[Filled]:
     """Yields a new, empty server."""
-    stack = Stack(Path(tempfile.mkdtemp(prefix="px-")), PIXEL_OPERATOR="Operator of this server")
+    stack = Stack(Path(tempfile.mkdtemp(prefix="px-")), PIXEL_OPERATOR="Example Ltd")
     stack.start()
     try:
         yield Filled(stack)
