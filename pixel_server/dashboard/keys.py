@@ -12,9 +12,10 @@ from pixel_server.api import keys
 from pixel_server.api.context import Api
 from pixel_server.auth import api_keys
 from pixel_server.auth.api_keys import ApiKey
-from pixel_server.dashboard import forms, long_list
-from pixel_server.problems import Problem
+from pixel_server.dashboard import campaign_picker, forms, long_list
+from pixel_server.problems import Problem, bad_fields
 from pixel_server.scopes import CAMPAIGN_SCOPE, METRICS_SCOPE
+from pixel_server.slug import is_slug
 
 SCOPE_MEANINGS = {
     "read": "Read campaigns, their figures and the list of keys, and see these pages.",
@@ -22,26 +23,71 @@ SCOPE_MEANINGS = {
     "people": "Single recipients, withdrawals and the audit log. No other scope includes this.",
     METRICS_SCOPE: "Numbers for Prometheus at /metrics, and nothing else.",
 }
+SCOPE_NAMES = {
+    "read": "See all figures",
+    "write": "Create and change",
+    "people": "See recipients",
+    METRICS_SCOPE: "Read metrics",
+}
+"""Names of the scopes on the page. The page shows the name of the API too."""
+SERVER, SHARED = "server", "shared"
+SIGHTS = {
+    SERVER: "All campaigns. The permissions below say what else it may do.",
+    SHARED: "For a partner: only what a share link shows, of the campaigns that you choose below.",
+}
+"""Meanings of the answers to the question what a new key may see."""
+SIGHT_NAMES = {SERVER: "This whole server", SHARED: "Only shared figures of chosen campaigns"}
+_INITIAL_FIELDS = {"name": "", "campaigns": "", "scope_read": "yes"}
+"""Fields of the form for a new key. No answer is chosen, so that nobody gives a partner the whole server."""
+_CAMPAIGN_FIELD = "campaign_"
+"""Prefix of the checkbox of a campaign: `campaign_spring`."""
 
 
 async def page(api: Api, request: Request) -> Response:
-    return await _page(api, request, {"scope_read": "yes"})
+    return await _page(api, request, _INITIAL_FIELDS)
 
 
 async def create(api: Api, request: Request) -> Response:
     """Creates a key, and shows the key on the page that answers the POST and nowhere else."""
     fields = request.state.form
-    campaigns = forms.lines(fields.get("campaigns", ""))
-    scopes = [scope for scope in SCOPE_MEANINGS if fields.get(f"scope_{scope}")]
-    content = {
-        "name": fields.get("name", "").strip(),
-        "scopes": [*scopes, *(CAMPAIGN_SCOPE + campaign for campaign in campaigns)],
-    }
     try:
+        content = {"name": fields.get("name", "").strip(), "scopes": _scopes(fields)}
         record, key = await keys.create(api, content, request.state.who, request.state.session.scopes)
     except Problem as problem:
-        return await _page(api, request, fields, problem)
-    return await _page(api, request, {"scope_read": "yes"}, None, {"record": record, "key": key})
+        return await _page(api, request, {"name": "", "campaigns": "", **fields}, problem)
+    return await _page(api, request, _INITIAL_FIELDS, None, {"record": record, "key": key})
+
+
+def _scopes(fields: Mapping[str, str]) -> list[str]:
+    """Returns the scopes that the part of the form below the chosen answer names.
+
+    Raises Problem 422 if no answer is chosen, if its part is empty, or if the other part is filled too. The
+    tick of `read` does not fill its part, because it is there from the start.
+    """
+    scopes = [scope for scope in SCOPE_MEANINGS if fields.get(f"scope_{scope}")]
+    ticked = [name.removeprefix(_CAMPAIGN_FIELD) for name in fields if name.startswith(_CAMPAIGN_FIELD)]
+    campaigns = [*ticked, *forms.lines(fields.get("campaigns", ""))]
+    sight = fields.get("sees")
+    if sight == SERVER:
+        if campaigns:
+            raise _contradiction(SERVER, "chose campaigns")
+        if not scopes:
+            raise bad_fields([{"field": "scopes", "message": "tick at least one permission"}])
+        return scopes
+    if sight == SHARED:
+        if set(scopes) - {"read"}:
+            raise _contradiction(SHARED, "ticked permissions")
+        if not campaigns:
+            raise bad_fields([{"field": "scopes", "message": "choose at least one campaign"}])
+        if bad := [campaign for campaign in campaigns if not is_slug(campaign)]:
+            raise bad_fields([{"field": "scopes", "message": f"“{bad[0][:64]}” is not an id of a campaign"}])
+        return [CAMPAIGN_SCOPE + campaign for campaign in campaigns]
+    raise bad_fields([{"field": "sees", "message": "choose what the key may see"}])
+
+
+def _contradiction(sight: str, other: str) -> Problem:
+    message = f"you chose “{SIGHT_NAMES[sight]}” and also {other}: undo one of the two"
+    return bad_fields([{"field": "sees", "message": message}])
 
 
 async def ask_revoke(api: Api, request: Request) -> Response:
@@ -65,14 +111,21 @@ async def _page(
     created: Mapping[str, Any] | None = None,
 ) -> Response:
     records = (await api_keys.list_keys(api.store))[::-1]
+    campaigns = await campaign_picker.search(api, "", []) if "write" in request.state.session.scopes else []
     context = {
+        "scopes_part": "campaigns" if fields.get("sees") == SHARED else "scopes",
+        "sights": SIGHTS,
+        "sight_names": SIGHT_NAMES,
+        "campaigns": campaigns,
+        "has_more_campaigns": len(campaigns) == campaign_picker.MAX_MATCHES or bool(fields["campaigns"]),
+        "campaign_field": _CAMPAIGN_FIELD,
+        "scope_names": SCOPE_NAMES,
         "keys": long_list.shown_rows(records, request.query_params),
         "total": len(records),
         "means": SCOPE_MEANINGS,
         "created": created,
     }
-    empty = {"name": "", "campaigns": ""}
-    return forms.page(api, request, "keys.html", {**empty, **fields}, context, problem)
+    return forms.page(api, request, "keys.html", fields, context, problem)
 
 
 def _confirm_page(api: Api, request: Request, record: ApiKey, problem: Problem | None = None) -> Response:

@@ -25,7 +25,7 @@ def shown_key(answer):
 
 def test_keys_page_create_shows_the_key_once(site, reader, send, visitor):
     before = listed(site)
-    answer = send("/keys", name="a program", scope_read="yes", scope_people="yes")
+    answer = send("/keys", name="a program", sees="server", scope_people="yes")
     assert answer.status_code == 200
     assert_harmless(answer)
     [made] = [key for name, key in listed(site).items() if name not in before]
@@ -38,19 +38,36 @@ def test_keys_page_create_shows_the_key_once(site, reader, send, visitor):
 
 
 def test_keys_page_metrics_scope_creates_a_key_that_reads_metrics_alone(site, send):
-    key = shown_key(send("/keys", name="prometheus", scope_read=None, scope_metrics="yes"))
+    key = shown_key(send("/keys", name="prometheus", sees="server", scope_read=None, scope_metrics="yes"))
     bearer = {"Authorization": f"Bearer {key}"}
     assert "pixel_build_info" in site.get("/metrics", headers=bearer).text
     assert site.get("/api/campaigns", headers=bearer).status_code == 403
 
 
 def test_keys_page_campaign_scope_creates_a_partners_key(site, send, mail, page):
-    mail()
+    mail(name="Spring news")
     page()
-    answer = send("/keys", name="partner", scope_read=None, campaigns="page\r\n\r\n mail ")
+    # “read” is ticked, as from the start, and is left out.
+    answer = send(
+        "/keys", name="partner", sees="shared", campaign_mail="mail", campaigns="page\r\n\r\n mail "
+    )
     [made] = [key for key in listed(site).values() if key["name"] == "partner"]
     assert made["scopes"] == ["read:mail", "read:page"]
     assert shown_key(answer)
+    assert "It may do this: Shared figures of mail read:mail, Shared figures of page" in Page(answer).text
+    assert "Spring news" in answer.text
+
+
+def test_keys_page_chooses_no_answer_and_shows_at_most_20_campaigns_by_name(site, reader, mail):
+    assert "There are no campaigns." in reader.get("/keys").text
+    mail(id="c0")
+    answer = reader.get("/keys")
+    assert "sees" not in form_of(answer, "/keys")
+    assert ("pick-c0" in answer.text, 'id="campaigns"' in answer.text) == (True, False)
+    for n in range(1, 21):
+        mail(id=f"c{n}")
+    answer = reader.get("/keys")
+    assert (answer.text.count('id="pick-'), 'id="campaigns"' in answer.text) == (20, True)
 
 
 @pytest.mark.parametrize(
@@ -59,20 +76,28 @@ def test_keys_page_campaign_scope_creates_a_partners_key(site, send, mail, page)
         ({"name": "  "}, {"name"}),
         ({"name": "w" * 300}, {"name"}),
         ({"name": "a", "scope_read": None}, {"scopes"}),
-        ({"name": "a", "campaigns": "nothing"}, {"scopes"}),
-        ({"name": "a", "campaigns": "<b>"}, {"scopes"}),
+        ({"name": "a", "sees": None}, {"sees"}),
+        ({"name": "a", "sees": "all"}, {"sees"}),
+        ({"name": "a", "campaigns": "mail"}, {"sees"}),
+        ({"name": "a", "campaign_mail": "mail"}, {"sees"}),
+        ({"name": "a", "sees": "shared", "scope_write": "yes", "campaigns": "mail"}, {"sees"}),
+        ({"name": "a", "sees": "shared"}, {"campaigns"}),
+        ({"name": "a", "sees": "shared", "campaigns": "nothing"}, {"campaigns"}),
+        ({"name": "a", "sees": "shared", "campaigns": "<b>"}, {"campaigns"}),
         ({"name": api_keys.ENVIRONMENT_KEY_NAME}, {"name"}),
     ],
 )
-def test_keys_page_invalid_key_is_refused(site, send, filled, fields):
-    before = listed(site)
+def test_keys_page_invalid_key_is_refused(site, send, mail, filled, fields):
+    mail()
+    before, filled = listed(site), {"sees": "server", **filled}
     answer = send("/keys", **filled)
     assert answer.status_code == 422
     assert_harmless(answer)
     assert wrong(answer).keys() == fields
     assert not shown_key(answer)
     kept = form_of(answer, "/keys")
-    assert {name: kept.get(name) for name in filled} == filled
+    expected = {**filled, "sees": None if filled["sees"] == "all" else filled["sees"]}
+    assert {name: kept.get(name) for name in filled} == expected
     assert listed(site) == before
 
 
@@ -128,11 +153,12 @@ def test_keys_page_form_without_csrf_token_is_refused(site, send, made_key):
 
 @pytest.mark.parametrize("text", EVIL)
 def test_keys_page_hostile_names_are_harmless(reader, site, send, text):
-    assert_harmless(send("/keys", name=text))
+    assert_harmless(send("/keys", name=text, sees="server"))
     [made] = [key["id"] for key in listed(site).values() if key["name"] == text]
     assert_harmless(reader.get("/keys"))
     assert_harmless(reader.get(f"/keys/{made}/revoke"))
-    assert_harmless(send("/keys", name=text * 99, campaigns=text))
+    for more in ({"campaigns": text}, {f"campaign_{text}": text}):
+        assert_harmless(send("/keys", name=text * 99, sees="shared", **more))
 
 
 def test_keys_page_many_keys_are_cut_until_all_are_asked_for(site, reader):

@@ -143,6 +143,7 @@ BUSY = (
     Shown("share-gone", "/s/nothing", who=NOBODY),
     Shown("settings", "/settings"),
     Shown("keys", "/keys"),
+    Shown("keys-shared", "/keys", lambda page: page.locator("#sees-shared").check()),
     Shown("key-wrong", "/keys", _send("Create key", name="")),
     Shown("key-revoke", "/keys/{key_id}/revoke"),
     Shown("deliveries", "/deliveries"),

@@ -113,6 +113,10 @@ def test_forms_campaign_key_and_recipient_from_create_to_delete(
         page.get_by_role("link", name="Settings").click()
         page.get_by_role("link", name="API keys").click()
         page.get_by_label("Name", exact=True).fill(f"program of {name}")
+        page.get_by_role("radio", name="Only shared figures").check()
+        assert page.get_by_role("checkbox", name="people").is_hidden()
+        assert page.get_by_role("checkbox", name=f"News for the {name}").is_visible()
+        page.get_by_role("radio", name="This whole server").check()
         page.get_by_role("checkbox", name="people").check()
         page.get_by_role("button", name="Create key").click()
         arrives(page, "Copy the key now")
@@ -235,6 +239,7 @@ def test_forms_second_press_sends_nothing(stack_of_forms: Stack, browser: Browse
     page.goto(f"{stack_of_forms.address}/keys")
     twice, back = f"Pressed twice {token_hex(3)}", f"After going back {token_hex(3)}"
     page.get_by_label("Name", exact=True).fill(twice)
+    page.get_by_role("radio", name="This whole server").check()
     held: list[Route] = []
 
     def hold(route: Route) -> None:
@@ -253,6 +258,7 @@ def test_forms_second_press_sends_nothing(stack_of_forms: Stack, browser: Browse
     page.unroute("**/keys")
     page.go_back()
     page.get_by_label("Name", exact=True).fill(back)
+    page.get_by_role("radio", name="This whole server").check()
     make.click()
     page.get_by_role("textbox", name="Copy the key now").wait_for()
     names = [key["name"] for key in stack_of_forms.call("GET", "/api/keys")[1]["items"]]
