@@ -56,6 +56,7 @@ FIRST_STATE = next(iter(STATES))
 async def page(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     context = _context(api, campaign, request.query_params.get("state") or FIRST_STATE)
+    context["is_list_open"] |= bool({"sort", "after"} & request.query_params.keys())
     try:
         context |= await _rows(api, request, campaign, context)
     except Problem as problem:
@@ -66,12 +67,19 @@ async def page(api: Api, request: Request) -> Response:
 
 
 def _context(api: Api, campaign: Campaign, state: str) -> dict[str, Any]:
-    """Returns the names that the template needs on every page."""
+    """Returns the names that the template needs on every page.
+
+    is_list_open: whether the list is unfolded. A list of keys is folded until the visitor sorts or pages it,
+    because a key tells a visitor who looks for a person nothing.
+    """
+    shows_names = api.consent.rule(campaign.mode, None).mode == Mode.IDENTIFIED
     return {
         "campaign": campaign,
         "state": state,
         "states": STATES,
-        "shows_names": api.consent.rule(campaign.mode, None).mode == Mode.IDENTIFIED,
+        "shows_names": shows_names,
+        "allows_names": api.consent.rule("identified", None).mode == Mode.IDENTIFIED,
+        "is_list_open": shows_names,
         "rows": [],
         "counts": {},
         "number": 0,

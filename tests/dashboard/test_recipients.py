@@ -45,9 +45,15 @@ def test_recipients_page_states_show_their_recipients(story, site, reader):
     answer = reader.get("/campaigns/mail/recipients?state=person")
     page = assert_harmless(answer)
     assert len(keys_of(answer)) == 4
-    assert "You see keys, not addresses" not in page.text
+    assert "You see keys" not in page.text
+    assert '<details class="keys"' not in answer.text
     site.patch("/api/campaigns/mail", json={"mode": "pseudonymous"})
-    assert "You see keys, not addresses" in Page(reader.get("/campaigns/mail/recipients")).text
+    folded = reader.get("/campaigns/mail/recipients")
+    assert (
+        "You see keys in place of addresses, because this campaign was created without" in Page(folded).text
+    )
+    assert '<details class="keys"><summary>List of 4 keys</summary>' in folded.text
+    assert '<details class="keys" open>' in reader.get("/campaigns/mail/recipients?sort=opens").text
     assert "20 Sep 2026, 09:00" in page.text
     alone = reader.get("/campaigns/mail/recipients?state=machine_only")
     assert len(keys_of(alone)) == 1

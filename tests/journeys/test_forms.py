@@ -247,6 +247,7 @@ def test_forms_second_press_sends_nothing(stack_of_forms: Stack, browser: Browse
 
     page.route("**/keys", hold)
     make = page.get_by_role("button", name="Create key")
+    make.scroll_into_view_if_needed()
     box = make.bounding_box()
     assert box is not None
     for _ in range(2):  # by hand: a locator would wait for the answer
