@@ -11,7 +11,7 @@ from pixel_server.addresses import parse_host_port
 from pixel_server.commands.failures import Failure
 from pixel_server.commands.findings import Finding
 from pixel_server.commands.health import reachable, require_greeting
-from pixel_server.metrics.process_file import read_host
+from pixel_server.metrics import process_file
 from pixel_server.relay.next_server import Away, NextServer
 from pixel_server.settings import Settings
 from pixel_server.smtp_url import SmtpUrl
@@ -22,35 +22,35 @@ SECONDS = 5.0
 
 
 def relay(settings: Settings, today: date) -> Iterator[Finding]:
-    """Checks that the relay answers, and the mail server behind it. Checks nothing without PIXEL_RELAY_TO."""
-    if settings.relay_to is not None:
-        yield _check_own(settings)
+    """Checks that the relay answers, and the mail server behind it.
+
+    Checks nothing if PIXEL_RELAY_TO is not set, and no relay of this data directory runs.
+    """
+    is_running = process_file.is_running(settings.data, "relay")  # perhaps in a container that shares it
+    if settings.relay_to is None and not is_running:
+        return
+    yield _check_own(settings, is_running)
+    if settings.relay_to is None:
+        text = (
+            "not checked: set PIXEL_RELAY_TO here too, to the mail server to which the relay passes mails on"
+        )
+        yield Finding("relay", "to", "advice", text)
+    else:
         yield _check_next(parse_smtp_url(settings.relay_to))
 
 
-def _check_own(settings: Settings) -> Finding:
+def _check_own(settings: Settings, is_running: bool) -> Finding:
     address = settings.relay_listen
     host, port = parse_host_port(address)
     try:
         require_greeting(reachable(host), port)
     except Failure as failure:
-        if _runs_elsewhere(settings):
-            text = (
-                f"one runs, but not at {address} of this machine: run `pixel-server health` in its container"
-            )
+        if is_running:
+            text = f"one runs, but not at {address} here: in its container, run `pixel-server health`"
             return Finding("relay", "listen", "advice", text)
         text = f"{failure.message}: start `pixel-server relay` or `up --relay`; its log says why it has ended"
         return Finding("relay", "listen", "problem", text)
     return Finding("relay", "listen", "ok", f"{address} answers")
-
-
-def _runs_elsewhere(settings: Settings) -> bool:
-    """Returns whether a relay of this data directory runs, such as in a container that shares it."""
-    try:
-        running = read_host(settings.data).gauges.get("pixel_processes", {})
-    except OSError:
-        return False
-    return bool(running.get("relay"))
 
 
 def _check_next(address: SmtpUrl) -> Finding:

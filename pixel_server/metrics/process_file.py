@@ -137,6 +137,18 @@ def read_host(data: Path) -> Numbers:
     return total
 
 
+def is_running(data: Path, process: str) -> bool:
+    """Returns whether a process of this kind, such as `relay`, runs with this data directory.
+
+    Writes nothing: another user may ask. Raises OSError.
+    """
+    for path in (data / DIRECTORY).glob(f"{process}-*{SUFFIX}"):
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+            if not _try_lock(file.fileno()):
+                return True
+    return False
+
+
 def _create(directory: Path, process: str) -> int:
     """Makes and locks the file of this process. Returns its descriptor."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ import pytest
 
 from pixel_server.metrics import process_file
 from pixel_server.metrics.numbers import Numbers
-from pixel_server.metrics.process_file import DIRECTORY, Publisher, read_host
+from pixel_server.metrics.process_file import DIRECTORY, Publisher, is_running, read_host
 
 KILLED = """
 import os, signal, sys
@@ -48,6 +48,17 @@ def test_read_host_process_killed_keeps_its_counters_alone(tmp_path):
     second.close()
     assert figures(tmp_path) == ({"": 10}, None, None)
     assert sorted(os.listdir(tmp_path / DIRECTORY)) == ["ended.json", "lock"]
+
+
+def test_is_running_asks_for_a_kind_and_writes_nothing(tmp_path):
+    assert not is_running(tmp_path, "web")
+    assert list(tmp_path.iterdir()) == []
+    running = publish(tmp_path, 1)
+    before = sorted(os.listdir(tmp_path / DIRECTORY))
+    assert [is_running(tmp_path, kind) for kind in ("web", "relay")] == [True, False]
+    running.close()
+    assert not is_running(tmp_path, "web")
+    assert sorted(os.listdir(tmp_path / DIRECTORY)) == before
 
 
 def test_publisher_closed_or_directory_removed_counts_each_hit_once(tmp_path):

@@ -114,7 +114,9 @@ def test_doctor_relay_or_next_server_away_is_a_problem(tmp_path: Path):
     with ScriptedServer(extensions=()).running() as behind:
         signs_in = f"smtp://me:secret@127.0.0.1:{behind.port}?tls=on"
         code, [of_relay, of_next] = doctor(tmp_path, **environ | {"PIXEL_RELAY_TO": signs_in})
+    _, [_, unknown] = doctor(tmp_path, PIXEL_RELAY_LISTEN=environ["PIXEL_RELAY_LISTEN"])
     elsewhere.close()
+    assert unknown.startswith("advice relay to: not checked: set PIXEL_RELAY_TO here too")
     assert code == 1
     assert of_relay.startswith("advice relay listen: one runs, but not at")
     assert "does not offer STARTTLS" in of_next
