@@ -65,16 +65,19 @@ leftovers.begin()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Fails a test that hangs, so that a run always ends."""
+    """Fails a test that hangs, so that a run always ends. Resets the umask, which `up` sets for its process."""
 
     def give_up(number: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"{item.nodeid} hangs")
 
     earlier_handler = signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, MAX_TEST_SECONDS, MAX_TEARDOWN_SECONDS)
+    umask = os.umask(0)
+    os.umask(umask)
     try:
         return (yield)
     finally:
+        os.umask(umask)
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, earlier_handler)
 

@@ -308,7 +308,7 @@ def test_retention_run_cut_off_is_continued(mail, opened, stats, sweep, clock, c
 
     cut = 0
     while True:
-        cut += 1 if cut < 10 else cut // 4
+        cut += 1 if cut < 10 else cut // 3
         for name in client.keys("px:*mail*"):
             client.delete(name)
         clock.at("2026-03-01T00:00Z")

@@ -543,7 +543,7 @@ some_days = st.lists(st.tuples(st.integers(0, 2 * LEAST), st.integers(0, LEAST))
 
 
 @example(days=[(0, 0)] * 12 + [(3, 5), (5, 0)])  # Saturday less the phones of the week is 3
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(50))
 @given(days=some_days)
 def test_disclosure_answers_of_many_ranges_and_times_reveal_nothing(days):
     web = campaign(kind="web")

@@ -1,4 +1,4 @@
-"""Exact counts: 100,000 hits through the real server, while its workers are killed."""
+"""Exact counts: 50,000 hits through the real server, while its workers are killed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pixel_server.secret import Secrets
 from tests.load import Request, flood
 from tests.stack import Stack, until
 
-HITS = 100_000
+HITS = 50_000
 
 
 def test_stack_flood_of_hits_is_counted_exactly():

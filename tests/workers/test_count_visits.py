@@ -426,13 +426,13 @@ def test_visit_largest_stays_within_its_bound(make_site, client):
     assert site.count()["visits"] == 1, "the newest cookie leads to the visit"
 
 
-def test_pages_ten_thousand_made_up_paths_stay_within_bounds(make_site, client):
+def test_pages_thousands_of_made_up_paths_stay_within_bounds(make_site, client):
     """One stranger sends names of 8 KB each. The pages that are really read stay."""
     site = make_site("own")
     for number in range(20):
         site.view("2025-06-10T09:00Z", "read", visitor=b"reader%02d" % number)
     batch = []
-    for number in range(10_000):
+    for number in range(4_000):
         url = f"https://site.example/{number}{'<script>' * 1000}?utm_source={number}{'s' * 8000}"
         seconds = datetime.fromisoformat("2025-06-10T09:00:01Z").timestamp()
         fields = {
@@ -446,11 +446,11 @@ def test_pages_ten_thousand_made_up_paths_stay_within_bounds(make_site, client):
             client.xadd(keys.hits(0), {"1": hit.encode_batch(batch)})
             batch = []
     totals = site.count()
-    assert totals["views"] == 10_020
+    assert totals["views"] == 4_020
     pages = site.names("page")
     assert pages["/read"] == (20, 20)
     assert len(pages) <= web_breakdown.MAX_NAMES
-    assert sum(views for views, _ in pages.values()) == 10_020
+    assert sum(views for views, _ in pages.values()) == 4_020
     size = client.memory_usage(keys.web(0, "site", DAY))
     max_size = len(web_breakdown.DIMENSIONS) * web_breakdown.MAX_NAMES * (web_names.MAX_NAME_BYTES + 20)
     assert size <= max_size < 1_100_000, f"{size} bytes a day and shard, at most {max_size}"
