@@ -65,7 +65,10 @@ leftovers.begin()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Fails a test that hangs, so that a run always ends. Resets the umask, which `up` sets for its process."""
+    """Fails a test that hangs, so that a run always ends.
+
+    Resets the umask, because `up` sets it, also when a test runs `up` in its own process.
+    """
 
     def give_up(number: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"{item.nodeid} hangs")
