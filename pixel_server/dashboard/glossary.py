@@ -23,7 +23,8 @@ DEFINITIONS = {
     "opens": "Times that a mail was opened, by people and by machines. Repeated opens count each time.",
     "opens_anonymous": "Opens that are stored without anything that tells recipients apart.",
     "sent_at": (
-        "Day of sending, in the campaign's time zone. If it is not set, the day of the campaign's creation."
+        "Day of sending, in the campaign's time zone. If it is not set, the day of the campaign's creation. "
+        "Campaigns with neither a time of sending nor an open come last."
     ),
     "sent": (
         "Number of mails sent: the number that you entered, or the recipients that your mail service "

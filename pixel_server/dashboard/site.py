@@ -158,6 +158,7 @@ async def _render(
         "lead": _lead(page_stats),
         "range_query": urlencode({**choice.query, **choice.filters}),
         "page_query": _query(choice, choice.filters),
+        "unfiltered_query": _query(choice, {}),
         "live_query": "" if choice.is_all else urlencode(choice.query),
         "picker": {**picker, "presets": _presets(picker["presets"], choice)},
         "is_all": choice.is_all,

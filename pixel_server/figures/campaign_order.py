@@ -47,7 +47,8 @@ SENDING_SECONDS = 0.001
 class Entry(NamedTuple):
     """The fields by which a campaign is found and sorted. name: in lower case. Times are s since 1970.
 
-    sent_at: time of sending, or of creation if the time of sending is not set. rate: the estimated open rate,
+    sent_at: time of sending, or of creation if the time of sending is not set. It is None for a draft, which
+    has neither a time of sending nor a hit. rate: the estimated open rate,
     or without an estimate its lower bound. uniques: see `totals.UNIQUES`. views: None for mail.
     """
 
@@ -58,7 +59,7 @@ class Entry(NamedTuple):
     last_hit: int | None
     rate: float | None
     uniques: int | None
-    sent_at: int
+    sent_at: int | None
     sent: int | None
     views: int | None
     tags: tuple[str, ...]
@@ -180,7 +181,9 @@ def _entry(campaign: Campaign, sums: totals.Sums, consent: Consent) -> Entry:
     share = None if rate is None else rate["low"] if rate["estimate"] is None else rate["estimate"]
     uniques = figures[totals.UNIQUES[campaign.kind]]
     name = campaign.name.casefold()
-    sent_at, sent = campaign.sent_at or campaign.created, totals.mails(campaign, sums).sent
+    is_draft = campaign.sent_at is None and sums.last_hit is None
+    sent_at = None if is_draft else campaign.sent_at or campaign.created
+    sent = totals.mails(campaign, sums).sent
     times_and_figures = (campaign.created, sums.last_hit, share, uniques, sent_at, sent, figures.get("views"))
     return Entry(campaign.id, campaign.kind, name, *times_and_figures, campaign.tags)
 

@@ -160,6 +160,13 @@ def test_campaign_list_shows_a_table_of_each_kind(story, reader):
     assert ">Our site<" not in mailings
 
 
+def test_campaign_list_draft_comes_last_and_is_marked(story, mail, reader):
+    mail(id="draft", name="Draft", sent_at=None)
+    text = reader.get("/?kind=email").text
+    rows = re.findall(r'<tr( class="draft")?>\s*<th scope="row">.*?/campaigns/([a-z-]+)', text, re.DOTALL)
+    assert rows == [("", "mail"), (' class="draft"', "draft")]
+
+
 def heads(answer):
     """Returns the column heads that sort: the direction (or "") and the address of each, by label."""
     found = re.findall(

@@ -102,6 +102,10 @@ def test_site_page_click_on_rows_filters_the_whole_page(visited, reader, site):
     assert "page=" not in chips[0][2]
     assert "language=de" in chips[0][2]
     assert "from=2026-09-01" in chips[0][2], "the range stays"
+    [clear] = re.findall(r'<a href="([^"]*)">Clear all</a>', two.text)
+    assert "from=2026-09-01" in clear
+    assert "page=" not in clear
+    assert "language=" not in clear
     assert "data-live" not in two.text, "live figures have no filter"
     assert "Unique visitors and time on page cannot be filtered, because" in two.text
     data = unescape(re.search(r'data-chart="([^"]*)"', two.text)[1])
