@@ -92,7 +92,7 @@ async def show(
         "picker": picker,
         "range_errors": range_errors,
         "default_days": ranges.DEFAULT_DAYS,
-        "chart": chart.context(campaign_stats, mailing.COLUMNS),
+        "chart": chart.context(campaign, campaign_stats, mailing.COLUMNS),
         **await note_forms.context(api, campaign, campaign_stats, edited_note),
         "titles": DIMENSION_TITLES,
         "keeps_recipients": keeps_recipients(api, campaign),

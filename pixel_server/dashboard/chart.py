@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import svg
 from pixel_server.figures import ranges
 
@@ -17,8 +18,12 @@ MAX_TABLE_ROWS = 750
 _TITLES = {"day": "per day", "hour": "per hour", "15m": "per 15 minutes", ranges.HOUR_THEN_DAY: "per hour"}
 
 
-def context(campaign_stats: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def context(
+    campaign: Campaign, campaign_stats: Mapping[str, Any], columns: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
     """Returns what the template of the chart needs. Intervals that begin after now are left out.
+
+    `begins` is the time (s) before which the chart draws no zeros, see `begins`.
 
     columns: name and label of each column of the table. The chart without JavaScript shows the first column.
     """
@@ -45,7 +50,23 @@ def context(campaign_stats: Mapping[str, Any], columns: Sequence[tuple[str, str]
         "rows": rows,
         "has_notes": bool(campaign_stats["notes"]),
         "left_out": len(series) - len(rows),
+        "begins": begins(campaign, series),
     }
+
+
+def begins(campaign: Campaign, series: Sequence[Mapping[str, Any]]) -> int | None:
+    """Returns the time (s) of sending, or the start of a site's first interval with requests. Pure.
+
+    Before it nothing could be counted, so a zero would mislead. Returns None if the range begins later. A
+    site's first request is known only in a range that begins before the site's creation. If filters leave no
+    number of requests, the time of creation stands for it.
+    """
+    starts = [int(datetime.fromisoformat(item["start"]).timestamp()) for item in series]
+    if not starts or (campaign.kind == "web" and starts[0] >= campaign.created):
+        return None
+    with_hits = (start for start, item in zip(starts, series, strict=True) if item.get("hits"))
+    first = campaign.sent_at if campaign.kind == "email" else next(with_hits, campaign.created)
+    return first if first is not None and starts[0] < first <= starts[-1] else None
 
 
 def _with_notes(series: Sequence[dict[str, Any]], notes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

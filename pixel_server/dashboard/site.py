@@ -165,7 +165,7 @@ async def _render(
         "filters": choice.filters,
         "chips": _chips(choice),
         "range_errors": range_errors,
-        "chart": chart.context(page_stats, COLUMNS if not choice.filters else COLUMNS[:2]),
+        "chart": chart.context(campaign, page_stats, COLUMNS if not choice.filters else COLUMNS[:2]),
         **await note_forms.context(api, campaign, page_stats, edited_note),
         "titles": DIMENSION_TITLES,
         "groups": None

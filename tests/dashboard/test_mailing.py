@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 
 import pytest
 
-from pixel_server.dashboard import mailing
+from pixel_server.campaigns.campaign import Campaign
+from pixel_server.dashboard import chart, mailing
 from tests.dashboard.test_pages import Page, assert_harmless
 
 PAGE = "/campaigns/mail"
@@ -94,6 +96,35 @@ def test_mailing_heading_names_the_leading_figure(sent, site, opened, clock, sta
     limits = words(Page(reader.get(PAGE)))
     assert "Limits of the open rate 15% to 20%" in limits
     assert "No estimate is made" in limits
+
+
+def test_mailing_page_chart_of_a_day_begins_with_sending(sent, reader):
+    page = Page(reader.get(f"{PAGE}?from=2026-09-20&until=2026-09-20&interval=hour"))
+    [figure] = [attrs for attrs in page.all("figure") if "data-chart" in attrs]
+    assert figure["data-begins"] == str(int(datetime(2026, 9, 20, 8, 30, tzinfo=UTC).timestamp()))
+    later = Page(reader.get(f"{PAGE}?from=2026-09-21&until=2026-09-22"))
+    assert not [attrs for attrs in later.all("figure") if "data-begins" in attrs]
+
+
+def days(*hits):
+    return [{"start": f"2026-09-{20 + n}T00:00:00+00:00", "hits": each} for n, each in enumerate(hits)]
+
+
+@pytest.mark.parametrize(
+    ("created", "hits", "begins"),
+    [
+        ("2026-09-21", (0, 0, 3, 0), "2026-09-22"),
+        ("2026-09-23", (0, 2, 0, 0), "2026-09-21"),
+        ("2026-09-20", (0, 0, 3, 0), None),
+        ("2026-09-21", (1, 0, 3, 0), None),
+        ("2026-09-22", (None, None, None, None), "2026-09-22"),
+        ("2026-09-28", (0, 0, 0, 0), None),
+    ],
+)
+def test_chart_of_a_site_begins_with_its_first_request(created, hits, begins):
+    at = {day: int(datetime.fromisoformat(f"{day}T00:00Z").timestamp()) for day in (created, begins) if day}
+    site = Campaign(id="c", name="c", kind="web", created=at[created])
+    assert chart.begins(site, days(*hits)) == at.get(begins)
 
 
 def curve(page):

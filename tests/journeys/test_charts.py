@@ -377,20 +377,40 @@ def test_chart_ends_now_with_a_dashed_line(open_page: Callable[..., Page], site:
     ]
     page = drawn(open_page())
     assert readout(page) == "Opens 480 Unique opens 240", "twelve hours"
-    point_at(page, 11 / 23)
+    point_at(page, 11.5 / 24)
     assert point(page) == "Thu 26 Nov 2026, 11:00, so far Opens 40 Unique opens 20"
-    point_at(page, 16 / 23)
+    point_at(page, 16.5 / 24)
     assert point(page) == "Thu 26 Nov 2026, 16:00, not yet Opens \u2013 Unique opens \u2013"
     page.mouse.move(0, 0)
     columns = page.evaluate(COLUMNS, SECOND)
     width = page.locator(".u-over").evaluate("node => node.clientWidth")
-    assert max(columns) == pytest.approx(11 / 23 * width, abs=3), "no line after now"
-    hour = width / 23
-    last = [at for at in columns if at > 10 * hour + 2]
+    hour = width / 24
+    assert max(columns) == pytest.approx(11.9 * hour, abs=8), "no line after now"
+    last = [at for at in columns if at > 11 * hour + 2]
     assert 0.3 * hour < len(last) < 0.75 * hour, "dashed in the running hour"
-    assert len([at for at in columns if 1 <= at < 10 * hour]) == pytest.approx(10 * hour, abs=4), (
+    assert len([at for at in columns if 1 <= at < 11 * hour]) == pytest.approx(11 * hour, abs=4), (
         "a whole line"
     )
+
+
+def test_chart_by_hours_begins_with_sending_in_steps(open_page: Callable[..., Page], site: Site):
+    """Sent at 08:30 in Berlin: no line before, and a level line in each hour."""
+    site.stats = stats(1, interval="hour")
+    midnight = datetime(2026, 11, 25, tzinfo=ZoneInfo("Europe/Berlin"))
+    site.stats["series"] = [
+        {"start": (midnight + timedelta(hours=n)).isoformat(), "opens": opens, "unique_opens": opens // 2}
+        for n, opens in enumerate([0] * 8 + [40, 20] + [0] * 14)
+    ]
+    page = drawn(open_page())
+    sent = (midnight + timedelta(hours=8.5)).timestamp()
+    page.evaluate("(at) => { document.querySelector('figure').dataset.begins = at }", sent)
+    reload(page)
+    hour = page.locator(".u-over").evaluate("node => node.clientWidth") / 24
+    until(lambda: min(page.evaluate(COLUMNS, SECOND)) == pytest.approx(8.5 * hour, abs=3))
+    point_at(page, 4.5 / 24)
+    assert point(page) == "Wed 25 Nov 2026, 04:00 Opens \u2013 Unique opens \u2013"
+    point_at(page, 8.75 / 24)
+    assert point(page) == "Wed 25 Nov 2026, 08:00 Opens 40 Unique opens 20"
 
 
 def test_chart_since_sending_draws_days_per_hour(open_page: Callable[..., Page], site: Site):

@@ -1,5 +1,6 @@
 // Draws each <figure class="chart" data-chart="URL of stats as JSON" data-unit="opens or views"
 // data-series="[[name in the stats, label], ...]"> with uPlot. An element .days in the caption names the days that it shows.
+// data-begins, in seconds, is the time of sending or of the first request: zeros before it are not drawn.
 // The event `reload` on a figure loads its data again. Errors are shown as a message, and never break the page.
 (function () {
   "use strict";
@@ -13,7 +14,7 @@
     MONTH, 2 * MONTH, 3 * MONTH, 6 * MONTH, YEAR, 2 * YEAR, 5 * YEAR, 10 * YEAR,
   ];
   const MAX_NOTES = 4; // notes shown at one mark
-  const MOST = 0.95; // share of the opens that the chart of all time since sending shows at first
+  const MOST = 0.8; // share of the opens that the chart of all time since sending shows at first
   const POINT_GAP = 12; // px between the cursor and the values beside it
   const UNKNOWN = "\u2013";
   const FAILED = "The chart could not be loaded. The numbers are in the table below.";
@@ -76,17 +77,20 @@
   }
 
   // Converts stats to columns for uPlot. Series without any known value are left out. Intervals after now have
-  // no value. The data of each series is drawn in two parts: the intervals that are over, then the running one.
-  function toColumns(stats, labels) {
+  // no value, nor have intervals without requests before `begins`. Intervals shorter than a day are drawn as
+  // steps, because a line would rise before the first request. The data of each series is drawn in two parts: the intervals that are over, then the running one.
+  function toColumns(stats, labels, begins) {
     const starts = stats.series.map((item) => Date.parse(item.start) / 1000);
     const isPerHour = stats.interval === HOUR_THEN_DAY;
-    const step = isPerHour ? HOUR : STEP[stats.interval] || DAY;
+    const step = isPerHour ? HOUR : STEP[stats.interval] || DAY, isStepped = step < DAY;
     const lastStep = isPerHour && starts.at(-1) - starts[0] >= 2 * DAY ? DAY : step;
     const ends = starts.map((start, i) => starts[i + 1] ?? start + lastStep);
     const upTo = Date.parse(stats.as_of) / 1000 || Infinity;
     const series = labels
       .map(([name, label]) => ({
-        label, values: stats.series.map((item, i) => (starts[i] > upTo ? null : item[name] ?? null)),
+        label,
+        values: stats.series.map((item, i) =>
+          (starts[i] > upTo || (ends[i] <= begins && !item[name]) ? null : item[name] ?? null)),
       }))
       .filter((each) => hasValue(each.values));
     const running = starts.findLastIndex((start, i) => start <= upTo && ends[i] > upTo);
@@ -94,7 +98,7 @@
       values.map((value, i) => (isPerHour && value != null ? value * HOUR / (ends[i] - starts[i]) : value)));
     const over = drawn.map((values) => values.map((value, i) => (i === running ? null : value)));
     // A line to the running interval begins at the one before. A step has no such line.
-    const isRunning = (i) => i === running || (!isPerHour && running > 0 && i === running - 1);
+    const isRunning = (i) => i === running || (!isStepped && running > 0 && i === running - 1);
     const now = drawn.map((values) => values.map((value, i) => (isRunning(i) ? value : null)));
     const end = ends.at(-1) || 0;
     const notes = (stats.notes || [])
@@ -103,9 +107,9 @@
       .sort((a, b) => a.when - b.when)
       .map((note) => ({ ...note, interval: starts.findLastIndex((start) => start <= note.when) }));
     return {
-      starts, ends, series, step, notes, isPerHour, upTo,
+      starts, ends, series, step, notes, isPerHour, isStepped, upTo, begins,
       isAllSinceSending: isPerHour && stats.from == null,
-      lastX: isPerHour ? end : starts.at(-1), // the right end of the axis
+      lastX: isStepped ? end : starts.at(-1), // the right end of the axis
       calendar: calendar(stats.time_zone),
       data: [starts, ...over, ...now],
     };
@@ -143,14 +147,15 @@
     return indexes;
   }
 
-  // Draws each interval as a level line over its whole width, up to now.
-  function steps({ starts, ends, upTo }) {
+  // Draws each interval as a level line over its whole width, from sending and up to now.
+  function steps({ starts, ends, upTo, begins }) {
     return (u, index, first, last) => {
       const stroke = new Path2D(), fill = new Path2D(), values = u.data[index];
       const x = (at) => u.valToPos(at, "x", true), y = (value) => u.valToPos(value, "y", true);
       for (let i = first; i <= last; i += 1) {
         if (values[i] == null) continue;
-        const left = x(starts[i]), right = x(Math.min(ends[i], upTo)), top = y(values[i]);
+        const isFirst = starts[i] < begins && ends[i] > begins;
+        const left = x(isFirst ? begins : starts[i]), right = x(Math.min(ends[i], upTo)), top = y(values[i]);
         if (values[i - 1] == null) stroke.moveTo(left, top);
         else stroke.lineTo(left, top);
         stroke.lineTo(right, top);
@@ -195,7 +200,8 @@
       try {
         const answer = await fetch(this.figure.dataset.chart, { headers: { Accept: "application/json" } });
         if (!answer.ok) throw new Error(answer.status);
-        this.show(toColumns(await answer.json(), JSON.parse(this.figure.dataset.series)));
+        this.show(toColumns(await answer.json(), JSON.parse(this.figure.dataset.series),
+          Number(this.figure.dataset.begins || -Infinity)));
       } catch (error) {
         if (!this.u) this.showMessage(FAILED); // else the old chart stays; the page shows how old it is
       }
@@ -265,13 +271,13 @@
       if (this.shown.isAllSinceSending) this.zoomToMost();
     }
 
-    // Zooms to the days in which most opens came, because the rest of a mailing's line is flat.
+    // Zooms to the first hours in which most opens came, because the rest of a mailing's line is flat.
     zoomToMost() {
       const { starts, ends, series, lastX } = this.shown, { values } = series[0];
       const total = values.reduce((sum, value) => sum + (value ?? 0), 0);
       let sum = 0;
       const last = values.findIndex((value) => (sum += value ?? 0) >= MOST * total);
-      const end = Math.max(ends[last], starts[0] + 2 * DAY);
+      const end = Math.max(ends[last], starts[0] + DAY);
       if (total && end - starts[0] < (lastX - starts[0]) / 2) this.zoom(starts[0], end - 1);
     }
 
@@ -288,8 +294,8 @@
 
     options() {
       const font = `12px ${getComputedStyle(this.figure).fontFamily}`;
-      const { step, isPerHour } = this.shown, count = this.shown.series.length;
-      const paths = isPerHour ? (...place) => steps(this.shown)(...place) : undefined;
+      const { step, isStepped } = this.shown, count = this.shown.series.length;
+      const paths = isStepped ? (...place) => steps(this.shown)(...place) : undefined;
       const parts = [false, true].flatMap((isRunning) => this.shown.series.map((_, i) => ({ i, isRunning })));
       const stroke = () => this.colour("--chart-text");
       const grid = { stroke: () => this.colour("--chart-grid"), width: 1 };
@@ -313,7 +319,7 @@
           const colour = () => this.colour(i ? "--chart-2" : "--chart-1");
           const fill = i || isRunning ? undefined : () => this.colour("--chart-fill");
           const dash = isRunning ? [4, 4] : undefined;
-          const points = isPerHour ? { show: false } : { ...line.points, fill: colour };
+          const points = isStepped ? { show: false } : { ...line.points, fill: colour };
           return { ...line, paths, dash, stroke: colour, fill, width: i ? 2 : 1.5, points };
         })],
         axes: [
@@ -331,9 +337,9 @@
         cursor: {
           y: false,
           move: (u, left, top) =>
-            [left < 0 || isPerHour ? left : u.valToPos(u.data[0][u.posToIdx(left)], "x"), top],
+            [left < 0 || isStepped ? left : u.valToPos(u.data[0][u.posToIdx(left)], "x"), top],
           points: {
-            show: !isPerHour, size: 7, width: 2,
+            show: !isStepped, size: 7, width: 2,
             fill: (u, i) => this.colour((i - 1) % count ? "--chart-2" : "--chart-1"),
           },
           // By default uPlot stops each click at which the cursor has moved to the nearest interval.
@@ -371,14 +377,14 @@
 
     // Zooms to whole intervals, at least three.
     zoom(from, to) {
-      const { starts, ends, isPerHour } = this.shown, last = starts.length - 1;
+      const { starts, ends, isStepped } = this.shown, last = starts.length - 1;
       let first = starts.findIndex((at) => at >= from), end = starts.findLastIndex((at) => at <= to);
       if (first < 0) first = last;
       while (end - first < 2 && (first > 0 || end < last)) {
         if (first > 0) first -= 1;
         if (end < last) end += 1;
       }
-      this.u.setScale("x", { min: starts[first], max: isPerHour ? ends[end] : starts[end] });
+      this.u.setScale("x", { min: starts[first], max: isStepped ? ends[end] : starts[end] });
     }
 
     onScale(u) {
@@ -406,14 +412,14 @@
     // Returns "the first 3 days" for a visible range that begins at sending, else "".
     firstDays(min, max) {
       const { starts, isAllSinceSending } = this.shown, days = (max - starts[0]) / DAY;
-      return isAllSinceSending && min <= starts[0] && Number.isInteger(days) ? `the first ${days} days` : "";
+      return isAllSinceSending && min <= starts[0] && Number.isInteger(days) ? `the first ${days === 1 ? "24 hours" : `${days} days`}` : "";
     }
 
     // Returns the index of the interval at the cursor, or null.
     intervalAt(u) {
-      const { starts, ends, isPerHour } = this.shown;
+      const { starts, ends, isStepped } = this.shown;
       if (!(u.cursor.left >= 0)) return null;
-      if (!isPerHour) return starts[u.cursor.idx] == null ? null : u.cursor.idx;
+      if (!isStepped) return starts[u.cursor.idx] == null ? null : u.cursor.idx;
       const at = u.posToVal(u.cursor.left, "x"), i = starts.findLastIndex((start) => start <= at);
       return ends[i] > at ? i : null;
     }
@@ -428,10 +434,10 @@
 
     // Returns the visible intervals up to now as places of the cursor, see steer.js.
     stops() {
-      const { starts, ends, isPerHour, upTo } = this.shown, { min, max } = this.u.scales.x;
+      const { starts, ends, isStepped, upTo } = this.shown, { min, max } = this.u.scales.x;
       return starts.flatMap((start, i) => {
-        if (start < min || start > upTo || (isPerHour ? start >= max : start > max)) return [];
-        const at = isPerHour ? (start + ends[i]) / 2 : start;
+        if (start < min || start > upTo || (isStepped ? start >= max : start > max)) return [];
+        const at = isStepped ? (start + ends[i]) / 2 : start;
         const notes = this.noteOf(i).slice(0, MAX_NOTES).map((note) => `Note: ${note.text}`);
         const text = [...this.lines(i), ...notes].join(", ");
         return { interval: i, left: this.u.valToPos(at, "x"), text };
@@ -502,7 +508,7 @@
       if (!this.noteLayer) return;
       const width = u.over.clientWidth, marks = [];
       for (const note of this.shown.notes) {
-        const at = this.shown.isPerHour ? note.when : this.shown.starts[note.interval];
+        const at = this.shown.isStepped ? note.when : this.shown.starts[note.interval];
         const left = u.valToPos(at, "x");
         if (left < -1 || left > width + 1) continue;
         if (marks.length && left - marks.at(-1).left < 12) marks.at(-1).notes.push(note);
