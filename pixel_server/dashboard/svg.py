@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pixel_server.counters.labels import OTHER
+from pixel_server.counters.web_breakdown import NONE
 from pixel_server.verdicts import CLASSES
 
 SPARK_WIDTH, SPARK_HEIGHT = 5, 20
@@ -89,17 +90,18 @@ def ranked(
     """Returns the rows with the highest counts, then `(other)`, each with its share and its bar's width.
 
     count_field: the field of a row that holds its count. share: the count divided by the sum over all rows,
-    unless the row has a share of its own. width: percent of the longest bar.
+    unless the row has a share of its own. width: percent of the longest bar. The row `(none)` has no bar: it
+    is often much longer than all others, such as the visits without a UTM parameter.
     """
     named = sorted((row for row in rows if row["name"] != OTHER), key=lambda row: -row[count_field])
     shown = [*named[: _shown_count(named, max_rows)], *(row for row in rows if row["name"] == OTHER)]
     whole = sum(row[count_field] for row in rows)
-    top = max((row[count_field] for row in shown), default=0)
+    top = max((row[count_field] for row in shown if row["name"] != NONE), default=0)
     return [
         {
             **row,
             "share": row["share"] if "share" in row else row[count_field] / whole if whole else None,
-            "width": _percent(row[count_field], top) if top else 0,
+            "width": _percent(row[count_field], top) if top and row["name"] != NONE else 0,
         }
         for row in shown
     ]

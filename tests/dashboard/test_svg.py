@@ -68,6 +68,16 @@ def test_rest_is_what_ranked_rows_leave_out():
     assert svg.rest(rows, "opens", 12) is None
 
 
+def test_ranked_row_of_none_has_no_bar_and_shortens_no_other():
+    rows = [
+        {"name": "(none)", "visits": 585},
+        {"name": "news", "visits": 40},
+        {"name": "spring", "visits": 20},
+    ]
+    assert [row["width"] for row in svg.ranked(rows, "visits")] == [0, 100, 50]
+    assert svg.ranked(rows[:1], "visits")[0]["width"] == 0
+
+
 def test_ranked_a_single_row_left_over_is_shown():
     rows = [{"name": name, "opens": 1} for name in "abc"]
     assert len(svg.ranked(rows, "opens", 2)) == 3
