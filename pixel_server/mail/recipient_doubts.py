@@ -27,16 +27,21 @@ an address that lacks a part."""
 _is_literal = re.compile(r"[^@]*@\[[\w.:]+\]").fullmatch
 """Matches an address whose domain is an IP address: `ada@[192.0.2.1]`."""
 
+_CAPITALS = "capital letters"
+
 
 def doubt(recipient: str) -> str:
     """Returns a warning about the spelling of a recipient, or "" if the spelling is usual.
 
-    `the recipient has capital letters: without, it is another recipient` is such a warning.
+    `the recipient has capital letters: Ada@x and ada@x count as two people` is such a warning.
     """
     if _is_usual(recipient):
         return ""
     odd = [text for text, applies in _checks(recipient) if applies]
-    return f"the recipient has {', '.join(odd)}: without, it is another recipient" if odd else ""
+    if not odd:
+        return ""
+    effect = "Ada@x and ada@x count" if odd == [_CAPITALS] else "with and without, it counts"
+    return f"the recipient has {', '.join(odd)}: {effect} as two people"
 
 
 def _checks(recipient: str) -> list[tuple[str, bool]]:
@@ -60,7 +65,7 @@ def _checks(recipient: str) -> list[tuple[str, bool]]:
             ("quotes", '"' in text or text.startswith("'")),
             ("a blank, comma or semicolon", re.search(r"[\s,;]", text) is not None),
             ("a dot at its end", text.endswith(".")),
-            ("capital letters", recipient != recipient.lower()),
+            (_CAPITALS, recipient != recipient.lower()),
         ]
         has_other = any(applies for _, applies in checks)
         has_odd_sign = not has_other and not _is_literal(text) and _is_in_no_address(text) is not None

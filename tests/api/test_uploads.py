@@ -353,7 +353,7 @@ def test_uploads_odd_recipients_are_named_by_line(mail, put, shown):
         (3, "recipient"),
     ]
     assert "Windows-1252" in answer.json()["warnings"][0]["message"]
-    assert "capital letters" in answer.json()["warnings"][1]["message"]
+    assert "capital letters: Ada@x and ada@x count as two people" in answer.json()["warnings"][1]["message"]
     answer = put(b"recipient\n" + b"Ada@example.org\n" * 1000 + b"\x00\n", CSV)
     assert (answer.status_code, len(answer.json()["warnings"])) == (200, Upload.MAX_ERRORS)
     assert [error["line"] for error in answer.json()["errors"]] == [1002]

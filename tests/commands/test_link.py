@@ -200,8 +200,8 @@ def test_link_list_shows_progress_on_a_terminal_only(tmp_path):
 )
 def test_link_odd_recipient_gets_a_link_and_a_warning(offline, link, recipient):
     done = offline("link", "spring", recipient)
-    assert (done.exit_code, "another recipient" in done.stderr) == (0, True)
-    assert "another recipient" in offline("embed", "spring", recipient, stdin=b"<p>Hi").stderr
+    assert (done.exit_code, "as two people" in done.stderr) == (0, True)
+    assert "as two people" in offline("embed", "spring", recipient, stdin=b"<p>Hi").stderr
     done, out, bad = link(f"recipient\neve@example.org\n{recipient}\n".encode())
     assert (done.exit_code, bad, len(out.splitlines())) == (0, None, 3)
     assert "list.csv: line 3: the recipient has" in done.stderr

@@ -48,6 +48,18 @@ def test_checklist_mail_number_of_mails_is_stored_and_ticks(site, reader, mail):
     assert ticked(answer) == ["sent"]
     assert "Saved." in answer.text
     assert figures(answer)["sent"] == "1,200"
+    assert "<details><summary>Change number or time</summary>" in answer.text
+    assert "Time of sending: <time" in answer.text
+    wrong_again = fill(reader, "/campaigns/mail", 0, sent="many")
+    assert "<details open><summary>Change number or time</summary>" in wrong_again.text
+
+
+def test_checklist_number_entered_with_the_campaign_is_not_asked_again(reader, mail):
+    mail(sent=20)
+    answer = reader.get("/campaigns/mail")
+    assert "<details><summary>Change number or time</summary>" in answer.text
+    assert "Time of sending: not set" in answer.text
+    assert answer.text.index("All recipients") < answer.text.index("One recipient")
 
 
 def test_checklist_mail_pixel_is_shown_and_ticks(site, reader, mail):
