@@ -170,7 +170,7 @@ def test_sign_out_is_left_to_the_proxy(visitor: TestClient):
     ],
 )
 def test_form_from_another_web_site_is_refused(visitor: TestClient, site: TestClient, headers):
-    fields = {"csrf": key_form(visitor, ANNA), "name": "made", "scope_read": "yes"}
+    fields = {"csrf": key_form(visitor, ANNA), "name": "made", "sees": "server", "scope_read": "yes"}
     assert visitor.post("/keys", headers={**ANNA, **headers}, data=fields).status_code == 403
     assert "made" not in site.get("/api/keys").text
     assert (
@@ -184,14 +184,14 @@ def test_form_needs_the_token_of_this_user(visitor: TestClient):
     visitor.post("/sign-in", data={"key": API_KEY})
     of_a_session = csrf(visitor.get("/"))
     for token in ("", "anna", of_another_user, of_a_session):
-        fields = {"csrf": token, "name": "made", "scope_read": "yes"}
+        fields = {"csrf": token, "name": "made", "sees": "server", "scope_read": "yes"}
         refused = visitor.post("/keys", headers=ANNA, data=fields)
         assert refused.status_code == 403
         assert "belongs to an earlier session" in refused.text
 
 
 def test_audit_log_names_the_user(visitor: TestClient, site: TestClient):
-    fields = {"csrf": key_form(visitor, ANNA), "name": "made", "scope_read": "yes"}
+    fields = {"csrf": key_form(visitor, ANNA), "name": "made", "sees": "server", "scope_read": "yes"}
     assert visitor.post("/keys", headers=ANNA, data=fields).status_code == 200
     newest = site.get("/api/audit").json()["items"][0]
     assert (newest["who"], newest["what"]) == ("anna, by the proxy", "key.made")
@@ -200,7 +200,7 @@ def test_audit_log_names_the_user(visitor: TestClient, site: TestClient):
 
 def test_user_cannot_create_a_key_with_more_scopes(visitor: TestClient):
     writer = {"Remote-User": "eva"}
-    fields = {"csrf": key_form(visitor, writer), "name": "made", "scope_people": "yes"}
+    fields = {"csrf": key_form(visitor, writer), "name": "made", "sees": "server", "scope_people": "yes"}
     refused = visitor.post("/keys", headers=writer, data=fields)
     assert refused.status_code == 403
     assert "must not contain people" in refused.text

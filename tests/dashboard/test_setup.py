@@ -186,7 +186,7 @@ def test_new_campaign_more_opens_for_what_stands_in_it(reader, send):
     assert not is_more_open(send("/new", name="W" * 201, id="www", sent="many"))
     assert is_more_open(send("/new", name="W" * 201, bounced="3"))
     for name, text in (("id", "No Id"), ("time_zone", ""), ("keep_days", "x"), ("min_cell", "")):
-        refused = send("/new", **{"name": "Spring", "id": "spring", name: text})
+        refused = send("/new", **{"name": "Spring", "id": "spring", "mode": "count", name: text})
         assert refused.status_code == 422
         assert is_more_open(refused), name
 

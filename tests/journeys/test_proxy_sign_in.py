@@ -132,7 +132,7 @@ def test_caddy_with_authelia_signs_its_users_in(proxied: Stack):
     assert "<bdi>anna</bdi>" in page
     token = re.search(r'name="csrf" value="([\w-]+)"', page)
     assert token is not None
-    sent = ("-d", f"csrf={token[1]}", "-d", "name=from-a-page", "-d", "scope_read=yes")
+    sent = ("-d", f"csrf={token[1]}", "-d", "name=from-a-page", "-d", "sees=server", "-d", "scope_read=yes")
     assert curl(f"{address}/keys", *ben, *sent)[0] == 403
     assert curl(f"{address}/keys", *anna, *sent, "-H", "Origin: https://evil.example")[0] == 403
     status, _, page = curl(f"{address}/keys", *anna, *sent, "-H", f"Origin: {address}")

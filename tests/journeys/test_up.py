@@ -90,6 +90,7 @@ def test_up_behind_https_allows_local_sign_in(data: Path, browser: Browser):
         page.get_by_role("link", name="Settings").click()
         page.get_by_role("link", name="API keys").click()
         page.get_by_label("Name", exact=True).fill("made here")
+        page.get_by_role("radio", name="This whole server").check()
         page.get_by_role("button", name="Create key").click()
         page.get_by_text("Copy the key now").first.wait_for()
         page.context.close()
