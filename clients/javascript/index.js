@@ -1,6 +1,7 @@
 // Makes pixel links offline, with the secrets of a pixel-server. docs/token.md specifies each byte.
-import { readFileSync } from "node:fs";
 import { blake2b } from "./blake2b.js";
+
+export { secretsFromEnvironment } from "./secrets.js";
 
 const MODES = ["off", "count", "last", "pseudonymous", "identified"];
 const PARTS = ["single", "top", "bottom"];
@@ -16,19 +17,6 @@ function check(isRight, message) {
 function choose(choices, name, field) {
   check(choices.includes(name), `${field} must be one of: ${choices.join(", ")}`);
   return choices.indexOf(name);
-}
-
-/** Returns the secrets in PIXEL_SECRET and PIXEL_RECIPIENT_SECRET, or in the files that ..._FILE name. */
-export function secretsFromEnvironment(environment = process.env) {
-  const [signing, recipient] = ["PIXEL_SECRET", "PIXEL_RECIPIENT_SECRET"].map((name) => {
-    const [value, file] = [name, `${name}_FILE`].map((key) => (environment[key] ?? "").trim());
-    check(!value !== !file, `set ${name} or ${name}_FILE, and not both`);
-    const secrets = (value || readFileSync(file, "utf8")).trim();
-    const keys = name === "PIXEL_SECRET" ? secrets.split(/[\s,]+/).filter(Boolean) : [secrets];
-    check(keys.length && keys.every((key) => [...key].length >= 16), `${name} must have 16 characters or more`);
-    return keys;
-  });
-  return { signing, recipient: recipient[0] };
 }
 
 export class Minter {

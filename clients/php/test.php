@@ -3,6 +3,7 @@
 declare(strict_types=1);
 
 use PixelServer\Minter;
+use PixelServer\Secrets;
 
 require __DIR__ . '/PixelServerLinks.php';
 
@@ -93,9 +94,9 @@ function environment(array $environment): void
 foreach ($vectors['environments'] as $vector) {
     environment($vector['environment']);
     if (isset($vector['secrets'])) {
-        same($vector['secrets'], Minter::secretsFromEnvironment(), $vector['what']);
+        same($vector['secrets'], Secrets::fromEnvironment(), $vector['what']);
     } else {
-        $message = refusal(Minter::secretsFromEnvironment(...));
+        $message = refusal(Secrets::fromEnvironment(...));
         same(true, str_contains($message, $vector['refused']), "{$vector['what']}: $message");
     }
 }
@@ -105,11 +106,11 @@ file_put_contents($file, "newest-key-of-the-file\nolder-key-of-the-file\n");
 $environment = ['PIXEL_SECRET_FILE' => $file, 'PIXEL_RECIPIENT_SECRET' => 'recipient-secret-of'];
 environment($environment);
 same(['signing' => ['newest-key-of-the-file', 'older-key-of-the-file'], 'recipient' => 'recipient-secret-of'],
-    Minter::secretsFromEnvironment(), 'secrets in files');
+    Secrets::fromEnvironment(), 'secrets in files');
 environment($environment + ['PIXEL_SECRET' => 'key-of-the-environment']);
-same(true, refusal(Minter::secretsFromEnvironment(...)) !== '', 'a secret and a file');
+same(true, refusal(Secrets::fromEnvironment(...)) !== '', 'a secret and a file');
 unlink($file);
 environment($environment);
-same(true, refusal(Minter::secretsFromEnvironment(...)) !== '', 'a file that is gone');
+same(true, refusal(Secrets::fromEnvironment(...)) !== '', 'a file that is gone');
 
 echo "$checks checks\n";
