@@ -204,7 +204,7 @@ async def list_audience(api: Api, request: Request) -> Response:
     if choose(request, NDJSON, CSV) == JSON:
         parts = _for_a_page(parts)
     parts = without_earlier(api, parts, last_key)
-    return await list_response(api, request, parts, audience.FIELDS, page.limit, found.base)
+    return await list_response(api, request, parts, audience.as_csv, page.limit, found.base)
 
 
 async def _for_a_page(parts: Parts) -> Parts:

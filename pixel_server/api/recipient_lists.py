@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +21,7 @@ from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign
 from pixel_server.figures import inactive_recipients, recipients, sorted_recipients
-from pixel_server.figures.recipients import Parts
+from pixel_server.figures.recipients import AsCsv, Parts
 from pixel_server.figures.sorted_recipients import (
     MAX_RECIPIENTS,
     NUMBER_SORTS,
@@ -77,7 +78,7 @@ async def list_recipients(api: Api, request: Request) -> Response:
     place, last_key = place_of(page)
     parts = await read_recipients(api, campaign, parameters.get("state", "opened"), place, request.state.who)
     parts = without_earlier(api, parts, last_key)
-    return await list_response(api, request, parts, recipients.FIELDS, page.limit)
+    return await list_response(api, request, parts, recipients.as_csv, page.limit)
 
 
 async def list_sorted(
@@ -252,7 +253,8 @@ async def list_quiet(api: Api, request: Request) -> Response:
     sources = await _inactive_sources(api)
     parts = inactive_recipients.rows(api.store, api.secrets, sources, api.settings.shards, span, int(place))
     parts = without_earlier(api, parts, last_key)
-    return await list_response(api, request, parts, inactive_recipients.FIELDS, page.limit)
+    as_csv = partial(recipients.as_csv, columns=inactive_recipients.FIELDS)
+    return await list_response(api, request, parts, as_csv, page.limit)
 
 
 async def _inactive_sources(api: Api) -> list[inactive_recipients.Source]:
@@ -272,7 +274,7 @@ async def list_response(
     api: Api,
     request: Request,
     parts: Parts,
-    columns: Sequence[str],
+    as_csv: AsCsv,
     limit: int,
     more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Response:
@@ -284,8 +286,7 @@ async def list_response(
     if media_type == NDJSON:
         return StreamingResponse(recipients.ndjson(parts), 200, NO_STORE, NDJSON)
     if media_type == CSV:
-        lines = recipients.as_csv(parts, columns)
-        return StreamingResponse(lines, 200, NO_STORE, "text/csv; charset=utf-8")
+        return StreamingResponse(as_csv(parts), 200, NO_STORE, "text/csv; charset=utf-8")
     items: list[recipients.Row] = []
     next_place = 0
     async for place_after, rows in parts:

@@ -70,9 +70,7 @@ def audience(
         parts = await calls.read(store, settings, secrets, found, audit_log.COMMAND)
         is_ndjson = out.suffix == ".ndjson"
         with files.open_whole(out) as file:
-            async for lines in (
-                recipients.ndjson(parts) if is_ndjson else recipients.as_csv(parts, figures.FIELDS)
-            ):
+            async for lines in recipients.ndjson(parts) if is_ndjson else figures.as_csv(parts):
                 file.write(lines)
         return found, []
 

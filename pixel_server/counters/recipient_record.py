@@ -24,7 +24,7 @@ Records lie in small Redis hashes (`keys.people`). Bytes 5 and 6 of the recipien
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -97,7 +97,7 @@ NO_RECORD = RecipientRecord()
 """Record of a recipient without opens."""
 
 
-class _Stored(msgspec.Struct, array_like=True, gc=False):
+class Stored(msgspec.Struct, array_like=True, gc=False):
     """The numbers of a stored record, in the order that the top of this file describes."""
 
     format: int
@@ -112,7 +112,7 @@ class _Stored(msgspec.Struct, array_like=True, gc=False):
     from_last_person: int = 0
 
 
-_decode = msgspec.msgpack.Decoder(_Stored).decode
+_decode = msgspec.msgpack.Decoder(Stored).decode
 _format = itemgetter(1)
 
 
@@ -225,20 +225,26 @@ def unpack(value: bytes | None) -> RecipientRecord:
     )
 
 
-def opens_and_last(values: Sequence[bytes], *, by_person: bool) -> list[tuple[int, int]]:
-    """Returns (opens, time of the last open in s) of each stored record, in a third of the time of `unpack`.
-
-    by_person: whether only the opens of a person count. Both are 0 without such an open. Raises NewerFormat.
-    """
+def decode(values: Sequence[bytes]) -> list[Stored]:
+    """Returns the numbers of stored records, in half the time of `unpack`. Raises NewerFormat."""
     if values:
         refuse_newer(max(values, key=_format), FORMAT, "recipient")
-    records = map(_decode, values)
-    if not by_person:
-        return [(record.opens, record.first + record.span) for record in records]
-    return [
-        (record.person, record.first + record.span - record.from_last_person) if record.person else (0, 0)
-        for record in records
-    ]
+    return list(map(_decode, values))
+
+
+def opens(records: Iterable[Stored], *, by_person: bool) -> list[int]:
+    """Returns the opens of each record. by_person: whether only the opens of a person count."""
+    return [record.person for record in records] if by_person else [record.opens for record in records]
+
+
+def last_opens(records: Iterable[Stored], *, by_person: bool) -> list[int]:
+    """Returns the time of each record's last open (s since 1970).
+
+    by_person: returns the last open of a person. It is undefined for a record without such an open.
+    """
+    if by_person:
+        return [record.first + record.span - record.from_last_person for record in records]
+    return [record.first + record.span for record in records]
 
 
 def pack_day(day: int) -> bytes:

@@ -126,4 +126,4 @@ async def download(api: Api, request: Request) -> Response:
     found = await calls.find(api.store, api.settings, api.consent, parameters)
     parts = await calls.read(api.store, api.settings, api.secrets, found, request.state.who)
     ending = request.url.path.rpartition(".")[2]
-    return await downloads.file_of(parts, audience.FIELDS, f"audience.{ending}")
+    return await downloads.file_of(parts, audience.as_csv, f"audience.{ending}")

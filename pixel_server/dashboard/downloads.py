@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from starlette.responses import Response, StreamingResponse
 
 from pixel_server.dashboard import render
 from pixel_server.figures import recipients
-from pixel_server.figures.recipients import Parts, Row
+from pixel_server.figures.recipients import AsCsv, Parts, Row
 
 
-async def file_of(parts: Parts, columns: Sequence[str], name: str) -> Response:
+async def file_of(parts: Parts, as_csv: AsCsv, name: str) -> Response:
     """Returns all rows as a file. name: of the file; it ends in .csv or .ndjson."""
     # Reads the first rows before the response begins, so that a store failure gives an error page.
     parts = _chain(await anext(parts, (0, [])), parts)
     is_csv = name.endswith(".csv")
     return StreamingResponse(
-        recipients.as_csv(parts, columns) if is_csv else recipients.ndjson(parts),
+        as_csv(parts) if is_csv else recipients.ndjson(parts),
         headers={**render.headers(), "Content-Disposition": f'attachment; filename="{name}"'},
         media_type="text/csv; charset=utf-8" if is_csv else "application/x-ndjson",
     )

@@ -181,4 +181,4 @@ async def download(api: Api, request: Request) -> Response:
     state = request.query_params.get("state") or "opened"
     parts = await recipient_lists.read_recipients(api, campaign, state, "0", request.state.who)
     ending = request.url.path.rpartition(".")[2]
-    return await downloads.file_of(parts, recipients.FIELDS, f"{campaign.id}-{state}.{ending}")
+    return await downloads.file_of(parts, recipients.as_csv, f"{campaign.id}-{state}.{ending}")

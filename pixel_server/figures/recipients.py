@@ -6,7 +6,7 @@ their cursor.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from types import MappingProxyType
@@ -45,6 +45,8 @@ process by about 10 ms."""
 Row = dict[str, Any]
 Parts = AsyncIterator[tuple[int, list[Row]]]
 """Parts of a list: (place after the part, rows of the part)."""
+AsCsv = Callable[[Parts], AsyncIterator[bytes]]
+"""A function such as `as_csv`, for one kind of list."""
 Hashes = list[Sequence[Mapping[bytes, bytes]]]
 """The hashes of some places, one item a place: packed records, the list and, if requested, packed names. All
 are by recipient key."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import hiredis
@@ -19,8 +19,11 @@ from pixel_server.store import cluster_calls
 from pixel_server.store.async_cluster import AsyncClusterRedis
 from pixel_server.store.protocols import AsyncRedis, Value
 
+_Command = tuple[Value, ...]
+_pack_command = cast(Callable[[_Command], bytes], hiredis.pack_command)
 
-async def read(store: AsyncRedis, commands: Sequence[Sequence[Value]]) -> list[Any]:
+
+async def read(store: AsyncRedis, commands: Sequence[_Command]) -> list[Any]:
     """Returns the replies to commands that only read. A hash is a list: `[field, value, field, value]`.
 
     Raises redis.RedisError if one of the commands fails.
@@ -29,7 +32,7 @@ async def read(store: AsyncRedis, commands: Sequence[Sequence[Value]]) -> list[A
         return []
     client: object = store
     if isinstance(client, AsyncClusterRedis):
-        replies = await client.run([cluster_calls.request((tuple(words), {})) for words in commands])
+        replies = await client.run([cluster_calls.request((words, {})) for words in commands])
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
@@ -37,15 +40,11 @@ async def read(store: AsyncRedis, commands: Sequence[Sequence[Value]]) -> list[A
     return await _exchange(cast(Any, client).connection_pool, commands)
 
 
-def _pack(command: Sequence[Value]) -> bytes:
-    return cast(bytes, hiredis.pack_command(cast(Any, tuple(command))))
-
-
-async def _exchange(pool: Any, commands: Sequence[Sequence[Value]]) -> list[Any]:
+async def _exchange(pool: Any, commands: Sequence[_Command]) -> list[Any]:
     connection = await pool.get_connection()
     try:
         async with asyncio.timeout(connection.socket_timeout):
-            await connection.send_packed_command(b"".join(map(_pack, commands)))
+            await connection.send_packed_command(b"".join(map(_pack_command, commands)))
             return [await connection.read_response(timeout=math.inf) for _ in commands]
     except BaseException as error:
         await connection.disconnect(nowait=True)  # replies that nobody has read may follow

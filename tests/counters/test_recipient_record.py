@@ -17,9 +17,11 @@ from pixel_server.counters.recipient_record import (
     TOP,
     RecipientRecord,
     ScannerOpens,
+    decode,
     from_open,
+    last_opens,
     merge,
-    opens_and_last,
+    opens,
     pack,
     people_bucket,
     reclassify,
@@ -54,10 +56,12 @@ def test_pack_any_record_unpacks_to_the_same(person: RecipientRecord):
 
 @given(st.lists(people))
 def test_opens_and_last_agree_with_unpack(records: list[RecipientRecord]):
-    values = [pack(record) for record in records]
-    by_person = [(record.person, record.last_person) for record in records]
-    assert opens_and_last(values, by_person=True) == by_person
-    assert opens_and_last(values, by_person=False) == [(record.opens, record.last) for record in records]
+    stored = decode([pack(record) for record in records])
+    assert opens(stored, by_person=True) == [record.person for record in records]
+    assert opens(stored, by_person=False) == [record.opens for record in records]
+    assert last_opens(stored, by_person=False) == [record.last for record in records]
+    by_person = zip(records, last_opens(stored, by_person=True), strict=True)
+    assert all(last == record.last_person for record, last in by_person if record.person)
 
 
 @given(people, people, people)
@@ -132,9 +136,9 @@ def test_unpack_newer_format_of_any_shape_raises(rest: list):
         unpack(msgspec.msgpack.encode([FORMAT + 1, *rest]))
 
 
-def test_opens_and_last_one_newer_record_raises():
+def test_decode_one_newer_record_raises():
     with pytest.raises(NewerFormat):
-        opens_and_last([pack(RecipientRecord(1, 1, 1)), b"\x92\x63\xa1x"], by_person=True)
+        decode([pack(RecipientRecord(1, 1, 1)), b"\x92\x63\xa1x"])
 
 
 def test_people_bucket_keys_of_one_shard_use_all_buckets():
