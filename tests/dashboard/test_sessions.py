@@ -368,8 +368,13 @@ def test_pages_have_only_known_scopes():
     assert set(SCOPES) == {"read", "write", "people"}
 
 
-def test_sign_in_page_key_first_and_commands_behind_it(visitor):
+def test_sign_in_page_link_first_then_key_and_commands_folded(visitor):
     text = visitor.get("/sign-in").text
     commands = '<details class="operating"><summary>I run this server</summary>'
-    assert text.index('name="key"') < text.index(commands) < text.index("pixel-server sign-in")
+    assert (
+        text.index("Open the sign-in link")
+        < text.index('name="key"')
+        < text.index(commands)
+        < text.index("pixel-server sign-in")
+    )
     assert '<details class="operating" open>' in visitor.get("/sign-in/used").text

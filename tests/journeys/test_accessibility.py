@@ -53,6 +53,7 @@ PARTS = 3
 """Number of tests among which the pages are shared, because all of them take minutes."""
 LOOKS = (
     (1280, "light", None),
+    (1280, "dark", COLOURS),
     (360, "dark", [*COLOURS, *PLACES]),
 )
 """Width, colour scheme, and the rules to check, None for all. Colours do not depend on the width."""
