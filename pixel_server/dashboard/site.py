@@ -51,6 +51,8 @@ MORE_FIGURES = {
     "refused_origin": "Refused, other origin",
 }
 """Labels of the totals that the page does not show elsewhere."""
+NOT_FILTERED = ("totals.unique_visitors", "time_on_page.median")
+"""Paths of the main figures that are not known with filters. See `figures.filtered`."""
 MAX_WHOLE_ROWS = 200
 """Largest number of rows of a list that is shown whole. The download has all rows."""
 WHOLE_LIST = "list"
@@ -155,7 +157,7 @@ async def _render(
         "late_since": late_since,
         "texts": texts,
         "changes": {} if choice.is_all else changes,
-        "lead": _lead(page_stats),
+        "lead": _lead(page_stats, choice.filters),
         "range_query": urlencode({**choice.query, **choice.filters}),
         "page_query": _query(choice, choice.filters),
         "unfiltered_query": _query(choice, {}),
@@ -207,8 +209,11 @@ async def _read(
     return page_stats, answer["by"]
 
 
-def _lead(page_stats: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Returns label, definition and path of each main figure that is known."""
+def _lead(page_stats: Mapping[str, Any], filters: Filters) -> list[tuple[str, str, str, bool]]:
+    """Returns (label, definition, path, whether filters hide it) of each main figure.
+
+    Without filters, figures that are not known are left out. With filters, each figure keeps its place.
+    """
     totals = page_stats["totals"]
     is_by_visitor = page_stats["visitor_unit"] == "visitors"
     figures = [
@@ -221,7 +226,11 @@ def _lead(page_stats: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("Visit duration", "time_of_visit", "time_of_visit.median", page_stats["time_of_visit"]),
         ("Time on page", "time_on_page", "time_on_page.median", page_stats["time_on_page"]),
     ]
-    return [(label, name, path) for label, name, path, value in figures if value is not None]
+    return [
+        (label, name, path, bool(filters) and path in NOT_FILTERED)
+        for label, name, path, value in figures
+        if filters or value is not None
+    ]
 
 
 def _presets(presets: Sequence[tuple[str, str, bool]], choice: _Choice) -> list[tuple[str, str, bool]]:
