@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from urllib.parse import urlsplit
 
 MAPPED = b"\0" * 10 + b"\xff\xff"
 """First 12 bytes of an IPv4-mapped IPv6 address: `::ffff:192.0.2.1` (RFC 4291, 2.5.5.2)."""
@@ -60,3 +61,12 @@ def parse_host_port(address: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ValueError("must be an address and a port, such as 127.0.0.1:9100")
     return host.strip("[]"), int(port)
+
+
+def is_local(base_url: str) -> bool:
+    """Returns whether only this machine can reach a URL: `http://127.0.0.1:8000`."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -11,7 +11,7 @@ import click
 from pixel_server.api import deliveries as api_deliveries
 from pixel_server.api import fields as api_fields
 from pixel_server.commands.failures import Failure
-from pixel_server.commands.support import as_json, base_url_of_up, print_table, with_store
+from pixel_server.commands.support import as_json, base_url_of_up, print_table, warn_if_local, with_store
 from pixel_server.deliveries import lines, sources
 from pixel_server.deliveries.providers import PROVIDERS
 from pixel_server.deliveries.sources import Source
@@ -68,6 +68,7 @@ def add(provider: str, name: str | None, key: str | None, as_json: bool) -> None
         raise Failure(f"--key {error}") from None
     shown = sources.to_json(source, sources.Used())
     click.echo(json.dumps({**shown, "url": url}) if as_json else url)
+    warn_if_local(url)
     if shown["needs_key"]:
         click.echo(
             f"pixel-server: it takes events once you run: pixel-server deliveries key {source.id} KEY "

@@ -12,7 +12,7 @@ from pixel_server.api.request_body import Check
 from pixel_server.auth import share_links
 from pixel_server.campaigns import storage
 from pixel_server.commands.failures import Failure
-from pixel_server.commands.support import as_json, base_url_of_up, with_store
+from pixel_server.commands.support import as_json, base_url_of_up, warn_if_local, with_store
 from pixel_server.settings import Settings
 from pixel_server.store import clock
 from pixel_server.store.protocols import AsyncRedis
@@ -69,6 +69,7 @@ def create_share(
     except share_links.TooManyShares as error:
         raise Failure(str(error)) from None
     click.echo(json.dumps({**share_links.to_json(link), "url": url}) if as_json else url)
+    warn_if_local(url)
 
 
 def _instant(expires: str, zone: ZoneInfo) -> int:

@@ -13,6 +13,7 @@ from typing import TypeVar
 import click
 import redis
 
+from pixel_server.addresses import is_local
 from pixel_server.commands.failures import Failure
 from pixel_server.run.up_state import read_up_state
 from pixel_server.secret import Secrets
@@ -53,6 +54,13 @@ def store_url(settings: Settings) -> str:
     """Returns REDIS_URL, or the URL that the last `up` of this data directory used."""
     state = None if is_redis_url_set() else read_up_state(settings.data)
     return state.redis_url if state else settings.redis_url
+
+
+def warn_if_local(url: str) -> None:
+    """Warns on standard error if only this machine can reach an address that a command prints."""
+    if is_local(url):
+        text = "only this machine can reach this address: set PIXEL_BASE_URL to the public address first"
+        click.echo(f"pixel-server: {text}", err=True)
 
 
 def base_url_of_up(settings: Settings) -> str | None:

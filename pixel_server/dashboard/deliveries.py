@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pixel_server.addresses import is_local
 from pixel_server.api import deliveries
 from pixel_server.api.context import Api
 from pixel_server.dashboard import forms, long_list
@@ -66,7 +67,8 @@ async def _page(
         "sources": [sources.to_json(*pair) for pair in shown],
         "total": len(pairs),
         "providers": PROVIDERS,
-        "has_base_url": api.settings.base_url is not None,
+        "base_url": api.settings.base_url,
+        "is_local": is_local(api.settings.base_url or ""),
         "added": added,
     }
     return forms.page(api, request, "deliveries.html", fields, context, problem)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pixel_server.addresses import is_local
 from pixel_server.api import links
 from pixel_server.api.context import Api
 from pixel_server.campaigns.campaign import Campaign
@@ -98,15 +97,6 @@ def script(base_url: str, campaign: str) -> str:
         f'<script defer src="{escape(base_url)}/p.js" data-campaign="{campaign}"></script>\n'
         f"<noscript>{image(base_url, campaign)}</noscript>"
     )
-
-
-def is_local(base_url: str) -> bool:
-    """Returns whether only this machine can reach the address: `http://127.0.0.1:8000`."""
-    host = urlsplit(base_url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def context(api: Api, campaign: Campaign) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pixel_server.addresses import is_local
 from pixel_server.api import fields as api_fields
 from pixel_server.api import shares
 from pixel_server.api.context import Api
@@ -15,7 +16,7 @@ from pixel_server.auth import share_links
 from pixel_server.auth.share_links import Share
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import campaign as campaign_page
-from pixel_server.dashboard import forms, long_list, pixel
+from pixel_server.dashboard import forms, long_list
 from pixel_server.problems import Problem
 
 _EMPTY_FIELDS = {"name": "", "expires_at": "", "frames": ""}
@@ -45,7 +46,7 @@ async def create(api: Api, request: Request) -> Response:
         "created_url": url,
         "frame": iframe(campaign, share, url),
         "base_url": shares.link_base(api, campaign),
-        "is_local": pixel.is_local(url),
+        "is_local": is_local(url),
     }
     return forms.page(api, request, "shares.html", _EMPTY_FIELDS, context)
 

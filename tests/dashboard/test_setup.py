@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pixel_server.dashboard.pixel import is_local
+from pixel_server.addresses import is_local
 from tests.dashboard.conftest import form_of
 from tests.dashboard.test_campaign_forms import wrong
 from tests.dashboard.test_pages import EVIL, Page, assert_harmless, figures
@@ -141,6 +141,31 @@ def test_checklist_without_a_pixel_says_why(reader, mail, settings):
     assert "which only this machine can reach" not in reader.get("/campaigns/public").text
     object.__setattr__(settings, "base_url", None)
     assert "PIXEL_BASE_URL" in reader.get("/campaigns/public").text
+
+
+def test_each_page_that_hands_out_an_address_says_if_only_this_machine_reaches_it(
+    reader, send, mail, page, settings
+):
+    mail()
+    page()
+    made = (
+        lambda: reader.get("/campaigns/mail"),
+        lambda: reader.get("/campaigns/page"),
+        lambda: reader.get("/campaigns/page/pixel"),
+        lambda: reader.get("/campaigns/mail/pixel"),
+        lambda: reader.get("/campaigns/mail/pixel/list"),
+        lambda: send("/campaigns/mail/pixel", recipient="ada@example.org"),
+        lambda: send("/campaigns/mail/shares", name="Partner"),
+        lambda: reader.get("/deliveries"),
+        lambda: send("/deliveries", provider="postmark"),
+    )
+    for hand_out in made:
+        assert "which only this machine can reach" not in hand_out().text
+    object.__setattr__(settings, "base_url", "http://127.0.0.1:8000")
+    for hand_out in made:
+        text = hand_out().text
+        assert text.count("which only this machine can reach") == 1, text
+        assert "<code>http://127.0.0.1:8000</code>" in text
 
 
 @pytest.mark.parametrize(
