@@ -35,6 +35,12 @@ def delay_seconds(number: int) -> float:
     return float(2 ** ((number - 0.5) / _BINS_PER_DOUBLING) - 1)
 
 
+def delay_bounds(middle: float) -> tuple[float, float]:
+    """Returns the first and the last second of the bin of delays whose middle is `middle` seconds."""
+    half_bin = 2 ** (0.5 / _BINS_PER_DOUBLING)
+    return max(0.0, (middle + 1) / half_bin - 1), (middle + 1) * half_bin - 1
+
+
 def span_seconds(number: int) -> float:
     """Returns the seconds in the middle of a bin of spans."""
     return float(2 ** ((number - 0.5) / _BINS_PER_DOUBLING)) / 10

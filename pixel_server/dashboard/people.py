@@ -16,8 +16,9 @@ from pixel_server.api import withdrawals as withdrawal_calls
 from pixel_server.api.context import Api
 from pixel_server.api.media_types import CSV
 from pixel_server.campaigns import storage
-from pixel_server.campaigns.campaign import UnreadableCampaign
+from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign
 from pixel_server.dashboard import forms, mailing, recipient_timeline, render
+from pixel_server.dashboard.recipient_timeline import MAX_EVENTS
 from pixel_server.problems import Problem
 from pixel_server.recipients import withdrawals
 from pixel_server.tokens import decode_unreserved
@@ -103,20 +104,25 @@ async def open_recipient(api: Api, request: Request) -> Response:
 
 async def show_recipient(api: Api, request: Request) -> Response:
     context = await _recipient_context(api, request)
-    events = recipient_timeline.events(context)
     campaigns = recipient_timeline.newest_first(context["campaigns"])
-    shown = {event.campaign for event in events[: recipient_timeline.MAX_EVENTS] if event.campaign}
+    shown = {event.campaign for event in recipient_timeline.events(context, {})[:MAX_EVENTS]}
     shown.update(row["campaign"] for row in campaigns[:MAX_CAMPAIGNS])
+    known = await _campaigns(api, shown - {""})
+    sent_at = {campaign_id: campaign.sent_at for campaign_id, campaign in known.items()}
+    events = recipient_timeline.events(context, sent_at)
     # The address names the campaign of the list from which the visitor came.
     came_from = request.query_params.get("campaign", "")
     more = {
-        "events": events[: recipient_timeline.MAX_EVENTS],
+        "events": events[:MAX_EVENTS],
         "number_of_events": len(events),
         "campaigns": campaigns,
         "max_campaigns": MAX_CAMPAIGNS,
         "opened_by": recipient_timeline.opened_by,
+        "delay": recipient_timeline.delay,
+        "is_sent_on": recipient_timeline.is_sent_on,
+        "sent_at": sent_at,
         "delivery_names": mailing.DELIVERIES,
-        "campaign_names": await _campaign_names(api, shown),
+        "campaign_names": {campaign_id: campaign.name for campaign_id, campaign in known.items()},
         "came_from": came_from if came_from in {row["campaign"] for row in campaigns} else "",
         "identities": sorted({row["recipient"] for row in campaigns if row["recipient"]}),
         "person_names": sorted({row["name"] for row in campaigns if row["name"]}),
@@ -124,19 +130,20 @@ async def show_recipient(api: Api, request: Request) -> Response:
     return render.page(api, request, "recipient.html", {**context, **more})
 
 
-async def _campaign_names(api: Api, campaign_ids: Iterable[str]) -> dict[str, str]:
-    """Returns the names of those campaigns that still exist and can be read, by id."""
-    names = {}
+async def _campaigns(api: Api, campaign_ids: Iterable[str]) -> dict[str, Campaign]:
+    """Returns those campaigns that still exist and can be read, by id."""
+    found = {}
     for campaign_id in campaign_ids:
         with suppress(storage.UnknownCampaign, UnreadableCampaign):
-            names[campaign_id] = (await storage.get(api.store, campaign_id)).name
-    return names
+            found[campaign_id] = await storage.get(api.store, campaign_id)
+    return found
 
 
 async def ask_erase(api: Api, request: Request) -> Response:
     context = await _recipient_context(api, request)
     campaigns = [row["campaign"] for row in context["campaigns"]]
-    names = await _campaign_names(api, campaigns if len(campaigns) == 1 else ())
+    known = await _campaigns(api, campaigns if len(campaigns) == 1 else ())
+    names = {campaign_id: campaign.name for campaign_id, campaign in known.items()}
     return render.page(api, request, "recipient_erase.html", {**context, "campaign_names": names})
 
 

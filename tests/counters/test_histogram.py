@@ -10,6 +10,7 @@ from pixel_server.counters.histogram import (
     MAX_BIN,
     RELATIVE_ERROR,
     delay_bin,
+    delay_bounds,
     delay_seconds,
     quantiles,
     span_bin,
@@ -25,6 +26,12 @@ def test_span_bin_middle_is_within_the_relative_error(ms: int):
 @given(st.integers(0, 10**8))
 def test_delay_bin_middle_is_within_the_relative_error(seconds: int):
     assert delay_seconds(delay_bin(seconds)) + 1 == pytest.approx(seconds + 1, rel=RELATIVE_ERROR + 1e-9)
+
+
+@given(st.integers(0, 10**8))
+def test_delay_bounds_of_the_bin_of_a_delay_hold_it(seconds: int):
+    first, last = delay_bounds(delay_seconds(delay_bin(seconds)))
+    assert first - 1e-6 <= seconds <= last + 1e-6 * last
 
 
 def test_bins_extreme_durations_stay_within_the_bounds():

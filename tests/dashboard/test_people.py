@@ -7,7 +7,10 @@ from urllib.parse import unquote
 
 import pytest
 
+from pixel_server.counters import histogram
+from pixel_server.dashboard import recipient_timeline
 from pixel_server.mail.links import Minter
+from pixel_server.times import parse_instant
 from tests.dashboard.conftest import form_of
 from tests.dashboard.test_campaign_forms import wrong
 from tests.dashboard.test_pages import EVIL, Page, assert_harmless
@@ -97,7 +100,13 @@ def test_recipient_page_found_by_address_is_shown_and_erased(site, reader, send,
     assert (answer.status_code, answer.headers["location"]) == (303, f"/recipients/{ada}")
     page = reader.get(f"/recipients/{ada}")
     assert_harmless(page)
-    for text in ("ada@example.org", "Ada", "20 Sep 2026, 09:00 UTC", "Recorded", "Yes"):
+    for text in (
+        "ada@example.org",
+        "Ada",
+        "20 Sep 2026, 09:00 UTC",
+        "Withdrew",
+        "No, opens of this person are recorded",
+    ):
         assert text in page.text
     asked = reader.get(f"/recipients/{ada}/erase")
     assert "in 1 campaign: <bdi>mail</bdi>" in asked.text
@@ -320,3 +329,31 @@ def test_consents_are_on_the_page_of_a_recipient_and_in_the_download(site, reade
     assert answer.headers["content-disposition"] == 'attachment; filename="withdrawals.csv"'
     assert answer.text == site.get("/api/withdrawals", headers={"Accept": "text/csv"}).text
     assert ref in answer.text
+
+
+def test_recipient_page_delay_agrees_with_the_times_on_the_page(site, reader, mail, opened, stats):
+    mail(sent_at="2026-09-20T08:30:00Z")
+    opened("2026-09-21T18:35Z", "ada@example.org")
+    stats("mail")
+    key = site.post("/api/recipients/find", json={"recipient": "ada@example.org"}).json()["key"]
+    page = reader.get(f"/recipients/{key}").text
+    assert "about 1 d 10 h after the mailing was sent" in page
+    assert "20 Sep 2026, 08:30 UTC" in page
+
+
+def test_delay_that_does_not_fit_the_time_of_sending_is_a_range():
+    middle = histogram.delay_seconds(histogram.delay_bin(34 * 3600 + 300))
+    row = {"time_to_open": round(middle, 1), "first_open_person": "2026-09-21T18:35:00.000Z"}
+    sent_at = parse_instant("2026-09-20T08:30:00Z", None)
+    assert recipient_timeline.delay(row, sent_at) == "about 1 d 10 h after the mailing was sent"
+    for other in (None, sent_at - 86_400):
+        assert recipient_timeline.delay(row, other) == "about 1 d 9 h to 1 d 12 h after this mail was sent"
+    assert recipient_timeline.delay({**row, "time_to_open": None}, sent_at) == ""
+
+
+def test_timeline_shows_the_hour_of_sending_on_the_day_of_the_last_mail():
+    row = {"campaign": "mail", "last_mail_day": "2026-09-20", "consent_ref": None, "opens": 0}
+    stored = {"campaigns": [row], "last_open_day": None, "withdrawals": []}
+    sent_at = parse_instant("2026-09-20T08:30:00Z", None)
+    at = [recipient_timeline.events(stored, {"mail": each})[0].at for each in (sent_at, sent_at + 86_400)]
+    assert at == ["2026-09-20T08:30:00Z", "2026-09-20"]
