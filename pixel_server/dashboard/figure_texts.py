@@ -60,11 +60,10 @@ async def changes(
     Also returns {} for a mailing: its opens become fewer each day after sending, so every period would show a
     fall.
     """
-    if campaign.kind == "email":
+    previous_period = previous(period, now)
+    if campaign.kind == "email" or previous_period is None:
         return {}
-    if period.is_all_time or (period.end > now and period.end - period.start <= LONGEST_DAY_SECONDS):
-        return {}
-    before = await stats.read(api.store, campaign, _previous(period), api.settings, now)
+    before = await stats.read(api.store, campaign, previous_period, api.settings, now)
     if not before["totals"]["hits"]:
         return {}
     values_before = dict(_values(before))
@@ -73,6 +72,20 @@ async def changes(
         for path, value in _values(campaign_stats)
     }
     return {path: change for path, change in texts.items() if change}
+
+
+def previous(period: Range, now: float) -> Range | None:
+    """Returns the period of the same length before this period, counted in days if `interval` is `day`.
+
+    Returns None if the period is all time or a day that is not over: these are not compared.
+    """
+    if period.is_all_time or (period.end > now and period.end - period.start <= LONGEST_DAY_SECONDS):
+        return None
+    if period.interval != "day":
+        return Range(2 * period.start - period.end, period.start, period.interval, period.zone, False)
+    first = date.fromisoformat(ranges.show(period.start, period.zone)[:10])
+    start = ranges.midnight(first - timedelta(days=len(period.starts())), period.zone)
+    return Range(start, period.start, "day", period.zone, False)
 
 
 def _values(campaign_stats: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
@@ -97,12 +110,3 @@ def _text(path: str, value: float | None) -> str:
     if path.startswith("time_") and path.rpartition(".")[2] in _QUARTILES:
         return formatting.span(value)
     return formatting.number(value)
-
-
-def _previous(period: Range) -> Range:
-    """Returns the period of the same length before this period, counted in days if `interval` is `day`."""
-    if period.interval != "day":
-        return Range(2 * period.start - period.end, period.start, period.interval, period.zone, False)
-    first = date.fromisoformat(ranges.show(period.start, period.zone)[:10])
-    start = ranges.midnight(first - timedelta(days=len(period.starts())), period.zone)
-    return Range(start, period.start, "day", period.zone, False)

@@ -89,6 +89,26 @@ def test_site_page_shows_last_30_days_and_all_time_on_request(visited, reader):
     assert 'aria-current="true">All time<' in everything.text
 
 
+@pytest.mark.parametrize(
+    ("query", "says", "has_changes"),
+    [
+        ("from=2026-09-01&until=2026-09-20", ", with changes since the previous period.", True),
+        ("from=2026-08-01&until=2026-09-20", ". No change is shown: no figures before 1 Aug 2026.", False),
+        ("from=2026-07-28&until=2026-08-08", ". No change is shown: no figures before 1 Aug 2026.", False),
+        ("from=2026-09-01&until=2026-09-20&language=de", "1 Sep 2026 to 20 Sep 2026.", False),
+        ("from=2026-09-20&until=2026-09-20", "20 Sep 2026.", False),
+    ],
+)
+def test_site_page_without_changes_says_why(visited, visit, stats, reader, clock, query, says, has_changes):
+    visit("2026-08-31T09:00Z", "ada", "/old")
+    clock.at(f"{DAY}T12:00Z")
+    stats("page")
+    answer = reader.get(f"/campaigns/page?{query}")
+    fresh = re.sub(r"<[^>]*>", "", re.search(r'<p class="fresh">(.*?)</p>', answer.text, re.DOTALL)[1])
+    assert fresh.strip().split("\n")[0].endswith(says)
+    assert ('class="change"' in answer.text) == has_changes
+
+
 def test_site_page_names_are_spelled_out(visited, reader):
     names = row_links(reader.get("/campaigns/page"))
     assert {"German", "English", "Desktop", "Search", "No referrer"} <= names.keys()
