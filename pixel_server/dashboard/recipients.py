@@ -20,6 +20,9 @@ from pixel_server.tokens import Mode
 PAGE_ROWS = 100
 """Largest number of rows of a sorted page, and of a search. A page that is not sorted has more rows, because
 it ends where a hash in the store ends."""
+FIRST_KEYS = 10
+"""Number of rows of the first page if it shows keys in place of addresses. A key tells nothing to a visitor
+who looks for a person, so a few rows are enough until the visitor asks for more."""
 FIRST_HASHES = 2
 """Number of Redis hashes to read first. Two hashes of a list of a million hold about 120 recipients."""
 SORTED_AT_ONCE = 100_000
@@ -56,7 +59,7 @@ FIRST_STATE = next(iter(STATES))
 async def page(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     context = _context(api, campaign, request.query_params.get("state") or FIRST_STATE)
-    context["is_list_open"] |= bool({"sort", "after"} & request.query_params.keys())
+    context["is_short"] = not context["shows_names"] and not {"sort", "after"} & request.query_params.keys()
     try:
         context |= await _rows(api, request, campaign, context)
     except Problem as problem:
@@ -69,8 +72,7 @@ async def page(api: Api, request: Request) -> Response:
 def _context(api: Api, campaign: Campaign, state: str) -> dict[str, Any]:
     """Returns the names that the template needs on every page.
 
-    is_list_open: whether the list is unfolded. A list of keys is folded until the visitor sorts or pages it,
-    because a key tells a visitor who looks for a person nothing.
+    is_short: whether the page has only the first FIRST_KEYS rows, until the visitor sorts or pages the list.
     """
     shows_names = api.consent.rule(campaign.mode, None).mode == Mode.IDENTIFIED
     return {
@@ -79,7 +81,7 @@ def _context(api: Api, campaign: Campaign, state: str) -> dict[str, Any]:
         "states": STATES,
         "shows_names": shows_names,
         "allows_names": api.consent.rule("identified", None).mode == Mode.IDENTIFIED,
-        "is_list_open": shows_names,
+        "is_short": False,
         "rows": [],
         "counts": {},
         "number": 0,
@@ -102,18 +104,18 @@ async def _rows(api: Api, request: Request, campaign: Campaign, context: dict[st
     parameters = {name: value for name, value in request.query_params.items() if value}
     number = await sorted_recipients.count_recipients(api.store, campaign.id, api.settings.shards)
     if "sort" not in parameters and number > SORTED_AT_ONCE:
-        return {"number": number, **await _unsorted_rows(api, request, campaign, context["state"])}
+        return {"number": number, **await _unsorted_rows(api, request, campaign, context)}
     by_name = context["state"] == "unopened" and context["shows_names"]
     sort = "recipient" if by_name else "last_open"
     parameters = {"state": context["state"], "sort": sort, **parameters}
-    query, found = await recipient_lists.list_sorted(api, campaign, parameters, PAGE_ROWS, request.state.who)
+    limit = FIRST_KEYS if context["is_short"] else PAGE_ROWS
+    query, found = await recipient_lists.list_sorted(api, campaign, parameters, limit, request.state.who)
     after = recipient_lists.cursor(query.sort, found.last)
     order = "desc" if query.is_descending else "asc"
     first_row = _first_row(parameters) if query.after else 1
-    following = {
-        **{"state": query.state, "sort": query.sort, "order": order, "after": after},
-        "row": first_row + len(found.rows) if first_row else 0,
-    }
+    following: dict[str, Any] = {"state": query.state, "sort": query.sort, "order": order}
+    if not context["is_short"]:
+        following |= {"after": after, "row": first_row + len(found.rows) if first_row else 0}
     return {
         "number": number,
         "rows": found.rows,
@@ -132,8 +134,11 @@ def _first_row(parameters: Mapping[str, str]) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
-async def _unsorted_rows(api: Api, request: Request, campaign: Campaign, state: str) -> dict[str, Any]:
+async def _unsorted_rows(
+    api: Api, request: Request, campaign: Campaign, context: Mapping[str, Any]
+) -> dict[str, Any]:
     """Returns the rows of a page in the order of the store, and the query of the next page."""
+    state = context["state"]
     after = request.query_params.get("after", "0")
     parts = await recipient_lists.read_recipients(
         api, campaign, state, after, request.state.who, FIRST_HASHES
@@ -144,6 +149,8 @@ async def _unsorted_rows(api: Api, request: Request, campaign: Campaign, state: 
         next_place = place_after
         if len(rows) >= PAGE_ROWS:
             break
+    if context["is_short"] and len(rows) > FIRST_KEYS:
+        rows, next_place = rows[:FIRST_KEYS], int(after)
     has_more = next_place < recipient_lists.place_count(api)
     return {
         "rows": rows,
