@@ -19,20 +19,28 @@ _TITLES = {"day": "per day", "hour": "per hour", "15m": "per 15 minutes", ranges
 
 
 def context(
-    campaign: Campaign, campaign_stats: Mapping[str, Any], columns: Sequence[tuple[str, str]]
+    campaign: Campaign,
+    campaign_stats: Mapping[str, Any],
+    columns: Sequence[tuple[str, str]],
+    drawn_figures: Sequence[tuple[str, str, bool]] = (),
 ) -> dict[str, Any]:
     """Returns what the template of the chart needs. Intervals that begin after now are left out.
 
-    `begins` is the time (s) before which the chart draws no zeros, see `begins`.
+    `begins` is the time (s) before which the chart draws no zeros, see `begins`. `options` are links to other
+    charts.
 
-    columns: name and label of each column of the table. The chart without JavaScript shows the first column.
+    columns: name and label of each column of the table. drawn_figures: (name, label, whether its values can
+    be added up) of what the chart draws. Default: the first two columns. The chart without JavaScript shows
+    the first of them.
     """
     now = datetime.fromisoformat(campaign_stats["as_of"])
     until_now = [item for item in campaign_stats["series"] if datetime.fromisoformat(item["start"]) <= now]
     series = _with_notes(until_now, campaign_stats["notes"])
-    unit = columns[0][0]
+    drawn_figures = drawn_figures or [(name, label, True) for name, label in columns[:2]]
+    name, label, _ = drawn_figures[0]
+    unit = name.replace("_", " ")
     interval = campaign_stats["interval"]
-    drawn, hours = [item[unit] for item in series], None
+    drawn, hours = [item[name] for item in series], None
     if interval == ranges.HOUR_THEN_DAY:
         hours = [1 if i < ranges.HOURS_END // ranges.HOUR else 24 for i in range(len(series))]
         drawn = [value and value / n for value, n in zip(drawn, hours, strict=True)]
@@ -43,13 +51,15 @@ def context(
     return {
         "columns": columns,
         "unit": unit,
+        "label": label,
         "title": f"{unit.capitalize()} {_TITLES[interval]}",
-        "series": columns[:2],
+        "series": drawn_figures,
         "path": path,
         "highest": highest,
         "rows": rows,
         "has_notes": bool(campaign_stats["notes"]),
         "left_out": len(series) - len(rows),
+        "options": (),
         "begins": begins(campaign, series),
     }
 

@@ -17,7 +17,15 @@ from starlette.responses import Response
 
 from pixel_server.api.context import Api
 from pixel_server.campaigns.campaign import Campaign
-from pixel_server.dashboard import chart, figure_texts, forms, note_forms, page_figures, range_picker, svg
+from pixel_server.dashboard import (
+    figure_texts,
+    forms,
+    note_forms,
+    page_figures,
+    range_picker,
+    site_chart,
+    svg,
+)
 from pixel_server.dashboard.glossary import DIMENSION_NAMES, DIMENSION_TITLES
 from pixel_server.dashboard.names import display_name
 from pixel_server.figures import filtered, ranges, stats, visit_filters, web_breakdowns
@@ -35,8 +43,6 @@ GROUPS = {
 }
 """The breakdowns in the order of the page, by heading."""
 DIMENSIONS = tuple(name for names in GROUPS.values() for name in names)
-COLUMNS = (("views", "Views"), ("visits", "Visits"), ("unique_visitors", "Unique visitors"))
-"""Columns of the table below the chart."""
 MORE_FIGURES = {
     "hits": "Requests",
     "unique_ips": "Unique IP addresses",
@@ -64,18 +70,24 @@ ALL = "all"
 class _Choice(NamedTuple):
     """Choice of what a page shows. days: the range of chart and breakdowns. query: the parameters of `days`.
 
-    is_all: whether the totals are of all time. filters: see `visit_filters`.
+    is_all: whether the totals are of all time. filters: see `visit_filters`. chart: see `site_chart.parse`.
     """
 
     days: Range
     query: Mapping[str, str]
     is_all: bool
     filters: Filters
+    chart: dict[str, str]
 
     @property
-    def address_query(self) -> dict[str, str]:
-        """Returns the parameters of the range as they stand in the page's address."""
-        return {"range": ALL} if self.is_all else dict(self.query)
+    def kept(self) -> dict[str, str]:
+        """Returns the parameters that stay if another range is chosen."""
+        return {**self.filters, **self.chart}
+
+    def page_query(self, filters: Filters) -> dict[str, str]:
+        """Returns the parameters of the page with these filters, the same range and the same chart."""
+        days = {"range": ALL} if self.is_all else self.query
+        return {**days, **filters, **self.chart}
 
 
 async def show(
@@ -104,7 +116,7 @@ def page_query(campaign: Campaign, params: Mapping[str, str]) -> dict[str, str]:
     """Returns the parameters that choose what a site's page shows. Raises Problem 409 or 422."""
     query = range_picker.query(params)
     whole = {"range": ALL} if _is_all(params, query) else {}
-    return {**query, **whole, **visit_filters.parse(params, campaign)}
+    return {**query, **whole, **visit_filters.parse(params, campaign), **site_chart.parse(params)}
 
 
 def _is_all(params: Mapping[str, str], query: Mapping[str, str]) -> bool:
@@ -128,7 +140,8 @@ async def _choose(api: Api, campaign: Campaign, params: Mapping[str, str]) -> _C
     elif not {"from", "to"} & query.keys():
         first = today - timedelta(days=ranges.DEFAULT_DAYS - 1)
         query |= {"from": first.isoformat(), "to": (today + timedelta(days=1)).isoformat()}
-    return _Choice(ranges.parse(query, campaign.time_zone, now), query, is_all, filters)
+    days = ranges.parse(query, campaign.time_zone, now)
+    return _Choice(days, query, is_all, filters, site_chart.parse(params))
 
 
 async def _render(
@@ -147,7 +160,7 @@ async def _render(
     page_stats, by = await _read(api, campaign, choice, now)
     texts = figure_texts.texts_of(page_stats)
     changes, not_before = await _changes(api, campaign, choice, page_stats, now)
-    picker = range_picker.context(choice.query, campaign.zone, choice.days, now, list(choice.filters.items()))
+    picker = range_picker.context(choice.query, campaign.zone, choice.days, now, list(choice.kept.items()))
     context: dict[str, Any] = {
         "campaign": campaign,
         "submitted": submitted or {},
@@ -166,7 +179,8 @@ async def _render(
         "filters": choice.filters,
         "chips": _chips(choice),
         "range_errors": range_errors,
-        "chart": chart.context(campaign, page_stats, COLUMNS if not choice.filters else COLUMNS[:2]),
+        "kept": choice.kept,
+        "chart": site_chart.context(campaign, page_stats, choice.chart, choice.page_query(choice.filters)),
         **await note_forms.context(api, campaign, page_stats, edited_note),
         "titles": DIMENSION_TITLES,
         "groups": None
@@ -250,7 +264,7 @@ def _lead(page_stats: Mapping[str, Any], filters: Filters) -> list[tuple[str, st
 
 def _presets(presets: Sequence[tuple[str, str, bool]], choice: _Choice) -> list[tuple[str, str, bool]]:
     """Returns the presets of the range picker, with the link to all days of a site."""
-    all_time = urlencode({"range": ALL, **choice.filters})
+    all_time = urlencode({"range": ALL, **choice.kept})
     return [
         *((label, query, is_current and not choice.is_all) for label, query, is_current in presets[:-1]),
         ("All time", all_time, choice.is_all),
@@ -270,8 +284,8 @@ def _chips(choice: _Choice) -> list[dict[str, str]]:
 
 
 def _query(choice: _Choice, filters: Filters) -> str:
-    """Returns the query of the page with these filters and the same range."""
-    return urlencode({**choice.address_query, **filters})
+    """Returns the query of the page with these filters, the same range and the same chart."""
+    return urlencode(choice.page_query(filters))
 
 
 def _groups(
@@ -312,7 +326,7 @@ def _groups(
                 "count": count,
                 "rest": svg.rest(rows, count, max_rows),
                 "is_whole": is_whole,
-                "query": urlencode({**choice.address_query, **choice.filters, **more}),
+                "query": urlencode({**choice.page_query(choice.filters), **more}),
             }
     return groups
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html import unescape
 from urllib.parse import quote
@@ -87,6 +88,50 @@ def test_site_page_shows_last_30_days_and_all_time_on_request(visited, reader):
     chart = unescape(re.search(r'data-chart="([^"]*)"', everything.text)[1])
     assert reader.get(chart).json()["series"][0]["start"][:10] <= "2026-08-01"
     assert 'aria-current="true">All time<' in everything.text
+
+
+def chart(answer):
+    """Returns (title, names of the drawn figures, link above the chart by its label, current label)."""
+    title = re.search(r"<figcaption><h2>(.*?) <span", answer.text)[1]
+    series = json.loads(unescape(re.search(r'data-series="([^"]*)"', answer.text)[1]))
+    links = re.findall(r'<a href="([^"]*)#chart"( aria-current="true")?>([^<]*)<', answer.text)
+    current = [label for _, is_current, label in links if is_current]
+    return title, [name for name, *_ in series], {label: unescape(link) for link, _, label in links}, current
+
+
+def test_site_page_links_choose_what_the_chart_draws(visited, reader):
+    answer = reader.get("/campaigns/page?from=2026-09-01&until=2026-09-20")
+    title, drawn, links, current = chart(answer)
+    assert (title, drawn, current) == ("Unique visitors per day", ["unique_visitors"], ["Unique visitors"])
+    assert list(links) == ["Unique visitors", "Visits", "Views"]
+    visits = reader.get(links["Visits"])
+    assert_harmless(visits)
+    assert chart(visits)[:2] == ("Visits per day", ["visits"])
+    assert chart(reader.get(links["Views"]))[:2] == ("Views per day", ["views", "visits"])
+    for label in ("7 days", "All time"):
+        link = unescape(re.search(rf'href="([^"]*)"[^>]*>{label}<', visits.text)[1])
+        assert chart(reader.get(link))[1] == ["visits"], "another range keeps the chart"
+    filtered = reader.get(f"/campaigns/page?{row_links(visits)['German']}")
+    assert chart(filtered)[3] == ["Visits"], "a filter keeps the chart"
+    assert '<input type="hidden" name="chart" value="visits">' in visits.text
+
+
+@pytest.mark.parametrize(
+    "query", ["chart=visitors&language=de", "chart=visitors&interval=hour", "language=de"]
+)
+def test_site_page_chart_without_known_visitors_draws_views_and_visits(visited, reader, query):
+    answer = reader.get(f"/campaigns/page?from=2026-09-20&{query}")
+    title, drawn, links, current = chart(answer)
+    assert (title.partition(" ")[0], drawn, current) == ("Views", ["views", "visits"], ["Views"])
+    assert list(links) == ["Visits", "Views"]
+    assert "Unique visitors</th>" not in answer.text
+
+
+def test_site_page_chart_hostile_choice_is_ignored(visited, reader):
+    answer = reader.get("/campaigns/page", params={"chart": HOSTILE})
+    assert_harmless(answer)
+    assert chart(answer)[1] == ["unique_visitors"]
+    assert "<script>alert" not in answer.text
 
 
 @pytest.mark.parametrize(
@@ -184,6 +229,7 @@ def test_site_page_mode_count_has_no_filters(page, visit, stats, clock, reader):
     answer = reader.get("/campaigns/page")
     assert "/pricing" in answer.text
     assert row_links(answer) == {}
+    assert chart(answer)[1:] == (["views", "visits"], {}, []), "there is nothing to choose"
     refused = reader.get("/campaigns/page?page=/pricing")
     assert refused.status_code == 409
     assert "does not tell visitors apart" in refused.text
@@ -198,13 +244,13 @@ def test_site_page_bots_are_one_line(visited, reader, site, clock, stats):
     assert re.search(r"Bots.*: 1 views \(25\.0% of all\) were by machines", text)
 
 
-@pytest.mark.parametrize("shown", ["from=2026-09-01", "range=all"])
+@pytest.mark.parametrize("shown", ["from=2026-09-01", "range=all&chart=visits"])
 def test_site_page_note_saved_keeps_range_and_filters(visited, reader, send, shown):
     query = row_links(reader.get(f"/campaigns/page?{shown}"))["German"]
     saved = send(f"/campaigns/page?{query}", NOTES, text="Moved")
     assert saved.headers["location"] == f"/campaigns/page?{query}&done=noted#notes"
     after = reader.get(saved.headers["location"])
-    assert figures(after)["totals.visits"] == ("2" if shown == "range=all" else "1")
+    assert figures(after)["totals.visits"] == ("2" if shown.startswith("range=all") else "1")
     refused = send(f"/campaigns/page?{query}", NOTES, text=" ")
     assert refused.status_code == 422
     assert_harmless(refused)

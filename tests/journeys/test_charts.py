@@ -193,6 +193,12 @@ def test_chart_web_campaign_draws_views(open_page: Callable[..., Page], site: Si
     page.evaluate("labels => document.querySelector('figure').dataset.series = labels", json.dumps(labels))
     reload(page)
     assert readout(drawn(page)) == "Views 3,919"
+    labels[:] = [["views", "Visitors", False]]
+    page.evaluate("labels => document.querySelector('figure').dataset.series = labels", json.dumps(labels))
+    reload(page)
+    page.wait_for_selector("canvas[aria-label^='Chart of visitors']")
+    assert readout(page) == "Visitors", "the visitors of several days cannot be added up"
+    assert "in total" not in (page.locator("canvas").get_attribute("aria-label") or "")
 
 
 def test_chart_zoom_and_reset(open_page: Callable[..., Page], site: Site):

@@ -1,5 +1,6 @@
-// Draws each <figure class="chart" data-chart="URL of stats as JSON" data-unit="opens or views"
-// data-series="[[name in the stats, label], ...]"> with uPlot. An element .days in the caption names the days that it shows.
+// Draws each <figure class="chart" data-chart="URL of stats as JSON" data-unit="name of what is drawn"
+// data-series="[[name in the stats, label, whether its values can be added up (true if missing)], ...]"> with uPlot.
+// The visitors of several days cannot: somebody may come on two days. An element .days in the caption names the days that it shows.
 // data-begins, in seconds, is the time of sending or of the first request: zeros before it are not drawn.
 // The event `reload` on a figure loads its data again. Errors are shown as a message, and never break the page.
 (function () {
@@ -87,8 +88,9 @@
     const ends = starts.map((start, i) => starts[i + 1] ?? start + lastStep);
     const upTo = Date.parse(stats.as_of) / 1000 || Infinity;
     const series = labels
-      .map(([name, label]) => ({
+      .map(([name, label, hasSum = true]) => ({
         label,
+        hasSum,
         values: stats.series.map((item, i) =>
           (starts[i] > upTo || (ends[i] <= begins && !item[name]) ? null : item[name] ?? null)),
       }))
@@ -127,10 +129,11 @@
   // Returns the text of a chart for screen readers.
   function describe(shown) {
     const { starts, series, calendar } = shown, last = starts.length - 1;
-    const texts = series.map(({ label, values }) => {
+    const texts = series.map(({ label, hasSum, values }) => {
       const highest = values.reduce((a, b) => Math.max(a, b), 0);
       if (!highest) return `${label}: none`;
-      return `${label}: ${number(values.reduce((a, b) => a + b, 0))} in total, ` +
+      const total = hasSum ? `${number(values.reduce((a, b) => a + b, 0))} in total, ` : "";
+      return `${label}: ${total}` +
         `at most ${number(highest)} on ${calendar.exact(starts[values.indexOf(highest)], shown.step)}`;
     });
     return `Chart of ${series.map((each) => each.label.toLowerCase()).join(" and ")}, ` +
@@ -401,7 +404,9 @@
       const { starts, calendar } = this.shown, u = this.u;
       if (!u) return;
       const { min, max } = u.scales.x;
-      sums(this.shown, min, max).forEach((sum, i) => { this.values[i].textContent = number(sum); });
+      sums(this.shown, min, max).forEach((sum, i) => {
+        this.values[i].textContent = this.shown.series[i].hasSum ? number(sum) : "";
+      });
       const visible = starts.filter((at) => at >= min && at <= max);
       const first = visible[0] ?? min, last = visible.at(-1) ?? min;
       const text = this.firstDays(min, max) || calendar.days(first, last);

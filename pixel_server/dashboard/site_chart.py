@@ -1,0 +1,58 @@
+"""The figure that the chart of a site draws: `?chart=visits`. A row of links above the chart chooses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from pixel_server.campaigns.campaign import Campaign
+from pixel_server.dashboard import chart
+
+PARAMETER = "chart"
+COLUMNS = (("unique_visitors", "Unique visitors"), ("visits", "Visits"), ("views", "Views"))
+"""Columns of the table below the chart, in the order of the page's main figures."""
+NAMES = {"visitors": "unique_visitors", "visits": "visits", "views": "views"}
+"""Names of the figures in the stats, by value of PARAMETER. The first that is known is the default."""
+_DRAWN = {"visitors": ("unique_visitors",), "visits": ("visits",), "views": ("views", "visits")}
+"""Names of the figures that the chart draws, by value of PARAMETER."""
+_LABELS = dict(COLUMNS)
+
+
+class Option(NamedTuple):
+    """A link above the chart. query: the query of the page whose chart draws this figure."""
+
+    label: str
+    query: str
+    is_current: bool
+
+
+def parse(params: Mapping[str, str]) -> dict[str, str]:
+    """Returns the parameter of an address as `{"chart": "visits"}`, or {} if it is missing or unknown."""
+    value = params.get(PARAMETER, "")
+    return {PARAMETER: value} if value in NAMES else {}
+
+
+def context(
+    campaign: Campaign, page_stats: Mapping[str, Any], chosen: Mapping[str, str], query: Mapping[str, str]
+) -> dict[str, Any]:
+    """Returns what the templates of the chart need, see `chart.context`, and `options`, the links above it.
+
+    chosen: see `parse`. query: the parameters of the page. A figure that is not known in this range, such as
+    the visitors of an hour, has no link. If it is chosen, the chart draws views and visits.
+    """
+    series = page_stats["series"]
+    known = [value for value, name in NAMES.items() if any(item[name] is not None for item in series)]
+    default = known[0] if "visitors" in known else "views"
+    current = chosen.get(PARAMETER, default)
+    current = current if current in known else "views"
+    columns = [column for column in COLUMNS if column[0] in (NAMES[value] for value in known)]
+    drawn = [(name, _LABELS[name], name != "unique_visitors") for name in _DRAWN[current]]
+    options = [
+        Option(_LABELS[NAMES[value]], urlencode({**query, PARAMETER: value}), value == current)
+        for value in known
+    ]
+    return {
+        **chart.context(campaign, page_stats, columns or COLUMNS, drawn),
+        "options": options if len(options) > 1 else [],
+    }
