@@ -12,7 +12,8 @@ from pixel_server.api import webhooks
 from pixel_server.api.context import Api
 from pixel_server.dashboard import forms, render
 from pixel_server.problems import Problem, bad_parameters
-from pixel_server.webhooks import endpoint, report, storage
+from pixel_server.webhooks import deliveries, endpoint, queue, report, storage
+from pixel_server.webhooks.deliveries import Delivery
 from pixel_server.webhooks.endpoint import PEOPLE_SCOPE, Endpoint
 from pixel_server.webhooks.event import (
     EACH_OPEN,
@@ -23,6 +24,7 @@ from pixel_server.webhooks.event import (
     TYPES,
     WITHDRAWAL,
 )
+from pixel_server.webhooks.queue import Place
 from pixel_server.webhooks.report import Report
 
 PAGE_ROWS = 25
@@ -34,9 +36,7 @@ EVENT_MEANINGS: dict[str, str] = {
     MILESTONE: "10, 25 or 50 percent of the mails of a campaign were opened by people.",
     HEALTH: "This server is in trouble, or the trouble is over.",
 }
-OUTCOMES = {"delivered": "Delivered", "retry": "Failed, tried again later", "set aside": "Failed, set aside"}
-"""How a page writes the outcome of a try."""
-VIEWS = {"tries": "Deliveries", "waiting": "Waiting", "aside": "Set aside"}
+VIEWS = {"tries": "Log", "waiting": "Waiting", "aside": "Set aside"}
 """Labels of the lists of one webhook, by the value of `show` in the page's address."""
 OVERLAPS = {
     0: "Not at all: it ends now",
@@ -48,6 +48,18 @@ OVERLAPS = {
 _EMPTY_FIELDS = {"url": "", "name": "", "campaigns": "", "events_per_request": "1"}
 _MORE = "name", "campaigns", "events_per_request"
 """Fields behind “More” in the form of a new webhook."""
+
+
+class Try(NamedTuple):
+    """A line of the log, and what is true of its request now.
+
+    state: `delivered`, `repeated`, `later delivered`, `waiting`, `set aside` or `removed`.
+    at: time (s) of the next try of a request that waits, or when it was set aside, otherwise 0.
+    """
+
+    line: Delivery
+    state: str
+    at: float = 0
 
 
 class Choice(NamedTuple):
@@ -85,24 +97,58 @@ async def show(api: Api, request: Request) -> Response:
         raise bad_parameters([{"field": "show", "message": f"must be one of: {', '.join(VIEWS)}"}])
     asked = {"limit": str(PAGE_ROWS), **({"after": query["after"]} if "after" in query else {})}
     rows: list[Any]
+    failures: dict[str, str] = {}
     if view == "tries":
-        rows, next_cursor = await webhooks.deliveries_page(api, webhook_id, asked)
+        lines, next_cursor = await webhooks.deliveries_page(api, webhook_id, asked)
+        failed = {line.webhook_id for line in lines if line.outcome != "delivered"}
+        rows = tries(lines, await queue.find_places(api.store, webhook_id, failed))
     else:
         asked["aside"] = "true" if view == "aside" else "false"
         rows, next_cursor = await webhooks.queue_page(api, webhook_id, asked)
+        tried = [row.id for row in rows if row.tries]
+        failures = await deliveries.last_failures(api.store, webhook_id, tried)
     of = await webhooks.report_on(api, webhook_id)
     context = {
         **_head(request, of.endpoint),
         "of": of,
         "condition": condition(of),
         "view": view,
-        "views": VIEWS,
         "rows": rows,
+        "failures": failures,
+        "keep_days": api.settings.keep_webhooks,
         "next": next_cursor,
         "is_first": "after" not in query,
-        "outcomes": OUTCOMES,
     }
     return render.page(api, request, "webhook.html", context)
+
+
+def tries(lines: Iterable[Delivery], places: Mapping[str, Place]) -> list[Try]:
+    """Returns the lines of a page, newest first, each with the state of its request now.
+
+    Only the newest line of a request tells its state. An older one was followed by another try.
+    """
+    shown: list[Try] = []
+    newer: dict[str, str] = {}
+    for line in lines:
+        state, at = _state(line, places, newer.get(line.webhook_id))
+        newer.setdefault(line.webhook_id, line.outcome)
+        shown.append(Try(line, state, at / 1000))
+    return shown
+
+
+def _state(line: Delivery, places: Mapping[str, Place], newer: str | None) -> tuple[str, int]:
+    """Returns (state of a try, time in ms or 0).
+
+    newer: outcome of the newest line of its request, None if this line is the newest.
+    """
+    if line.outcome == "delivered":
+        return "delivered", 0
+    if newer is not None:
+        return "later delivered" if newer == "delivered" else "repeated", 0
+    place = places[line.webhook_id]
+    if place.aside is not None:
+        return "set aside", place.aside
+    return ("removed", 0) if place.due is None else ("waiting", place.due)
 
 
 async def edit(api: Api, request: Request) -> Response:
@@ -238,7 +284,12 @@ def _may_change(request: Request, known: Endpoint) -> bool:
 
 def _head(request: Request, known: Endpoint) -> dict[str, Any]:
     """Returns what the head of each page of one webhook needs."""
-    return {"webhook": known, "may_change": _may_change(request, known)}
+    return {
+        "webhook": known,
+        "may_change": _may_change(request, known),
+        "views": VIEWS,
+        "may_write": "write" in request.state.session.scopes,
+    }
 
 
 async def _list_page(

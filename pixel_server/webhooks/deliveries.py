@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 from pixel_server.store import keys
@@ -67,6 +67,27 @@ async def page(
     entries = await store.xrevrange(keys.hook_log(endpoint_id), end, "-", limit + 1)
     lines = [(entry.decode(), _decode(entry, fields)) for entry, fields in entries[:limit]]
     return lines, lines[-1][0] if len(entries) > limit else None
+
+
+async def last_failures(store: AsyncRedis, endpoint_id: str, webhook_ids: Collection[str]) -> dict[str, str]:
+    """Returns why the last try of each of these requests failed.
+
+    Leaves out requests that the log does not name.
+    """
+    wanted, found = set(webhook_ids), dict[str, str]()
+    if wanted:
+        lines, _ = await page(store, endpoint_id, limit=MAX_LINES)
+        for _, line in lines:
+            if line.webhook_id in wanted:
+                found.setdefault(line.webhook_id, failure(line))
+    return found
+
+
+def failure(line: Delivery) -> str:
+    """Returns why a try failed: `"answered 500: try later"`, or why there was no answer."""
+    if line.status is None:
+        return line.answer
+    return f"answered {line.status}" + (f": {line.answer}" if line.answer else "")
 
 
 def _decode(entry: bytes, fields: dict[bytes, bytes]) -> Delivery:

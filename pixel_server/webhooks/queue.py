@@ -63,7 +63,7 @@ class Waiting(NamedTuple):
     """A unit, as the API shows it. due: time (ms) of the next try, None if it is set aside.
 
     type: that of its first event, "" if that was removed. events: ids of its events. tries: number of tries
-    so far. queued: ms.
+    so far. queued: ms. aside: time (ms) when it was set aside, None if it waits.
     """
 
     id: str
@@ -72,6 +72,17 @@ class Waiting(NamedTuple):
     queued: int
     due: int | None
     events: list[str]
+    aside: int | None
+
+
+class Place(NamedTuple):
+    """Where a unit is now. due: time (ms) of its next try. aside: time (ms) when it was set aside.
+
+    Both are None if it was delivered or removed.
+    """
+
+    due: int | None
+    aside: int | None
 
 
 class Length(NamedTuple):
@@ -462,9 +473,23 @@ async def page(
     shown = []
     for unit, score, words, first in zip(units, scores, texts, firsts, strict=True):
         event_type = event.decode(first[MARK_BYTES:]).type if first else ""
-        due = None if is_aside else int(float(score))
-        shown.append(Waiting(unit.decode(), event_type, int(words[0]), int(words[1]), due, words[2:]))
+        at = int(float(score))
+        due, aside = (None, at) if is_aside else (at, None)
+        shown.append(Waiting(unit.decode(), event_type, int(words[0]), int(words[1]), due, words[2:], aside))
     return shown
+
+
+async def find_places(store: AsyncRedis, endpoint_id: str, unit_ids: Iterable[str]) -> dict[str, Place]:
+    """Returns where each of these units is now."""
+    ids, pipe = list(unit_ids), store.pipeline(transaction=False)
+    for unit_id in ids:
+        pipe.execute_command("ZSCORE", keys.hook_due(endpoint_id), unit_id)
+        pipe.execute_command("ZSCORE", keys.hook_aside(endpoint_id), unit_id)
+    scores = [None if score is None else int(float(score)) for score in (await pipe.execute() if ids else [])]
+    return {
+        unit_id: Place(*pair)
+        for unit_id, pair in zip(ids, zip(*[iter(scores)] * 2, strict=True), strict=True)
+    }
 
 
 def to_json(waiting: Waiting) -> dict[str, Any]:
@@ -475,6 +500,7 @@ def to_json(waiting: Waiting) -> dict[str, Any]:
         "tries": waiting.tries,
         "queued": iso_ms(waiting.queued),
         "due": None if waiting.due is None else iso_ms(waiting.due),
+        "set_aside": None if waiting.aside is None else iso_ms(waiting.aside),
         "events": waiting.events,
     }
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from pixel_server.dashboard import webhooks
+from pixel_server.dashboard import formatting, webhooks
 from pixel_server.store import keys
 from pixel_server.store.client import connect, connect_async
 from pixel_server.webhooks import deliveries, storage
@@ -146,7 +146,7 @@ def test_webhooks_page_lists_how_each_fares(site, reader, make, set_aside, setti
     assert shown["unused"].startswith(f"{URL} Nothing sent yet")
     for name, path in paths.items():
         text = " ".join(assert_harmless(reader.get(path)).text.split())
-        assert f"{name} Deliveries Change New secret Delete" in text
+        assert re.search(f"{name} Log .*Waiting .*Set aside .*Change New secret Delete", text)
 
 
 def test_webhooks_page_says_why_this_server_disabled_a_webhook(reader, make, settings):
@@ -169,11 +169,10 @@ def test_webhook_page_shows_deliveries_and_pages_of_them(reader, make, log_try):
         log_try(path, webhook_id=f"evt_{n:03}", attempt=n + 1, answer=f"answer {n:03}")
     log_try(path, status=None, ms=15_000, answer="no answer within 15 s", outcome="set aside")
     log_try(path, status=204, answer="", outcome="delivered", type="list", events=70)
-    first = assert_harmless(reader.get(path)).text
-    text = " ".join(first.split())
+    text = " ".join(assert_harmless(reader.get(path)).text.split())
     assert "list of 70" in text
-    assert "no answer15,000 msFailed, set asideno answer within 15 s" in text
-    assert "50012 msFailed, tried again lateranswer 025" in text
+    assert "no answer15,000 msFailed then delivered no answer within 15 s" in text
+    assert "50012 msFailed later delivered or removed answer 025" in text
     assert "answer 003" in text
     assert "answer 002" not in text
     [older] = [link["href"] for link in Page(reader.get(path)).all("a") if link.get("rel") == "next"]
@@ -184,6 +183,48 @@ def test_webhook_page_shows_deliveries_and_pages_of_them(reader, make, log_try):
         assert reader.get(f"{path}?{query}").status_code == 422
     for suffix in ("", "/edit", "/secret", "/delete"):
         assert reader.get(f"/webhooks/0000000000{suffix}").status_code == 404
+
+
+def test_webhook_page_log_says_what_is_true_of_each_request_now(
+    site, reader, make, set_aside, log_try, settings, clock
+):
+    path = make()
+    name = path.rpartition("/")[2]
+    client, now = connect(settings.redis_url), int(clock.now * 1000)
+
+    def shown(query=""):
+        text = assert_harmless(reader.get(path + query)).text
+        return " ".join(text.split())
+
+    aside = set_aside(path)
+    client.hset(keys.hook_units(name), aside, f"2 {now - 3_600_000} {aside}")
+    client.zadd(keys.hook_aside(name), {aside: now})
+    log_try(path, webhook_id=aside, attempt=1)
+    log_try(path, webhook_id=aside, attempt=2, status=None, answer="no route", outcome="retry")
+    log = shown()
+    assert re.search(rf"{aside}2no answer12 msSet aside \d+ \w+ \d+, \d\d:\d\d UTC no route", log), log
+    assert re.search(rf"{aside}150012 msFailed then tried again no", log), log
+    tab = shown("?show=aside")
+    assert re.search(rf"{aside}2.*after 1 hno route", tab), tab
+    assert "not tried again unless you say so" in tab
+    assert "in a day" not in tab
+
+    waiting = site.post(f"/api{path}/test").json()["webhook_id"]
+    client.zadd(keys.hook_due(name), {waiting: now + 60_000})
+    log_try(path, webhook_id=waiting)
+    assert re.search(rf"{waiting}150012 msFailed next try \d+ \w+ \d+, \d\d:\d\d UTC no", shown())
+    client.hset(keys.hook_state(name), "paused_until", now + 86_400_000)
+    assert f"next try {formatting.instant(now / 1000 + 86_400)}" in shown()
+    client.zadd(keys.hook_due(name), {waiting: now - 1})
+    client.hdel(keys.hook_state(name), "paused_until")
+    assert "next try now" in shown()
+    site.patch(f"/api{path}", json={"is_enabled": False})
+    assert "next try when the webhook is enabled" in shown()
+    client.zrem(keys.hook_due(name), waiting)
+    log_try(path, webhook_id=waiting, attempt=2, status=204, answer="", outcome="delivered")
+    assert "Failed then delivered no" in shown()
+    queued = site.get(f"/api{path}/queue?aside=true").json()["items"][0]
+    assert (queued["due"], queued["set_aside"] is None) == (None, False)
 
 
 def test_webhook_page_test_event_waits_and_what_was_set_aside_is_sent_again(

@@ -171,6 +171,7 @@ SCHEMAS = {
         tries=count("Tries so far."),
         queued=instant("Time at which it was queued."),
         due=instant_or_null("Time of the next try; null if it was set aside."),
+        set_aside=instant_or_null("Time at which it was set aside; null if it waits."),
         events=array(text("An event's id.")),
     ),
     "Delivery": answer(
@@ -182,6 +183,6 @@ SCHEMAS = {
         status=or_null({"type": "integer"}, "Status of the answer; null without an answer."),
         ms=count("Milliseconds until the answer."),
         answer=text_or_null("Beginning of the answer, or why there was none."),
-        outcome=choice(("delivered", "retry", "set aside"), "What follows."),
+        outcome=choice(("delivered", "retry", "set aside"), "What followed from this try."),
     ),
 }
