@@ -122,6 +122,7 @@ async def _table(api: Api, chosen: Sequence[Campaign], range_query: dict[str, st
         points = curves.up_to(await opening_curve.read(api.store, row["campaign"], api.settings, now))
         row["points"] = points
         row["curve"] = [opening_curve.share_at(points, hours) for hours in curves.HOURS]
+        row["estimate"] = curves.estimate_text(row["stats"]["open_rate"])
     return {
         "rows": rows,
         "has_differences": kind == "web" or is_all_time,

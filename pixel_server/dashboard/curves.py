@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pixel_server.dashboard import formatting
 from pixel_server.figures import opening_curve
@@ -11,6 +11,7 @@ from pixel_server.figures.opening_curve import Point
 
 HOURS = {1: "1 h", 6: "6 h", 24: "1 d", 48: "2 d", 168: "7 d", 720: "30 d"}
 """Times since sending that a table of opening curves shows, and their labels."""
+_SHARES: tuple[Literal["share"], Literal["high"]] = ("share", "high")
 
 
 def drawn(
@@ -22,14 +23,14 @@ def drawn(
     estimate: [share, text] of the estimated open rate, None if the campaign has no estimate.
     """
     shares = [(point["hours"], point["share"] or 0, point["high"] or 0) for point in points]
-    estimate = rate["estimate"] if rate and rate["low"] != rate["high"] else None
+    estimate = estimate_text(rate)
     return {
         "name": name,
         "points": [
             [hours, *(round(each, 4) for each in (bounds if with_high else bounds[:1]))]
             for hours, *bounds in [(0, 0, 0), *shares]
         ],
-        "estimate": estimate and [estimate, f"\N{ALMOST EQUAL TO} {formatting.rate_parts(rate)['estimate']}"],
+        "estimate": [rate["estimate"], estimate] if rate and estimate else None,
     }
 
 
@@ -38,11 +39,23 @@ def up_to(points: Sequence[Point] | None, hours: float = float("inf")) -> list[P
     return [point for point in points or () if point["share"] is not None and point["hours"] <= hours]
 
 
-def table(points: Sequence[Point]) -> dict[str, Any]:
-    """Returns {labels, share, high}: the times that are over, and the shares at each."""
+def table(points: Sequence[Point], rate: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns {labels, share, high, estimate}: the times that are over and now, and the shares at each.
+
+    rate: the open rate of all time, or None to leave out now. estimate: `"≈ 34%"`, or "" if there is none.
+    """
     times = [hours for hours in HOURS if hours <= points[-1]["hours"]]
+    share, high = ([opening_curve.share_at(points, each, name) for each in times] for name in _SHARES)
     return {
-        "labels": [HOURS[each] for each in times],
-        "share": [opening_curve.share_at(points, each) for each in times],
-        "high": [opening_curve.share_at(points, each, "high") for each in times],
+        "labels": [*(HOURS[each] for each in times), *(["now"] if rate else [])],
+        "share": [*share, rate["low"]] if rate else share,
+        "high": [*high, rate["high"]] if rate else high,
+        "estimate": estimate_text(rate),
     }
+
+
+def estimate_text(rate: Mapping[str, Any] | None) -> str:
+    """Returns the estimated open rate: `"≈ 34%"`, or "" if there is none or the rate is exact."""
+    if not rate or rate["estimate"] is None or rate["low"] == rate["high"]:
+        return ""
+    return f"\N{ALMOST EQUAL TO} {formatting.rate_parts(rate)['estimate']}"

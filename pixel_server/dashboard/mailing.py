@@ -106,7 +106,7 @@ async def _curve(
     rate = None if is_limited else campaign_stats["open_rate"]
     return {
         "drawn": [curves.drawn("Opened by people", points, rate, with_high=True)],
-        "table": curves.table(points),
+        "table": curves.table(points, rate),
     }
 
 

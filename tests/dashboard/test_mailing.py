@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from pixel_server.campaigns.campaign import Campaign
-from pixel_server.dashboard import chart, mailing
+from pixel_server.dashboard import chart, curves, mailing
+from pixel_server.figures.opening_curve import Point
 from tests.dashboard.test_pages import Page, assert_harmless
 
 PAGE = "/campaigns/mail"
@@ -106,6 +107,19 @@ def test_mailing_page_chart_of_a_day_begins_with_sending(sent, reader):
     assert not [attrs for attrs in later.all("figure") if "data-begins" in attrs]
 
 
+def test_curve_table_ends_with_the_counted_share_of_now_and_the_estimate():
+    points = [Point(hours=30.0, unique_opens_person=26, share=0.26, high=0.5)]
+    rate = {"low": 0.27, "high": 0.55, "estimate": 0.34, "interval": [0.3, 0.38], "method": "visible"}
+    assert curves.table(points, rate) == {
+        "labels": ["1 h", "6 h", "1 d", "now"],
+        "share": [None, None, None, 0.27],
+        "high": [None, None, None, 0.55],
+        "estimate": "≈ 34%",
+    }
+    assert curves.table(points, {**rate, "estimate": None})["estimate"] == ""
+    assert curves.table(points, None)["labels"] == ["1 h", "6 h", "1 d"]
+
+
 def days(*hits):
     return [{"start": f"2026-09-{20 + n}T00:00:00+00:00", "hits": each} for n, each in enumerate(hits)]
 
@@ -138,10 +152,12 @@ def test_mailing_page_curve_follows_the_range_since_sending(sent, site, reader):
     points = curve(page)
     assert points[:3] == [[0, 0, 0], [1.0, 0.025, 0.025], [2.0, 0.05, 0.05]]
     assert points[-1] == [99.5, 0.075, 0.075]
-    assert re.search(r"After sending ?1 h ?6 h ?1 d ?2 d ?People ?2.5% ?5.0% ?5.0% ?5.0%", words(page))
+    table = words(page).partition("After sending")[2]
+    assert re.match(r" ?1 h ?6 h ?1 d ?2 d ?now ?People ?2.5% ?5.0% ?5.0% ?5.0% ?7.5%", table)
     first_day = Page(reader.get(f"{PAGE}?since_sending=24h"))
     assert curve(first_day) == points[:25]
     assert "Opened by people since sending, the first 24 hours" in words(first_day)
+    assert "now" not in words(first_day).partition("After sending")[2].partition("People")[0]
     assert curve(Page(reader.get(f"{PAGE}?from=2026-09-20&until=2026-09-20"))) is None
     site.patch("/api" + PAGE, json={"sent": None})
     assert curve(Page(reader.get(PAGE))) is None, "no share without the number of mails"

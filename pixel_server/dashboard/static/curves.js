@@ -7,6 +7,8 @@
   const DAY = 24;
   const TICKS = [0, 0.25, 0.5, 1, 3, 6, 12, DAY, 2 * DAY, 4 * DAY, 7 * DAY, 14 * DAY, 30 * DAY];
   const ROUNDING = 1e-9; // error of hours that are computed from a place in px
+  const STEPS = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2]; // between two lines of the vertical axis
+  const MAX_STEPS = 6;
   const TICK_GAP = 44; // px between two labels of the horizontal axis
   const COLOURS = 6, DASHES = [[], [8, 4], [2, 3], [12, 4, 2, 4]];
   const colourName = (i) => `--curve-${(i % COLOURS) + 1}`;
@@ -35,11 +37,22 @@
     return `${percent(point?.[1])}${point?.[2] == null ? "" : `, with machines ${percent(point[2])}`}`;
   }
 
-  // Returns the ticks that have room on an axis whose scale is asinh.
+  // Returns the ticks that have room on an axis whose scale is asinh. The last tick is the end of the curves.
   function ticks(last, width) {
     const place = (hours) => width * Math.asinh(hours) / Math.asinh(last);
-    return TICKS.filter((hours) => hours <= last)
-      .reduce((kept, hours) => (kept.length && place(hours) - place(kept.at(-1)) < TICK_GAP ? kept : [...kept, hours]), []);
+    const kept = [];
+    for (const hours of TICKS.filter((each) => each < last)) {
+      if (!kept.length || place(hours) - place(kept.at(-1)) >= TICK_GAP) kept.push(hours);
+    }
+    while (kept.length > 1 && place(last) - place(kept.at(-1)) < TICK_GAP) kept.pop();
+    return [...kept, last];
+  }
+
+  // Returns the lines of the vertical axis, from 0 to a line above the highest share, or to 1.
+  function lines(highest) {
+    const step = STEPS.find((each) => highest <= MAX_STEPS * each) ?? STEPS.at(-1);
+    const steps = highest < 1 ? Math.floor(highest / step + ROUNDING) + 1 : Math.ceil(highest / step - ROUNDING);
+    return Array.from({ length: steps + 1 }, (_, i) => i * step);
   }
 
   function draw(figure) {
@@ -102,7 +115,8 @@
     }
 
     const last = Math.max(...curves.map(({ points }) => points.at(-1)[0]));
-    const highestEstimate = Math.max(0, ...curves.map(({ estimate }) => estimate?.[0] ?? 0));
+    const shown = curves.flatMap(({ points, estimate }) => [...points.flatMap((point) => point.slice(1)), estimate?.[0] ?? 0]);
+    const yLines = lines(Math.max(...shown));
     const stroke = () => colour("--dim"), grid = { stroke: () => colour("--line"), width: 1 };
     const size = () => ({ width: Math.max(plot.clientWidth, 120), height: plot.clientHeight });
     const u = new uPlot({
@@ -111,7 +125,7 @@
       legend: { show: false },
       scales: {
         x: { time: false, distr: 4, asinh: 1, range: () => [0, last] },
-        y: { range: (u, lowest, highest) => [0, Math.max(highest * 1.1, highestEstimate * 1.1, 0.01)] },
+        y: { range: () => [0, yLines.at(-1)] },
       },
       series: [{}, ...curves.flatMap(({ name }, i) => [
         {
@@ -128,7 +142,7 @@
           filter: (u, splits) => splits,
           values: (u, splits) => splits.map((hours) => (hours ? since(hours) : "sent")),
         },
-        { stroke, font, size: 46, gap: 6, grid, ticks: { show: false }, values: (u, splits) => splits.map((value) => `${+(100 * value).toFixed(1)}%`) },
+        { stroke, font, size: 46, gap: 6, grid, ticks: { show: false }, splits: () => yLines, filter: (u, splits) => splits, values: (u, splits) => splits.map((value) => `${+(100 * value).toFixed(1)}%`) },
       ],
       cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
       hooks: { setCursor: [showValues], draw: [drawEstimates] },
