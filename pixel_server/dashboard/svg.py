@@ -12,7 +12,7 @@ from pixel_server.verdicts import CLASSES
 SPARK_WIDTH, SPARK_HEIGHT = 5, 20
 """Width of a day's bar with its gap of 1, and height of the chart."""
 MAX_ROWS = 10
-"""Number of rows of one breakdown, without `(other)`. A single row that is left over is shown too."""
+"""Number of named rows of one breakdown. A single row that is left over is shown too."""
 
 
 class Part(NamedTuple):
@@ -87,21 +87,26 @@ def open_rate_bar(rate: Mapping[str, Any] | None, top: float = 1) -> dict[str, f
 def ranked(
     rows: Sequence[Mapping[str, Any]], count_field: str, max_rows: int = MAX_ROWS
 ) -> list[dict[str, Any]]:
-    """Returns the rows with the highest counts, then `(other)`, each with its share and its bar's width.
+    """Returns the rows with the highest counts, `(none)` and `(other)`, with their shares and bars.
 
     count_field: the field of a row that holds its count. share: the count divided by the sum over all rows,
-    unless the row has a share of its own. width: percent of the longest bar. The row `(none)` has no bar: it
-    is often much longer than all others, such as the visits without a UTM parameter.
+    unless the row has a share of its own. width: percent of the longest bar.
+
+    The row `(none)` comes last but for `(other)`. It is often much longer than all others, such as the visits
+    without a UTM parameter, so the scale is that of the other rows. Its bar is cut at 100 % (`is_cut`).
     """
-    named = sorted((row for row in rows if row["name"] != OTHER), key=lambda row: -row[count_field])
-    shown = [*named[: _shown_count(named, max_rows)], *(row for row in rows if row["name"] == OTHER)]
+    named = _named(rows, count_field)
+    nameless = sorted((row for row in rows if row["name"] in (NONE, OTHER)), key=lambda row: row["name"])
+    shown = [*named[: _shown_count(named, max_rows)], *nameless]
     whole = sum(row[count_field] for row in rows)
     top = max((row[count_field] for row in shown if row["name"] != NONE), default=0)
     return [
         {
             **row,
             "share": row["share"] if "share" in row else row[count_field] / whole if whole else None,
-            "width": _percent(row[count_field], top) if top and row["name"] != NONE else 0,
+            "width": min(100, _percent(row[count_field], top)) if top else 0,
+            "is_none": row["name"] == NONE,
+            "is_cut": 0 < top < row[count_field],
         }
         for row in shown
     ]
@@ -115,14 +120,21 @@ def rest(
     count_field: the field that holds a row's count, and that holds the sum in the result. share: as in
     `ranked`.
     """
-    named = sorted((row for row in rows if row["name"] != OTHER), key=lambda row: -row[count_field])
+    named = _named(rows, count_field)
     left_out = named[_shown_count(named, max_rows) :]
     if not left_out:
         return None
     has_shares = "share" in left_out[0]
-    whole = sum(row[count_field] for row in (named if has_shares else rows))
+    whole = sum(row[count_field] for row in rows if not (has_shares and row["name"] == OTHER))
     count = sum(row[count_field] for row in left_out)
     return {"number": len(left_out), count_field: count, "share": count / whole if whole else None}
+
+
+def _named(rows: Sequence[Mapping[str, Any]], count_field: str) -> list[Mapping[str, Any]]:
+    """Returns the rows without `(none)` and `(other)`, the highest counts first."""
+    return sorted(
+        (row for row in rows if row["name"] not in (NONE, OTHER)), key=lambda row: -row[count_field]
+    )
 
 
 def _shown_count(named: Sequence[Mapping[str, Any]], max_rows: int) -> int:

@@ -68,14 +68,28 @@ def test_rest_is_what_ranked_rows_leave_out():
     assert svg.rest(rows, "opens", 12) is None
 
 
-def test_ranked_row_of_none_has_no_bar_and_shortens_no_other():
+def test_ranked_row_of_none_is_last_and_shortens_no_other():
     rows = [
         {"name": "(none)", "visits": 585},
         {"name": "news", "visits": 40},
         {"name": "spring", "visits": 20},
     ]
-    assert [row["width"] for row in svg.ranked(rows, "visits")] == [0, 100, 50]
-    assert svg.ranked(rows[:1], "visits")[0]["width"] == 0
+    assert bars_of(rows) == [("news", 100, False), ("spring", 50, False), ("(none)", 100, True)]
+    rows[0]["visits"] = 30
+    rows.append({"name": OTHER, "visits": 10})
+    assert bars_of(rows)[2:] == [("(none)", 75, False), (OTHER, 25, False)]
+    assert bars_of(rows[:1]) == [("(none)", 0, False)]
+
+
+def bars_of(rows):
+    """Returns (name, width, whether it is cut) of each bar."""
+    return [(row["name"], row["width"], row["is_cut"]) for row in svg.ranked(rows, "visits")]
+
+
+def test_ranked_row_of_none_is_shown_however_small():
+    rows = [{"name": name, "opens": 5} for name in "abcd"] + [{"name": "(none)", "opens": 1}]
+    assert [row["name"] for row in svg.ranked(rows, "opens", 2)] == ["a", "b", "(none)"]
+    assert svg.rest(rows, "opens", 2) == {"number": 2, "opens": 10, "share": pytest.approx(10 / 21)}
 
 
 def test_ranked_a_single_row_left_over_is_shown():
