@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from typing import Any
 
 from starlette.requests import Request
@@ -13,10 +13,10 @@ from pixel_server.api.context import Api
 from pixel_server.api.paging import BY_TIME, cut_by_time
 from pixel_server.api.request_body import check_fields, read_json
 from pixel_server.api.routing import Call, reply
-from pixel_server.auth import api_keys
+from pixel_server.auth import api_keys, sign_in_links
 from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.problems import Problem, bad_fields
-from pixel_server.scopes import SCOPES
+from pixel_server.scopes import SCOPES, can_see_pages
 
 
 async def list_keys(api: Api, request: Request) -> Response:
@@ -26,18 +26,25 @@ async def list_keys(api: Api, request: Request) -> Response:
     return reply({"items": [api_keys.to_json(record) for record in items], "next": next_cursor})
 
 
+def lacking_scopes(scopes: Iterable[str], own_scopes: Set[str]) -> list[str]:
+    """Returns the scopes that a caller must have, and lacks, to let others act with these scopes.
+
+    `read` also gives the scopes for one campaign and for `/metrics`.
+    """
+    needed = [scope if scope in SCOPES else "read" for scope in scopes]
+    return [scope for scope in dict.fromkeys(needed) if scope not in own_scopes]
+
+
 async def create(api: Api, content: Any, who: str, own_scopes: Set[str]) -> tuple[api_keys.ApiKey, str]:
     """Creates an API key from the JSON of a body. Returns its record, and the key.
 
     who: name for the audit log. own_scopes: the scopes of the caller's key. Raises Problem 422 if fields are
-    bad, and 403 if the new key would have a scope that the caller's key lacks. `read` also gives the scopes
-    for one campaign and for `/metrics`.
+    bad, and 403 if the new key would have a scope that the caller's key lacks, see `lacking_scopes`.
     """
     checks = {"name": fields.name, "scopes": fields.scopes}
     values = check_fields(content, checks, frozenset(checks))
     name, scopes = values["name"], values["scopes"]
-    needed = [scope if scope in SCOPES else "read" for scope in scopes]
-    if lacking := [scope for scope in dict.fromkeys(needed) if scope not in own_scopes]:
+    if lacking := lacking_scopes(scopes, own_scopes):
         errors = [{"field": "scopes", "message": f"must not contain {', '.join(lacking)}"}]
         raise Problem(403, "an API key cannot create a key with scopes that it lacks", errors)
     if missing := await api_keys.missing_campaigns(api.store, scopes):
@@ -70,8 +77,39 @@ async def revoke_key(api: Api, request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def make_sign_in_link(api: Api, key_id: str, who: str, own_scopes: Set[str]) -> str:
+    """Returns the address of a new link that signs in with a key, once, to the dashboard.
+
+    who: name for the audit log. own_scopes: the scopes of the caller's key. Raises Problem 404 if no key has
+    the id, 403 if the key has a scope that the caller's key lacks, and 409 if the key sees no page or no base
+    URL is set.
+    """
+    record = next((record for record in await api_keys.list_keys(api.store) if record.id == key_id), None)
+    if record is None:
+        raise Problem(404, "no key has this id")
+    if lacking := lacking_scopes(record.scopes, own_scopes):
+        text = f"you cannot make a sign-in link for a key with scopes that yours lacks: {', '.join(lacking)}"
+        raise Problem(403, text)
+    if not can_see_pages(record.scopes):
+        raise Problem(409, "this key sees no page, because it lacks the scope 'read': it cannot sign in")
+    if api.settings.base_url is None:
+        raise Problem(409, "set PIXEL_BASE_URL: a sign-in link needs an address")
+    try:
+        token = await sign_in_links.make(api.store, record.id, who=who)
+    except sign_in_links.NoApiKey:  # revoked meanwhile
+        raise Problem(404, "no key has this id") from None
+    return f"{api.settings.base_url}/sign-in/{token}"
+
+
+async def create_sign_in_link(api: Api, request: Request) -> Response:
+    key_id, state = request.path_params["id"], request.state
+    url = await make_sign_in_link(api, key_id, state.who, state.scopes)
+    return reply({"url": url, "seconds": sign_in_links.LIFETIME_SECONDS}, 201)
+
+
 CALLS = (
     Call("GET", "/api/keys", "read", list_keys, query=BY_TIME.parameters),
     Call("POST", "/api/keys", "write", create_key),
     Call("DELETE", "/api/keys/{id}", "write", revoke_key),
+    Call("POST", "/api/keys/{id}/sign-in-link", "write", create_sign_in_link),
 )

@@ -7,7 +7,7 @@ import secrets
 from pixel_server.auth import api_keys
 from pixel_server.auth.token_hash import token_hash
 from pixel_server.scopes import SCOPES
-from pixel_server.store import keys
+from pixel_server.store import audit_log, keys
 from pixel_server.store.protocols import AsyncRedis
 from pixel_server.store.script import even_if_full
 
@@ -18,11 +18,11 @@ class NoApiKey(LookupError):
     """No API key has the given id, or no API key has all scopes."""
 
 
-async def make(store: AsyncRedis, key_id: str | None = None) -> str:
+async def make(store: AsyncRedis, key_id: str | None = None, *, who: str | None = None) -> str:
     """Returns the token of a new link.
 
-    key_id: id of the API key that the link signs in with, or None for the oldest key with all scopes. Raises
-    NoApiKey.
+    key_id: id of the API key that the link signs in with, or None for the oldest key with all scopes. who:
+    name for the audit log, or None to write no line. Raises NoApiKey.
     """
     ids = [
         record.id
@@ -31,6 +31,8 @@ async def make(store: AsyncRedis, key_id: str | None = None) -> str:
     ]
     if not ids:
         raise NoApiKey
+    if who is not None:
+        await audit_log.note(store, who, "sign_in_link.made", key=ids[0])
     token = secrets.token_urlsafe(24)
     await even_if_full(store, "SET", keys.sign_in(_hash(token)), ids[0], "EX", LIFETIME_SECONDS)
     return token

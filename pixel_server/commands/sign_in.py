@@ -11,6 +11,7 @@ from pixel_server.commands.failures import Failure
 from pixel_server.commands.support import as_json, with_store
 from pixel_server.run.up_state import read_up_state, sign_in_bases
 from pixel_server.settings import Settings
+from pixel_server.store import audit_log
 from pixel_server.store.protocols import AsyncRedis
 
 
@@ -30,7 +31,7 @@ def sign_in(key: str | None, as_json: bool) -> None:
         if base_url is None:
             raise Failure("set PIXEL_BASE_URL to the public address of this server")
         bases = sign_in_bases(state.address, base_url) if state else [base_url]
-        return bases, await sign_in_links.make(store, key)
+        return bases, await sign_in_links.make(store, key, who=audit_log.COMMAND)
 
     try:
         bases, token = with_store(make_token)

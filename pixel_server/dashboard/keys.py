@@ -1,4 +1,4 @@
-"""`/keys`: lists, creates and revokes API keys."""
+"""`/keys`: lists, creates and revokes API keys, and makes links that sign in with them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pixel_server.addresses import is_local
 from pixel_server.api import keys
 from pixel_server.api.context import Api
-from pixel_server.auth import api_keys
+from pixel_server.auth import api_keys, sign_in_links
 from pixel_server.auth.api_keys import ApiKey
 from pixel_server.dashboard import campaign_picker, forms, long_list
 from pixel_server.problems import Problem, bad_fields
-from pixel_server.scopes import CAMPAIGN_SCOPE, METRICS_SCOPE
+from pixel_server.scopes import CAMPAIGN_SCOPE, METRICS_SCOPE, can_see_pages
 from pixel_server.slug import is_slug
 
 SCOPE_MEANINGS = {
@@ -90,6 +91,14 @@ def _contradiction(sight: str, other: str) -> Problem:
     return bad_fields([{"field": "sees", "message": message}])
 
 
+async def make_sign_in_link(api: Api, request: Request) -> Response:
+    """Makes a sign-in link for a key, and shows the link only on the page that answers the POST."""
+    record = await _record(api, request)
+    scopes = request.state.session.scopes
+    url = await keys.make_sign_in_link(api, record.id, request.state.who, scopes)
+    return await _page(api, request, _INITIAL_FIELDS, sign_in_link={"record": record, "url": url})
+
+
 async def ask_revoke(api: Api, request: Request) -> Response:
     return _confirm_page(api, request, await _record(api, request))
 
@@ -109,9 +118,11 @@ async def _page(
     fields: Mapping[str, str],
     problem: Problem | None = None,
     created: Mapping[str, Any] | None = None,
+    sign_in_link: Mapping[str, Any] | None = None,
 ) -> Response:
+    own_scopes = request.state.session.scopes
     records = (await api_keys.list_keys(api.store))[::-1]
-    campaigns = await campaign_picker.search(api, "", []) if "write" in request.state.session.scopes else []
+    campaigns = await campaign_picker.search(api, "", []) if "write" in own_scopes else []
     context = {
         "scopes_part": "campaigns" if fields.get("sees") == SHARED else "scopes",
         "sights": SIGHTS,
@@ -120,10 +131,17 @@ async def _page(
         "has_more_campaigns": len(campaigns) == campaign_picker.MAX_MATCHES or bool(fields["campaigns"]),
         "campaign_field": _CAMPAIGN_FIELD,
         "scope_names": SCOPE_NAMES,
-        "keys": long_list.shown_rows(records, request.query_params),
+        "keys": [
+            (key, can_see_pages(key.scopes) and not keys.lacking_scopes(key.scopes, own_scopes))
+            for key in long_list.shown_rows(records, request.query_params)
+        ],
         "total": len(records),
         "means": SCOPE_MEANINGS,
         "created": created,
+        "sign_in_link": sign_in_link,
+        "link_minutes": sign_in_links.LIFETIME_SECONDS // 60,
+        "base_url": api.settings.base_url,
+        "is_local": is_local(api.settings.base_url or ""),
     }
     return forms.page(api, request, "keys.html", fields, context, problem)
 

@@ -73,6 +73,7 @@ PAGES = (
     Page("POST", "/keys", "write", keys.create),
     Page("GET", "/keys/{id}/revoke", "write", keys.ask_revoke),
     Page("POST", "/keys/{id}/revoke", "write", keys.revoke),
+    Page("POST", "/keys/{id}/sign-in-link", "write", keys.make_sign_in_link),
     Page("GET", "/deliveries", "read", deliveries.page),
     Page("POST", "/deliveries", "write", deliveries.add),
     Page("POST", "/deliveries/{source}/key", "write", deliveries.set_key),

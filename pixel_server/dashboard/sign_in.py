@@ -57,7 +57,7 @@ async def use_link(api: Api, request: Request) -> Response:
     if record is None:
         message = (
             "This link was already used, or is older than ten minutes. "
-            "“pixel-server sign-in” prints a new link."
+            "Ask who made it for another one. “pixel-server sign-in” prints one too."
         )
         return await _failed(api, request, "", message, is_link=True)
     return _signed_in(api, request, record, "")

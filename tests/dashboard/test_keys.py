@@ -128,6 +128,61 @@ def test_keys_page_revoke_own_key_needs_confirmation(site, reader, send, made_ke
     assert site.get("/api/keys").status_code == 401
 
 
+def link_in(answer):
+    found = re.search(r"http://pixel\.test/sign-in/([\w-]{32})<", answer.text)
+    return found and f"/sign-in/{found[1]}"
+
+
+def test_keys_page_makes_a_sign_in_link_that_works_once_and_is_audited(site, reader, send, made_key, visitor):
+    name, _ = made_key("read")
+    own = reader.get("/audit").text
+    answer = send("/keys", f"/keys/{name}/sign-in-link")
+    assert answer.status_code == 200
+    page = assert_harmless(answer)
+    assert "It works once, within 10 minutes." in page.text
+    link = link_in(answer)
+    assert link_in(reader.get("/keys")) is None
+    newest = site.get("/api/audit").json()["items"][0]
+    assert (newest["what"], newest["about"]) == ("sign_in_link.made", {"key": name})
+    assert newest["who"].startswith("key ")
+    assert newest["who"] != f"key {name}"
+    assert ">sign in link created<" in reader.get("/audit").text
+    assert ">sign in link created<" not in own
+    visitor.cookies.clear()
+    assert visitor.get(link).status_code == 303
+    assert "another" in visitor.get("/keys").text
+    assert 'action="/keys' not in visitor.get("/keys").text
+    visitor.cookies.clear()
+    assert visitor.get(link).status_code == 403
+
+
+def test_sign_in_link_of_a_key_needs_its_scopes_and_a_page_to_see(site, sign_in, made_key, mail, settings):
+    mail()
+    metrics, shared, whole = made_key("metrics")[0], made_key("read:mail")[0], made_key("people")[0]
+    own, key = made_key("read", "write")
+    bearer = {"Authorization": f"Bearer {key}"}
+
+    def make(key_id, headers=bearer):
+        return site.post(f"/api/keys/{key_id}/sign-in-link", headers=headers).status_code
+
+    statuses = {metrics: 409, shared: 201, whole: 403, own: 201, "0" * 12: 404, "x": 404}
+    assert {key_id: make(key_id) for key_id in statuses} == statuses
+    assert make(own, {"Authorization": f"Bearer {made_key('read')[1]}"}) == 403
+    answer = site.post(f"/api/keys/{own}/sign-in-link").json()
+    assert (answer["url"].startswith("http://pixel.test/sign-in/"), answer["seconds"]) == (True, 600)
+    visitor = sign_in(key)
+    page = visitor.get("/keys")
+    offered = set(re.findall(r'action="/keys/(\w+)/sign-in-link"', page.text))
+    assert {shared, own} <= offered
+    assert not {metrics, whole} & offered
+    token = form_of(page, "/sign-out")["csrf"]
+    assert visitor.post(f"/keys/{whole}/sign-in-link", data={"csrf": token}).status_code == 403
+    for csrf in ("", "wrong"):
+        assert visitor.post(f"/keys/{own}/sign-in-link", data={"csrf": csrf}).status_code == 403
+    object.__setattr__(settings, "base_url", None)
+    assert make(own) == 409
+
+
 def test_keys_page_read_scope_sees_only_the_list(site, sign_in, made_key):
     name, key = made_key("read")
     visitor = sign_in(key)
@@ -157,6 +212,7 @@ def test_keys_page_hostile_names_are_harmless(reader, site, send, text):
     [made] = [key["id"] for key in listed(site).values() if key["name"] == text]
     assert_harmless(reader.get("/keys"))
     assert_harmless(reader.get(f"/keys/{made}/revoke"))
+    assert_harmless(send("/keys", f"/keys/{made}/sign-in-link"))
     for more in ({"campaigns": text}, {f"campaign_{text}": text}):
         assert_harmless(send("/keys", name=text * 99, sees="shared", **more))
 

@@ -144,10 +144,11 @@ def test_checklist_without_a_pixel_says_why(reader, mail, settings):
 
 
 def test_each_page_that_hands_out_an_address_says_if_only_this_machine_reaches_it(
-    reader, send, mail, page, settings
+    reader, send, mail, page, settings, made_key
 ):
     mail()
     page()
+    key, _ = made_key("read")
     made = (
         lambda: reader.get("/campaigns/mail"),
         lambda: reader.get("/campaigns/page"),
@@ -158,6 +159,7 @@ def test_each_page_that_hands_out_an_address_says_if_only_this_machine_reaches_i
         lambda: send("/campaigns/mail/shares", name="Partner"),
         lambda: reader.get("/deliveries"),
         lambda: send("/deliveries", provider="postmark"),
+        lambda: send("/keys", f"/keys/{key}/sign-in-link"),
     )
     for hand_out in made:
         assert "which only this machine can reach" not in hand_out().text

@@ -80,6 +80,12 @@ def _upload(page: Page) -> None:
     page.get_by_text("on the list already").wait_for()
 
 
+def _make_sign_in_link(page: Page) -> None:
+    """Makes a sign-in link for the newest key."""
+    with page.expect_navigation():
+        page.get_by_role("button", name="Sign-in link").first.click()
+
+
 def _make_webhook(page: Page) -> None:
     """Makes a webhook, whose secret the page then shows."""
     page.get_by_role("checkbox", name="health").check()
@@ -143,6 +149,7 @@ BUSY = (
     Shown("share-gone", "/s/nothing", who=NOBODY),
     Shown("settings", "/settings"),
     Shown("keys", "/keys"),
+    Shown("key-sign-in-link", "/keys", _make_sign_in_link),
     Shown("keys-shared", "/keys", lambda page: page.locator("#sees-shared").check()),
     Shown("key-wrong", "/keys", _send("Create key", name="")),
     Shown("key-revoke", "/keys/{key_id}/revoke"),
