@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
-from typing import Any
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
@@ -17,6 +17,7 @@ from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import formatting, render, svg
 from pixel_server.dashboard.glossary import DIMENSION_TITLES
+from pixel_server.dashboard.site import MAX_WHOLE_ROWS, WHOLE_LIST
 from pixel_server.figures import disclosure, shared_breakdowns, shared_stats, web_breakdowns
 from pixel_server.figures.shared_stats import Shared
 from pixel_server.problems import Problem
@@ -30,6 +31,8 @@ MAX_LATE_SHARE = 0.05
 """Largest share of opens on the days after the open rate's last day that the page leaves out."""
 Lists = dict[str, dict[str, Any]]
 """Rows and rest (see `svg`) by dimension: `{"country": {"rows": [...], "rest": {...}}}`."""
+DAYS = (7, 30, 90, disclosure.DEFAULT_DAYS)
+"""Days up to yesterday that the page of a site can show: `?days=7`. The last is the default."""
 _RANGE_PARAMS = ("from", "to", "interval", "tz")
 LABELS = {
     "opens": "Opens, machines too",
@@ -80,16 +83,23 @@ async def show(
 ) -> Response:
     """Returns the page. chart_url: address of the figures as JSON. options: parameters of `render.page`."""
 
+    view = _view(campaign, request.query_params)
+
     async def read_stats_and_lists() -> tuple[dict[str, Any], Lists, tuple[str, str] | None]:
-        shared = await read_shared(api, campaign)
-        return shared.stats, *await _lists(api, campaign, shared)
+        shared = await read_shared(api, campaign, _query(campaign, view.days, api.clock()))
+        return shared.stats, *await _lists(api, campaign, shared, view.whole_list)
 
     stats, lists, listed_days = await api.recent.get(
-        ("page", msgspec.json.encode(campaign), api.clock() // 60), read_stats_and_lists
+        ("page", msgspec.json.encode(campaign), view, api.clock() // 60), read_stats_and_lists
     )
     figure_names = list(stats["totals"])
     main_figure = figure_names[0]
-    span, is_rate_to_last_day = shown_days(stats, main_figure)
+    known_days, is_rate_to_last_day = shown_days(stats, main_figure)
+    if campaign.kind == "web":
+        first = _first_day(campaign, view.days, api.clock()).isoformat()
+        series = [item for item in stats["series"] if item["start"][:10] >= first]
+        stats = {**stats, "series": series}
+    span, _ = shown_days(stats, main_figure)
     stats = {**stats, "totals": {name: _sum(span, name, stats) for name in figure_names}}
     path, highest = svg.bars([item[main_figure] for item in span], 800, 160)
     context = {
@@ -106,9 +116,50 @@ async def show(
         "titles": DIMENSION_TITLES,
         "span": span,
         "is_rate_to_last_day": is_rate_to_last_day,
-        "listed_days": _from(span, listed_days),
+        "listed_days": _from(known_days, span, listed_days),
+        "picker": {"presets": _presets(view) if campaign.kind == "web" else []},
+        "days_query": f"days={view.days}",
+        "whole_list": view.whole_list,
     }
     return render.page(api, request, template, context, **options)
+
+
+class _View(NamedTuple):
+    """What the page of a site shows. days: one of DAYS. whole_list: the breakdown to show whole, or ""."""
+
+    days: int
+    whole_list: str
+
+
+def _view(campaign: Campaign, params: Mapping[str, str]) -> _View:
+    """Returns what an address asks for. Unknown values are ignored. The page of a mailing has no choice."""
+    if campaign.kind == "email":
+        return _View(DAYS[-1], "")
+    by_text = {str(days): days for days in DAYS}
+    whole_list = params.get(WHOLE_LIST, "")
+    is_shared = whole_list in disclosure.DIMENSIONS["web"]
+    return _View(by_text.get(params.get("days", ""), DAYS[-1]), whole_list if is_shared else "")
+
+
+def _presets(view: _View) -> list[tuple[str, str, bool]]:
+    """Returns (label, query, whether it is the current choice) of each link to other days."""
+    return [(f"{days} days", f"days={days}", days == view.days) for days in DAYS]
+
+
+def _first_day(campaign: Campaign, days: int, now: float) -> date:
+    """Returns the first of the days up to yesterday, in the campaign's zone."""
+    return datetime.fromtimestamp(now, campaign.zone).date() - timedelta(days=days)
+
+
+def _query(campaign: Campaign, days: int, now: float) -> dict[str, str]:
+    """Returns the range to read: all days by default, else from the Monday before the first day.
+
+    Breakdowns count whole weeks only, so a range of 7 days would often have none.
+    """
+    if days == DAYS[-1]:
+        return {}
+    first = _first_day(campaign, days, now)
+    return {"from": (first - timedelta(days=first.weekday())).isoformat()}
 
 
 def shown_days(stats: Mapping[str, Any], main_figure: str) -> tuple[list[dict[str, Any]], bool]:
@@ -185,9 +236,12 @@ def _range(span: Sequence[Mapping[str, Any]]) -> str:
     return urlencode({"from": first, "to": last + timedelta(days=1)})
 
 
-async def _lists(api: Api, campaign: Campaign, shared: Shared) -> tuple[Lists, tuple[str, str] | None]:
+async def _lists(
+    api: Api, campaign: Campaign, shared: Shared, whole_list: str
+) -> tuple[Lists, tuple[str, str] | None]:
     """Returns the rows of each dimension that has shared rows, and their first and last day.
 
+    whole_list: the dimension of which up to MAX_WHOLE_ROWS rows are returned, or "".
     The days are such as `("2026-11-17", "2026-11-29")`, or None if there are no rows.
     """
     if campaign.kind == "web":
@@ -207,24 +261,28 @@ async def _lists(api: Api, campaign: Campaign, shared: Shared) -> tuple[Lists, t
         used = {name: rows for name, rows in (stats["opens_person_by"] or {}).items() if rows}
         counts = dict.fromkeys(used, "opens")
         covered = stats["covered"]
-    lists = {
-        name: {"rows": svg.ranked(rows, counts[name]), "rest": svg.rest(rows, counts[name])}
-        for name, rows in used.items()
-    }
+    lists: Lists = {}
+    for name, rows in used.items():
+        max_rows = MAX_WHOLE_ROWS if name == whole_list else svg.MAX_ROWS
+        ranked, rest = (function(rows, counts[name], max_rows) for function in (svg.ranked, svg.rest))
+        lists[name] = {"rows": ranked, "rest": rest}
     if not lists or covered is None:
         return lists, None
     last = date.fromisoformat(covered["to"]) - timedelta(days=1)
     return lists, (covered["from"], last.isoformat())
 
 
-def _from(span: Sequence[Mapping[str, Any]], days: tuple[str, str] | None) -> str:
-    """Returns the days as `"17 Nov 2026 to 29 Nov 2026"`, from the first day of the page at the earliest.
+def _from(
+    known: Sequence[Mapping[str, Any]], span: Sequence[Mapping[str, Any]], days: tuple[str, str] | None
+) -> str:
+    """Returns the days of the lists as `"17 Nov 2026 to 29 Nov 2026"`.
 
-    Returns "" if there are none, or if they are the days of the page.
+    They begin with the first known day at the earliest. known: the days that were read. span: the days of the
+    page. Returns "" if there are none, or if they are the days of the page.
     """
     if not span or days is None:
         return ""
-    first, last = max(days[0], span[0]["start"][:10]), days[1]
+    first, last = max(days[0], known[0]["start"][:10]), days[1]
     if (first, last) == (span[0]["start"][:10], span[-1]["start"][:10]):
         return ""
     first_day, last_day = (formatting.day(f"{day}T12:00:00+00:00") for day in (first, last))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from html import unescape
 
 import pytest
 import redis
@@ -164,6 +165,86 @@ def test_public_share_breakdowns_group_small_values(story, visitor, share):
     assert "Devices" in found.text
     assert "UTM source" not in found.text, "nobody used one"
     assert "Languages" not in found.text, "it is not shared"
+
+
+@pytest.fixture
+def two_months(site, page, clock, stats):
+    """Counts views of 12 pages in August, then of two on a Monday and of two on the Sunday of that week."""
+    page(min_cell=1, name="Our site")
+
+    def visit(at, paths):
+        clock.at(at)
+        for path in paths:
+            assert site.get("/p/page.gif", params={"v": path, "u": f"https://e.org{path}"}).status_code == 200
+
+    visit("2026-08-10T10:00Z", (f"/august/{number:02}" for number in range(12)))
+    visit("2026-09-14T10:00Z", ["/monday", "/", "/"])
+    visit("2026-09-20T10:00Z", ["/sunday", "/"])
+    clock.at("2026-09-22T12:00Z")
+    stats("page")
+
+
+def main_figures(text):
+    return dict(re.findall(r"<dt>(?:<span[^>]*>)?([A-Z][a-z ]+).*?</dt><dd>([^<]*)</dd>", text))
+
+
+@pytest.mark.parametrize(
+    ("query", "views", "first", "listed_from", "current"),
+    [
+        ("days=7", "2", "2026-09-15", "2026-09-14", "7 days"),
+        ("days=30", "5", "2026-08-23", "2026-08-17", "30 days"),
+        ("days=90", "17", "2026-06-24", "2026-06-22", "90 days"),
+        ("", "17", "2025-09-22", "2025-09-22", "365 days"),
+        ("days=8", "17", "2025-09-22", "2025-09-22", "365 days"),
+    ],
+)
+def test_public_share_days_of_a_site_show_what_a_shared_key_may_read(
+    two_months, site, visitor, share, query, views, first, listed_from, current
+):
+    answer = visitor.get(f"{share('page')}?{query}")
+    assert_harmless(answer)
+    assert_headers(answer)
+    key = site.post("/api/keys", json={"name": "Partner", "scopes": ["read:page"]}).json()["key"]
+
+    def ask(path, start):
+        headers = {"Authorization": f"Bearer {key}"}
+        return site.get(f"/api/campaigns/page/{path}?from={start}", headers=headers).json()
+
+    assert main_figures(answer.text)["Views"] == views == str(ask("stats", first)["totals"]["views"])
+    assert len(answer.content) < 100_000
+    listed = dict(re.findall(r"<bdi>(/[^<]*)</bdi></td><td class=\"n\">(\d+)<", answer.text))
+    known = {row["name"]: str(row["views"]) for row in ask("breakdowns", listed_from)["by"]["page"]}
+    assert len(listed) == min(10, len(known))
+    assert listed.items() <= known.items()
+    assert re.findall(r'aria-current="true">([^<]*)<', answer.text) == [current]
+
+
+def test_public_share_week_names_the_days_of_its_lists(two_months, visitor, share):
+    text = visitor.get(f"{share('page')}?days=7").text
+    assert "Figures of 20 Sep 2026, the lists below of the whole weeks of 14 Sep 2026 to 20 Sep 2026." in text
+    assert "/august" not in text
+
+
+def test_public_share_list_of_a_site_opens_whole(two_months, visitor, share):
+    path = share("page")
+    text = visitor.get(f"{path}?days=90").text
+    [link] = re.findall(r'<a href="([^"]*)" aria-label="Pages: show \d+ more">', text)
+    assert unescape(link) == "?days=90&list=page#list-page"
+    whole = visitor.get(f"{path}{unescape(link)}")
+    assert_harmless(whole)
+    assert len(set(re.findall(r"<bdi>(/[^<]*)</bdi>", whole.text))) == 15
+    assert "more</a>" not in whole.text
+    hostile = visitor.get(path, params={"days": '7"><script>1337', "list": "language"})
+    assert_harmless(hostile)
+    assert "1337" not in hostile.text
+
+
+def test_public_share_days_without_figures_offer_other_days(two_months, visitor, share, clock, stats):
+    clock.at("2026-10-20T12:00Z")
+    stats("page")
+    text = visitor.get(f"{share('page')}?days=7").text
+    assert "There is nothing to show in these days." in text
+    assert 'href="?days=90"' in text
 
 
 @pytest.mark.parametrize(
