@@ -16,7 +16,7 @@ from pixel_server.auth import share_links
 from pixel_server.auth.share_links import Share
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import campaign as campaign_page
-from pixel_server.dashboard import forms, long_list
+from pixel_server.dashboard import forms, long_list, shared_figures
 from pixel_server.problems import Problem
 
 _EMPTY_FIELDS = {"name": "", "expires_at": "", "frames": ""}
@@ -81,6 +81,7 @@ async def _context(api: Api, campaign: Campaign, request: Request) -> dict[str, 
             for share in long_list.shown_rows(links[::-1], request.query_params)
         ],
         "total": len(links),
+        "share_for_guests": await shared_figures.share_for_guests(api, campaign),
         "has_base_url": shares.link_base(api, campaign) is not None,
         "created": None,
         "created_url": "",

@@ -162,6 +162,23 @@ def _query(campaign: Campaign, days: int, now: float) -> dict[str, str]:
     return {"from": (first - timedelta(days=first.weekday())).isoformat()}
 
 
+async def share_for_guests(api: Api, campaign: Campaign) -> str:
+    """Returns the counted share of a mailing that guests see where its own page has an estimate: `"27%"`.
+
+    Returns "" if guests see no rate, or the exact one.
+    """
+
+    async def read_rate() -> dict[str, Any] | None:
+        rate: dict[str, Any] | None = (await read_shared(api, campaign)).stats.get("open_rate")
+        return rate
+
+    key = ("guests", msgspec.json.encode(campaign), api.clock() // 60)
+    rate = await api.recent.get(key, read_rate) if campaign.kind == "email" else None
+    if not rate or rate["low"] == rate["high"]:
+        return ""
+    return formatting.rate_parts({**rate, "estimate": None})["low"]
+
+
 def shown_days(stats: Mapping[str, Any], main_figure: str) -> tuple[list[dict[str, Any]], bool]:
     """Returns (the days of the page, whether the open rate counts up to the last of them). Pure.
 

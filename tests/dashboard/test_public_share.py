@@ -116,7 +116,7 @@ def test_public_share_shows_several_figures(story, visitor, share, name, labels)
 
 
 def test_public_share_with_machines_leads_with_opens_by_people(
-    story, site, visitor, share, opened, clock, stats
+    story, site, visitor, share, opened, clock, stats, sign_in
 ):
     site.headers["User-Agent"] = MACHINE
     for n in range(3):
@@ -126,7 +126,11 @@ def test_public_share_with_machines_leads_with_opens_by_people(
     page = " ".join(visitor.get(share("mail")).text.split())
     assert ">Opened by people<" in page
     assert ">Open rate<" not in page
-    assert "It counts the days that are not shown here, so it is not shared" in page
+    assert "The sender also sees an estimate." in page
+    assert "data-steps" in page
+    owner = sign_in().get("/campaigns/mail/shares").text
+    [share_of_guests] = re.findall(r'<p class="big">([^<]+)</p>', page)
+    assert f"Guests see the counted share, {share_of_guests}, and no estimate." in owner
 
 
 def days(*opens):

@@ -419,6 +419,25 @@ def test_chart_by_hours_begins_with_sending_in_steps(open_page: Callable[..., Pa
     assert point(page) == "Wed 25 Nov 2026, 08:00 Opens 40 Unique opens 20"
 
 
+def test_chart_of_a_mailing_draws_days_as_steps(open_page: Callable[..., Page], site: Site):
+    """Lines of three days end at the start of the third day, steps at its end."""
+    days = [datetime(2026, 11, day, tzinfo=UTC).isoformat() for day in (20, 21, 22)]
+    series = [{"start": at, "opens": 10, "unique_opens": 10} for at in days]
+    site.stats = stats(series=series)
+    page = drawn(open_page())
+
+    def pointed() -> str:
+        point_at(page, 0.9)
+        point_at(page, 0.3)
+        return point(page)
+
+    until(lambda: pointed().startswith("Sat 21 Nov 2026"))
+    page.evaluate("document.querySelector('figure').dataset.steps = ''")
+    site.stats = stats(zone="UTC", series=series)  # with another zone, the chart is drawn anew
+    reload(page)
+    until(lambda: pointed().startswith("Fri 20 Nov 2026"))
+
+
 def test_chart_since_sending_draws_days_per_hour(open_page: Callable[..., Page], site: Site):
     """Sent 70 hours ago: 48 hours with ten opens each, then a day so far with as many opens an hour."""
     sent = datetime(2026, 11, 23, 12, 45, tzinfo=UTC)

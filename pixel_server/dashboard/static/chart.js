@@ -1,6 +1,7 @@
 // Draws each <figure class="chart" data-chart="URL of stats as JSON" data-unit="name of what is drawn"
 // data-series="[[name in the stats, label, whether its values can be added up (true if missing)], ...]"> with uPlot.
 // The visitors of several days cannot: somebody may come on two days. An element .days in the caption names the days that it shows.
+// data-steps: draws whole days as steps too. A line between the few days of a mailing would be a triangle.
 // data-begins, in seconds, is the time of sending or of the first request: zeros before it are not drawn.
 // The event `reload` on a figure loads its data again. Errors are shown as a message, and never break the page.
 (function () {
@@ -79,11 +80,11 @@
 
   // Converts stats to columns for uPlot. Series without any known value are left out. Intervals after now have
   // no value, nor have intervals without requests before `begins`. Intervals shorter than a day are drawn as
-  // steps, because a line would rise before the first request. The data of each series is drawn in two parts: the intervals that are over, then the running one.
-  function toColumns(stats, labels, begins) {
+  // steps, because a line would rise before the first request; longer ones if `hasSteps`. The data of each series is drawn in two parts: the intervals that are over, then the running one.
+  function toColumns(stats, labels, begins, hasSteps) {
     const starts = stats.series.map((item) => Date.parse(item.start) / 1000);
     const isPerHour = stats.interval === HOUR_THEN_DAY;
-    const step = isPerHour ? HOUR : STEP[stats.interval] || DAY, isStepped = step < DAY;
+    const step = isPerHour ? HOUR : STEP[stats.interval] || DAY, isStepped = hasSteps || step < DAY;
     const lastStep = isPerHour && starts.at(-1) - starts[0] >= 2 * DAY ? DAY : step;
     const ends = starts.map((start, i) => starts[i + 1] ?? start + lastStep);
     const upTo = Date.parse(stats.as_of) / 1000 || Infinity;
@@ -204,7 +205,7 @@
         const answer = await fetch(this.figure.dataset.chart, { headers: { Accept: "application/json" } });
         if (!answer.ok) throw new Error(answer.status);
         this.show(toColumns(await answer.json(), JSON.parse(this.figure.dataset.series),
-          Number(this.figure.dataset.begins || -Infinity)));
+          Number(this.figure.dataset.begins || -Infinity), this.figure.dataset.steps != null));
       } catch (error) {
         if (!this.u) this.showMessage(FAILED); // else the old chart stays; the page shows how old it is
       }
