@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pixel_server.api import fields
 from pixel_server.api.context import Api
+from pixel_server.api.openapi.values import text
 from pixel_server.api.paging import Paging
-from pixel_server.api.routing import Call, reply
+from pixel_server.api.routing import Call, Parameter, reply
+from pixel_server.problems import bad_parameters
+from pixel_server.slug import PATTERN, is_slug
 from pixel_server.store import audit_log
 from pixel_server.times import iso_ms
 
@@ -19,15 +24,50 @@ _PAGING = Paging("[1-9][0-9]{0,14}-[0-9]{1,15}")
 
 
 async def audit_page(
-    api: Api, query: Mapping[str, str], log_name: audit_log.Log = "audit"
+    api: Api, query: Mapping[str, str], log_name: audit_log.Log = "audit", who_too: Iterable[str] = ()
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Returns (lines of a log, newest first; the cursor of the next page or None).
 
-    Raises Problem 422 if the query has a bad `after` or `limit`.
+    who_too: texts that `who` of a line may contain instead of the parameter `who`, if that is given. Raises
+    Problem 422 if the query has a bad parameter.
     """
-    page = _PAGING.parse(query)
-    lines, next_cursor = await audit_log.read_page(api.store, page.after, page.limit, log_name)
+    wanted, errors = parse_filter(query, who_too)
+    page = _PAGING.parse(query, errors)
+    lines, next_cursor = await audit_log.read_page(api.store, page.after, page.limit, log_name, wanted)
     return [_line_json(line) for line in lines], next_cursor
+
+
+async def read_all(api: Api, query: Mapping[str, str], who_too: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Returns all lines of the audit log that a query wants, newest first.
+
+    Raises Problem 422 as `audit_page` does.
+    """
+    wanted, errors = parse_filter(query, who_too)
+    if errors:
+        raise bad_parameters(errors)
+    lines, _ = await audit_log.read_page(api.store, None, audit_log.MAX_LINES, "audit", wanted)
+    return [_line_json(line) for line in lines]
+
+
+def parse_filter(
+    query: Mapping[str, str], who_too: Iterable[str] = ()
+) -> tuple[audit_log.Filter, list[dict[str, Any]]]:
+    """Returns the filter of a query, and the errors of its parameters. An empty parameter filters nothing."""
+    errors: list[dict[str, Any]] = []
+    times: dict[str, int] = {}
+    for name in ("from", "to"):
+        if given := query.get(name, ""):
+            try:
+                times[name] = fields.local_instant(given, ZoneInfo("UTC")) * 1000
+            except ValueError as error:
+                errors.append({"field": name, "message": str(error)})
+    campaign, who = query.get("campaign", ""), query.get("who", "")
+    if campaign and not is_slug(campaign):
+        errors.append({"field": "campaign", "message": "must be the id of a campaign"})
+    wanted = audit_log.Filter(
+        (who, *who_too) if who else (), query.get("what", ""), campaign, times.get("from", 0), times.get("to")
+    )
+    return wanted, errors
 
 
 def _line_json(line: dict[str, str]) -> dict[str, Any]:
@@ -46,7 +86,17 @@ async def list_actions(api: Api, request: Request) -> Response:
     return reply({"items": items, "next": next_cursor, "counts": await audit_log.recipient_counts(api.store)})
 
 
+_FILTER = (
+    Parameter("who", text("Only lines whose `who` contains this text.", maxLength=300)),
+    Parameter(
+        "what", text("Only actions that contain this text: `recipient` or `key.revoked`.", maxLength=100)
+    ),
+    Parameter("campaign", text("Only lines on the campaign with this id.", pattern=f"^{PATTERN}$")),
+    Parameter("from", text("Only lines from this day or instant on. A day is one of UTC.")),
+    Parameter("to", text("Only lines before this day or instant.")),
+)
+
 CALLS = (
-    Call("GET", "/api/audit", "people", list_audit, query=_PAGING.parameters),
+    Call("GET", "/api/audit", "people", list_audit, query=(*_FILTER, *_PAGING.parameters)),
     Call("GET", "/api/audit/recipients", "people", list_actions, query=_PAGING.parameters),
 )

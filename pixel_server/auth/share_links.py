@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -178,6 +179,15 @@ async def list_shares(store: AsyncRedis, campaign: str) -> list[Share]:
     decoded = [_decode_share(fields) for fields in await pipe.execute(raise_on_error=False) if fields]
     shares = [share for share in decoded if share is not None]
     return sorted(shares, key=lambda share: (share.created, share.id))
+
+
+async def find_names(store: AsyncRedis, share_ids: Iterable[str]) -> dict[str, str]:
+    """Returns the names of the share links with these ids, without links that were revoked."""
+    pipe = store.pipeline(transaction=False)
+    for share_id in share_ids:
+        pipe.hgetall(keys.share(share_id))
+    decoded = [_decode_share(fields) for fields in await pipe.execute(raise_on_error=False) if fields]
+    return {share.id: share.name for share in decoded if share is not None}
 
 
 async def revoke(store: AsyncRedis, campaign: str, share_id: str, who: str = audit_log.COMMAND) -> None:

@@ -144,7 +144,8 @@ def import_file(file: IO[bytes], campaign: str | None, as_json: bool) -> None:
 
     async def read(store: AsyncRedis, settings: Settings) -> tuple[lines.Reader, Taker]:
         secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
-        await audit_log.note(store, audit_log.COMMAND, "deliveries.import_begun")
+        details = {} if campaign is None else {"campaign": campaign}
+        await audit_log.note(store, audit_log.COMMAND, "deliveries.import_begun", **details)
         taker = Taker(store, secrets, settings, await clock.read_time(store), audit_log.COMMAND)
         reader = lines.Reader(campaign, taker.take)
         while chunk := file.read(CHUNK_BYTES):

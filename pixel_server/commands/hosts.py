@@ -65,7 +65,7 @@ def forget(host_id: str, as_json: bool) -> None:
         if not found[host_id].is_away(now):
             raise Failure(f"host {host_id} is running: stop it first")
         await store.eval(*records.forget_call(host_id))
-        await audit_log.note(store, audit_log.COMMAND, "host.forgotten")
+        await audit_log.note(store, audit_log.COMMAND, "host.forgotten", host=host_id)
 
     with_store(forget_host)
     click.echo(json.dumps({"forgotten": host_id}) if as_json else f"forgot {host_id}")

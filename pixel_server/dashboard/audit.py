@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.api import audit
 from pixel_server.api.context import Api
-from pixel_server.auth import api_keys
+from pixel_server.auth import api_keys, share_links
 from pixel_server.campaigns import storage
-from pixel_server.dashboard import recipients, render
+from pixel_server.dashboard import forms, recipients, render
+from pixel_server.deliveries import sources
+from pixel_server.figures import csv_export
+from pixel_server.problems import Problem, bad_parameters
 from pixel_server.store import audit_log
+from pixel_server.webhooks import storage as webhooks
 
 PAGE_ROWS = 50
 """Entries on a page."""
 _key_of = re.compile(r"key ([0-9a-f]+)", re.ASCII).fullmatch
 """Finds the id of the API key in `who`: `key 0b71d440072a`."""
+
+
+FILTERS = "who", "what", "campaign", "from", "until"
+"""Fields of the form that filters the log. `until` is the last day; the API's `to` is the day after it."""
+
+Names = Mapping[tuple[str, str], tuple[str, str]]
+"""(text, path of a page or "") of a detail, by its name and value: `("webhook", "80c5f7145b")`."""
 
 
 async def list_audit(api: Api, request: Request) -> Response:
@@ -30,26 +43,107 @@ async def list_actions(api: Api, request: Request) -> Response:
     return await _page(api, request, "recipients")
 
 
+async def download(api: Api, request: Request) -> Response:
+    """Returns all lines that the filter wants as CSV."""
+    keys = await _key_names(api, request)
+    query = request.query_params
+    entries = await audit.read_all(api, _api_query(query), _who_of_names(keys, query.get("who", "")))
+    rows = [_csv_row(entry, keys) for entry in entries]
+    return Response(
+        csv_export.lines([("at", "who", "key_name", "what", "campaign", "details"), *rows]),
+        headers={**render.headers(), "Content-Disposition": 'attachment; filename="audit.csv"'},
+        media_type="text/csv; charset=utf-8",
+    )
+
+
+def _csv_row(entry: Mapping[str, Any], keys: Mapping[str, str]) -> tuple[str, ...]:
+    match = _key_of(entry["who"])
+    about = entry["about"]
+    details = "; ".join(f"{name}={value}" for name, value in about.items() if name != "campaign")
+    name = keys.get(match[1], "") if match else ""
+    return entry["at"], entry["who"], name, entry["what"], about.get("campaign", ""), details
+
+
 async def _page(api: Api, request: Request, log_name: audit_log.Log) -> Response:
-    query = {"limit": str(PAGE_ROWS), **request.query_params}
-    entries, next_cursor = await audit.audit_page(api, query, log_name)
-    # A session without `read` must not learn the names of keys and campaigns.
-    may_read = "read" in request.state.session.scopes
-    keys = {key.id: key.name for key in await api_keys.list_keys(api.store)} if may_read else {}
-    campaigns = await _campaign_names(api, entries) if may_read else {}
+    submitted = {name: request.query_params.get(name, "").strip() for name in FILTERS}
+    after = request.query_params.get("after")
+    keys = await _key_names(api, request)
+    problem: Problem | None = None
+    entries: list[dict[str, Any]] = []
+    next_cursor = None
+    try:
+        query = {"limit": str(PAGE_ROWS), **_api_query(request.query_params)}
+        entries, next_cursor = await audit.audit_page(
+            api, query, log_name, _who_of_names(keys, submitted["who"])
+        )
+    except Problem as error:
+        if error.status != 422 or not any(submitted.values()):
+            raise
+        problem = error
+    names = await _names(api, request, entries, keys)
     context = {
-        "items": [_row(entry, keys, campaigns) for entry in entries],
+        "items": [_row(entry, keys, names) for entry in entries],
         "next": next_cursor,
-        "after": request.query_params.get("after"),
+        "after": after,
         "counts": await audit_log.recipient_counts(api.store) if log_name == "recipients" else {},
         "log": log_name,
+        "filtered": urlencode({name: value for name, value in submitted.items() if value}),
+        "key_names": sorted(set(keys.values())),
     }
-    return render.page(api, request, "audit.html", context)
+    return forms.page(api, request, "audit.html", submitted, context, problem)
+
+
+def _api_query(query: Mapping[str, str]) -> dict[str, str]:
+    """Returns the parameters of the API for those of the page."""
+    asked = {name: query[name].strip() for name in ("who", "what", "campaign", "from") if query.get(name)}
+    if "after" in query:
+        asked["after"] = query["after"]
+    if until := query.get("until", "").strip():
+        try:
+            asked["to"] = (date.fromisoformat(until) + timedelta(days=1)).isoformat()
+        except (ValueError, OverflowError):
+            raise bad_parameters([{"field": "until", "message": "must be a day, as 2026-11-24"}]) from None
+    return asked
+
+
+async def _key_names(api: Api, request: Request) -> dict[str, str]:
+    """Returns the names of API keys by id. A session without `read` must not learn them."""
+    if "read" not in request.state.session.scopes:
+        return {}
+    return {key.id: key.name for key in await api_keys.list_keys(api.store)}
+
+
+def _who_of_names(keys: Mapping[str, str], text: str) -> list[str]:
+    """Returns `who` of each API key whose name contains a text."""
+    return [f"key {key}" for key, name in keys.items() if text.casefold() in name.casefold()] if text else []
+
+
+async def _names(
+    api: Api, request: Request, entries: Sequence[Mapping[str, Any]], keys: Mapping[str, str]
+) -> Names:
+    """Returns the names of what these entries are about, without what no longer exists."""
+    if "read" not in request.state.session.scopes:
+        return {}
+    names = {("key", key): (f"{name} ({key})", "keys") for key, name in keys.items()}
+    for ident, name in (await _campaign_names(api, entries)).items():
+        names["campaign", ident] = name, f"campaigns/{ident}"
+    for hook in await webhooks.list_all(api.store):
+        names["webhook", hook.id] = hook.name or hook.url, f"webhooks/{hook.id}"
+    for source, _ in await sources.list_sources(api.store):
+        names["source", source.id] = source.name, "deliveries"
+    shares = {about["share"]: about["campaign"] for about in _abouts(entries) if "share" in about}
+    for ident, name in (await share_links.find_names(api.store, shares)).items():
+        names["share", ident] = name, f"campaigns/{shares[ident]}/shares"
+    return names
+
+
+def _abouts(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, str]]:
+    return [entry["about"] for entry in entries]
 
 
 async def _campaign_names(api: Api, entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Returns the name of each campaign of these entries by id, without campaigns that no longer exist."""
-    ids = sorted({entry["about"]["campaign"] for entry in entries if "campaign" in entry["about"]})
+    ids = sorted({about["campaign"] for about in _abouts(entries) if "campaign" in about})
     pipe = api.store.pipeline(transaction=False)
     for campaign in ids:
         storage.queue_record(pipe, campaign)
@@ -58,12 +152,10 @@ async def _campaign_names(api: Api, entries: Sequence[Mapping[str, Any]]) -> dic
     return {campaign.id: campaign.name for campaign in campaigns if campaign}
 
 
-def _row(entry: Mapping[str, Any], keys: Mapping[str, str], campaigns: Mapping[str, str]) -> dict[str, Any]:
-    """Returns {at, who, key, what, about} of an entry. about: (label, value, campaign) of each detail.
+def _row(entry: Mapping[str, Any], keys: Mapping[str, str], names: Names) -> dict[str, Any]:
+    """Returns {at, who, key, what, about} of an entry. about: (label, text, path or "") of each detail.
 
     key: the id of the API key that acted if its name is known, and then `who` is this name; otherwise "".
-    campaign: the id of the campaign to link to if the campaign exists, and then the value is its name;
-    otherwise "".
     """
     match = _key_of(entry["who"])
     key = match[1] if match and match[1] in keys else ""
@@ -71,21 +163,16 @@ def _row(entry: Mapping[str, Any], keys: Mapping[str, str], campaigns: Mapping[s
         "at": entry["at"],
         "who": keys[key] if key else entry["who"],
         "key": key,
-        "what": entry["what"].replace(".made", ".created").replace(".", " ").replace("_", " "),
-        "about": list(_details(entry["about"], keys, campaigns)),
+        "what": audit_log.words(entry["what"]),
+        "about": list(_details(entry["about"], names)),
     }
 
 
-def _details(
-    about: Mapping[str, str], keys: Mapping[str, str], campaigns: Mapping[str, str]
-) -> Iterator[tuple[str, str, str]]:
+def _details(about: Mapping[str, str], names: Names) -> Iterator[tuple[str, str, str]]:
     for name, value in about.items():
         label = name.replace("_", " ")
-        if name == "campaign" and value in campaigns:
-            yield label, campaigns[value], value
-        elif name == "state" and value in recipients.STATES:
+        if name == "state" and value in recipients.STATES:
             yield label, recipients.STATES[value][0], ""
-        elif name == "key" and value in keys:
-            yield label, f"{keys[value]} ({value})", ""
         else:
-            yield label, value.replace(",", ", "), ""
+            text, path = names.get((name, value), (value.replace(",", ", "), ""))
+            yield label, text, path

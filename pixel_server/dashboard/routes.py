@@ -102,6 +102,7 @@ PAGES = (
     Page("POST", "/recipients/{key}/erase", "people", people.erase),
     Page("GET", "/kept", "read", inventory.show),
     Page("GET", "/audit", "people", audit.list_audit),
+    Page("GET", "/audit/all.csv", "people", audit.download),
     Page("GET", "/audit/recipients", "people", audit.list_actions),
     Page("POST", "/campaigns/{id}/notes", "write", notes.add),
     Page("POST", "/campaigns/{id}/notes/{note}", "write", notes.change),

@@ -12,7 +12,8 @@ pushed out.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, get_args
 
 from pixel_server import logs
 from pixel_server.store import keys
@@ -27,6 +28,8 @@ log = logs.Log(__name__)
 
 MAX_LINES = 10_000
 """Lines that each log keeps."""
+_STEP_LINES = 1000
+"""Lines that one step of a search reads."""
 
 Action = Literal["recipient.stopped", "recipient.allowed", "recipient.erased"]
 """Actions that a recipient can take."""
@@ -38,6 +41,38 @@ Otherwise `who` is `key ID`, or `anna, by the proxy` for a user whom a proxy sig
 """
 BY_PROXY = ", by the proxy"
 """End of `who` for a user whom a proxy signed in. Such a name may be an address, so the log leaves it out."""
+
+
+class Filter(NamedTuple):
+    """The lines to read. Each field narrows them; "" and None leave them as they are.
+
+    who: texts, of which `who` of a line contains one. what: text that the action contains, either as stored
+    or in words: `"key.revoked"`, `"key revoked"`. campaign: id. start, end: ms since 1970, half-open.
+    """
+
+    who: tuple[str, ...] = ()
+    what: str = ""
+    campaign: str = ""
+    start: int = 0
+    end: int | None = None
+
+    def has(self, line: Mapping[str, str]) -> bool:
+        """Returns whether a line is wanted. Its time is not looked at."""
+        who, what, wanted = line["who"].casefold(), line["what"], self.what.casefold()
+        campaigns = line.get("campaign", ""), *line.get("campaigns", "").split(",")
+        return (
+            (not self.who or any(text.casefold() in who for text in self.who))
+            and (not wanted or wanted in what or wanted in words(what))
+            and (not self.campaign or self.campaign in campaigns)
+        )
+
+
+EVERY = Filter()
+
+
+def words(what: str) -> str:
+    """Returns an action in words: `"sign in link created"` for `"sign_in_link.made"`."""
+    return what.replace(".made", ".created").replace(".", " ").replace("_", " ")
 
 
 async def note(store: AsyncRedis, who: str, what: str, **details: str | int) -> None:
@@ -63,17 +98,25 @@ async def recipient_counts(store: AsyncRedis) -> dict[str, int]:
 
 
 async def read_page(
-    store: AsyncRedis, before: str | None, limit: int, log_name: Log = "audit"
+    store: AsyncRedis, before: str | None, limit: int, log_name: Log = "audit", wanted: Filter = EVERY
 ) -> tuple[list[dict[str, str]], str | None]:
     """Returns (lines of a log, newest first; cursor of the next page, None after the last page).
 
     Each line has an `id`, the id of its stream entry, for example `"1790000000000-0"`. before: a cursor,
-    which is the id of the last line of the previous page.
+    which is the id of the last line of the previous page. With a filter, the whole log may be read:
+    MAX_LINES at the most.
     """
-    end = "+" if before is None else f"({before}"
-    entries = await store.xrevrange(LOGS[log_name], end, "-", limit + 1)
-    lines = [{"id": entry.decode(), **_decode(fields)} for entry, fields in entries[:limit]]
-    return lines, lines[-1]["id"] if len(entries) > limit else None
+    lines: list[dict[str, str]] = []
+    end = ("+" if wanted.end is None else f"({wanted.end}-0") if before is None else f"({before}"
+    while len(lines) <= limit:
+        count = limit + 1 if wanted == EVERY else _STEP_LINES
+        entries = await store.xrevrange(LOGS[log_name], end, f"{wanted.start}-0", count)
+        decoded = [{"id": entry.decode(), **_decode(fields)} for entry, fields in entries]
+        lines += filter(wanted.has, decoded)
+        if len(entries) < count:
+            break
+        end = f"({decoded[-1]['id']}"
+    return lines[:limit], lines[limit - 1]["id"] if len(lines) > limit else None
 
 
 def _decode(fields: dict[bytes, bytes]) -> dict[str, str]:

@@ -85,6 +85,57 @@ def test_audit_list_in_pages_has_each_line_once(mail, site):
         assert site.get("/api/audit", params={"after": after}).status_code == 422
 
 
+@pytest.fixture
+def some_lines(site, client):
+    """Replaces the log by a line of each minute of three hours, on three campaigns in turn."""
+    client.delete(keys.AUDIT)
+    first = 1795478400_000
+    for n in range(180):
+        campaign = ("a", "b", "c")[n % 3]
+        who = "retention" if n % 2 else "key 0b71d440072a"
+        fields = {"who": who, "what": "recipients.read" if n % 5 else "key.revoked", "campaign": campaign}
+        client.xadd(keys.AUDIT, fields, id=f"{first + n * 60_000}-0")
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ({"who": "KEY 0b71"}, 90),
+        ({"what": "revoked"}, 36),
+        ({"what": "key revoked"}, 36),
+        ({"campaign": "b"}, 60),
+        ({"campaign": "b", "who": "retention", "what": "recipients"}, 24),
+        ({"from": "2026-11-24T01:00:00Z", "to": "2026-11-24T02:00:00Z"}, 60),
+        ({"from": "2026-11-24", "to": "2026-11-25"}, 180),
+        ({"to": "2026-11-24"}, 0),
+        ({"who": "", "what": "", "campaign": "", "from": "", "to": ""}, 180),
+        ({"who": "nobody"}, 0),
+    ],
+)
+def test_audit_filter_in_pages_has_each_wanted_line_once(site, some_lines, monkeypatch, query, count):
+    monkeypatch.setattr(audit_log, "_STEP_LINES", 17)
+    found, after = [], {}
+    while True:
+        page = site.get("/api/audit", params={**query, **after, "limit": 25}).json()
+        assert len(page["items"]) == 25 or page["next"] is None
+        found += [item["at"] for item in page["items"]]
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+    assert found == sorted(set(found), reverse=True)
+    assert len(found) == count
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [({"from": "soon"}, "from"), ({"to": "2026-13-01"}, "to"), ({"campaign": "No id"}, "campaign")],
+)
+def test_audit_bad_filter_is_refused(site, query, field):
+    refused = site.get("/api/audit", params=query)
+    assert (refused.status_code, [error["field"] for error in refused.json()["errors"]]) == (422, [field])
+    assert site.get("/api/audit/recipients", params={"who": "x"}).status_code == 422
+
+
 def test_audit_log_is_bounded(client, settings):
     import asyncio
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import html
 
+import pytest
+
+from tests.dashboard.test_pages import EVIL as EVIL_TEXTS
+from tests.dashboard.test_pages import assert_harmless
+
 EVIL = "<b>\"'&{{7*7}}</b>"
 
 
@@ -58,3 +63,64 @@ def test_audit_page_without_scope_read_shows_no_names(site, mail, made_key, sign
     assert page.status_code == 200
     assert "Secret plan" not in page.text
     assert "<bdi>mail</bdi>" in row_of(page.text, "share created")
+
+
+def test_audit_page_filters_by_name_action_campaign_and_day_and_downloads_that(site, reader, mail, made_key):
+    mail()
+    mail(id="other")
+    for campaign in ("mail", "other"):
+        site.post(f"/api/campaigns/{campaign}/shares", json={"name": "a partner"})
+    key_id, key = made_key("read", "write")
+    site.delete("/api/campaigns/other", headers={"Authorization": f"Bearer {key}"})
+
+    def rows(query):
+        answer = reader.get(f"/audit?{query}")
+        assert_harmless(answer)
+        listed = reader.get(f"/audit/all.csv?{query}")
+        assert listed.headers["content-disposition"] == 'attachment; filename="audit.csv"'
+        lines = listed.text.splitlines()
+        assert lines[0] == "at,who,key_name,what,campaign,details"
+        assert len(lines) - 1 == answer.text.count('<tr><th scope="row">')
+        return [line.split(",")[3:5] for line in lines[1:]]
+
+    assert rows("who=another") == rows(f"who={key_id}") == [["campaign.deleted", "other"]]
+    assert rows("what=share+created&campaign=mail") == [["share.made", "mail"]]
+    today = site.get("/api/audit").json()["items"][0]["at"][:10]
+    assert len(rows(f"from={today}&until={today}&what=share")) == 2
+    assert rows("until=2020-01-01&who=&what=&campaign=") == []
+    text = reader.get("/audit?what=share&campaign=mail").text
+    assert "/audit/all.csv?what=share&amp;campaign=mail" in text
+    assert 'value="share"' in text
+
+
+def test_audit_page_bad_filter_stays_in_its_field_and_says_why(reader):
+    answer = reader.get("/audit?from=soon&what=share&campaign=No+id")
+    assert answer.status_code == 422
+    assert_harmless(answer)
+    for kept in ("soon", "No id", "share"):
+        assert f'value="{kept}"' in answer.text
+    assert "Must be the id of a campaign." in answer.text
+    assert reader.get("/audit/all.csv?until=soon").status_code == 422
+    assert reader.get("/audit?after=x").status_code == 422
+
+
+def test_audit_page_names_webhooks_mail_services_and_share_links(site, reader, mail):
+    mail()
+    site.post("/api/campaigns/mail/shares", json={"name": "a partner"})
+    site.post("/api/deliveries/sources", json={"provider": "postmark", "name": "Shop"})
+    made = site.post(
+        "/api/webhooks", json={"url": "https://hooks.example.org", "name": "CRM", "events": ["health"]}
+    ).json()["id"]
+    page = reader.get("/audit").text
+    assert '<a href="/campaigns/mail/shares"><bdi>a partner</bdi></a>' in row_of(page, "share created")
+    added = row_of(page, "deliveries source added")
+    assert '<a href="/deliveries"><bdi>Shop</bdi></a>' in added
+    assert f'<a href="/webhooks/{made}"><bdi>CRM</bdi></a>' in row_of(page, "webhook created")
+    site.delete(f"/api/webhooks/{made}")
+    assert f"<bdi>{made}</bdi>" in row_of(reader.get("/audit").text, "webhook created")
+
+
+@pytest.mark.parametrize("text", EVIL_TEXTS)
+def test_audit_page_hostile_filter_is_harmless(reader, text):
+    for name in ("who", "what", "campaign", "from", "until"):
+        assert_harmless(reader.get("/audit", params={name: text}))
