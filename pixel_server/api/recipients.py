@@ -60,7 +60,7 @@ async def store_list(
     *,
     is_csv: bool | None,
     mailed_at: float | None,
-    column: str = "recipient",
+    column: str = uploads.COLUMN,
     may_store_names: bool = True,
 ) -> Upload:
     """Stores a list of recipients, and writes that to the audit log. Returns what was read.

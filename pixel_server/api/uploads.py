@@ -28,6 +28,8 @@ from pixel_server.store.protocols import AsyncRedis
 
 CHARSETS = frozenset({"utf-8", "us-ascii", "utf-16", "utf-16le", "utf-16be", "windows-1252"})
 """Charsets that a `Content-Type` may name. The reader detects the charset from the bytes of the list."""
+COLUMN = "recipient"
+"""Name of the column with the recipients, if a request names no other."""
 StoreRows = Callable[[list[ListEntry]], Awaitable[PutResult]]
 """Stores some rows. Returns the numbers of new, known and withdrawn recipients among them."""
 
@@ -106,7 +108,7 @@ class Upload:
         is_csv: bool | None,
         keeps_names: bool,
         needs_consent: bool,
-        column: str = "recipient",
+        column: str = COLUMN,
     ) -> None:
         """is_csv: False for NDJSON, None to detect the format. keeps_names: whether the names are stored.
 

@@ -68,7 +68,7 @@ async def create(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     form, upload = request.state.form, request.state.file
     fields = {name: form.get(name, "").strip() for name in pixel.LIST_FIELDS}
-    column = fields["column"] or "recipient"
+    column = fields["column"] or uploads.COLUMN
     checked: Checked | None = None
     with ExitStack() as stack:
         try:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixel_server.addresses import is_local
-from pixel_server.api import links
+from pixel_server.api import links, uploads
 from pixel_server.api.context import Api
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import campaign as campaign_page
@@ -27,7 +27,7 @@ PARTS = {
 INITIAL_FIELDS = {"recipient": "", "part": "single", "test": ""}
 """The fields of the form for a recipient's pixel."""
 
-LIST_FIELDS = {"column": "recipient", "count_sent": "yes", "leave_out": ""}
+LIST_FIELDS = {"column": uploads.COLUMN, "count_sent": "yes", "leave_out": ""}
 """The fields of the form for a list of recipients, beside the list."""
 
 

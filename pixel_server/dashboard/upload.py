@@ -32,10 +32,21 @@ async def upload(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     file: FileForm = request.state.file
     is_sent = "sent" in request.state.form
+    column = request.state.form.get("column", "").strip() or uploads.COLUMN
     mailed_at = uploads.time_of_sending(campaign, api.clock()) if is_sent else None
+
+    def refuse(text: str, status: int) -> Response:
+        return _page(api, request, campaign, refused=text, column=column, is_sent=is_sent, status=status)
+
     try:
         stored = await recipients.store_list(
-            api, campaign, file.chunks(), request.state.who, is_csv=None, mailed_at=mailed_at
+            api,
+            campaign,
+            file.chunks(),
+            request.state.who,
+            is_csv=None,
+            mailed_at=mailed_at,
+            column=column,
         )
     except ClientDisconnect:
         return Response(status_code=400)  # the browser is gone and shows no answer
@@ -45,14 +56,14 @@ async def upload(api: Api, request: Request) -> Response:
         if problem.status not in (409, 422):
             raise
         await file.skip()
-        return _page(api, request, campaign, refused=problem.detail, is_sent=is_sent, status=problem.status)
+        return refuse(problem.detail, problem.status)
     if not stored.lines:
-        return _page(
-            api, request, campaign, refused="the file is empty: choose a list", is_sent=is_sent, status=422
-        )
+        return refuse("the file is empty: choose a list", 422)
     status = 422 if stored.bad and not stored.has_usable_lines else 200
     listed = await lists.count_listed(api.store, campaign.id, api.settings.shards)
-    return _page(api, request, campaign, stored=stored, listed=listed, is_sent=is_sent, status=status)
+    return _page(
+        api, request, campaign, stored=stored, listed=listed, column=column, is_sent=is_sent, status=status
+    )
 
 
 def _page(
@@ -63,6 +74,7 @@ def _page(
     stored: uploads.Upload | None = None,
     listed: int = 0,
     refused: str = "",
+    column: str = uploads.COLUMN,
     is_sent: bool = True,
     status: int = 200,
 ) -> Response:
@@ -71,6 +83,7 @@ def _page(
         "stored": stored,
         "listed": listed,
         "refused": refused,
+        "fields": {"column": column},
         "is_sent": is_sent,
         "takes_lists": status != 409,
     }

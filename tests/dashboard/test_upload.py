@@ -47,6 +47,35 @@ def test_upload_page_stores_lines_and_says_what_was_left_out(site, mail, upload)
     assert "recipients.uploaded" in told
 
 
+def test_upload_page_other_column_is_used_and_stays_in_the_form(site, mail, upload, reader):
+    mail()
+    refused = upload("email\nada@example.org\n", sent=None)
+    assert refused.status_code == 422
+    answer = upload("name,E-Mail\nAda,ada@example.org\n", column=" e-mail ", sent=None)
+    assert_harmless(answer)
+    assert listed(site) == 1
+    kept = form_of(answer, PATH)
+    assert (kept["column"], "sent" in kept) == ("e-mail", False)
+    assert upload("recipient\nbob@example.org\n", column="").status_code == 200
+    ndjson = upload('{"email": "eve@example.org"}\n', "list.ndjson", column="email")
+    assert (ndjson.status_code, listed(site)) == (200, 3)
+    assert upload("x\n1\n", column="nothing").status_code == 422
+
+
+def test_upload_pages_of_lists_and_of_links_name_each_other(mail, upload, reader, sign_in, made_key):
+    mail()
+    links = "/campaigns/mail/pixel/list"
+    assert f'href="{links}"' in reader.get(PATH).text
+    assert f'href="{PATH}"' in reader.get(links).text
+    answer = upload("recipient\nada\n")
+    [main] = [link["href"] for link in Page(answer).all("a") if link.get("class") == "button main"]
+    assert main == links
+    assert "choose the file again" in answer.text
+    reader.cookies.clear()
+    visitor = sign_in(made_key("read", "people")[1])
+    assert links not in visitor.get(PATH).text
+
+
 def test_upload_page_ndjson_not_sent_is_stored_but_not_counted_as_sent(site, mail, upload):
     mail()
     answer = upload('{"recipient": "ada"}\n{"recipient": "bob"}\n', "list.ndjson", sent=None)
@@ -75,6 +104,7 @@ def test_upload_page_hostile_list_is_harmless(mail, upload):
     mail(mode="identified")
     for text in EVIL:
         cell = '"' + text.replace('"', '""') + '"'
+        assert_harmless(upload("recipient\nada\n", column=text))
         answer = upload(f"recipient,name\n{cell},{cell * 9}\n{'x' * 300}{cell},\n", name=f"{text}.csv")
         assert answer.status_code in (200, 422)
         assert_harmless(answer)
