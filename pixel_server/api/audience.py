@@ -167,8 +167,8 @@ async def read(
 
 async def count(
     store: AsyncRedis, settings: Settings, secrets: Secrets, found: Audience, who: str
-) -> list[int]:
-    """Returns how many recipients opened 0, 1, 2 ... and all of the campaigns.
+) -> audience.Counts:
+    """Counts the recipients of the audience's campaigns.
 
     Writes to the audit log that they are counted. who: name for the audit log.
     """
@@ -181,7 +181,7 @@ async def _note(store: AsyncRedis, what: str, found: Audience, who: str) -> None
     await audit_log.note(store, who, what, campaigns=campaigns)
 
 
-async def count_alone(api: Api, found: Audience, who: str) -> list[int]:
+async def count_alone(api: Api, found: Audience, who: str) -> audience.Counts:
     """Does the same as `count`, once at a time in this process. Raises Problem 503 if another count runs.
 
     A count of a million recipients takes many seconds. Two of them would keep all other pages waiting.
@@ -218,7 +218,7 @@ async def _for_a_page(parts: Parts) -> Parts:
 
 async def count_audience(api: Api, request: Request) -> Response:
     found = await find(api.store, api.settings, api.consent, request.query_params)
-    counts = await count_alone(api, found, request.state.who)
+    counts = (await count_alone(api, found, request.state.who)).opened
     return reply({"recipients": sum(counts), "opened": counts, **found.base})
 
 

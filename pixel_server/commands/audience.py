@@ -66,7 +66,8 @@ def audience(
         secrets = Secrets.load(settings.data, settings.signing_secrets, settings.recipient_secret)
         found = await calls.find(store, settings, Consent(settings), parameters)
         if out is None:
-            return found, await calls.count(store, settings, secrets, found, audit_log.COMMAND)
+            counts = await calls.count(store, settings, secrets, found, audit_log.COMMAND)
+            return found, counts.opened
         parts = await calls.read(store, settings, secrets, found, audit_log.COMMAND)
         is_ndjson = out.suffix == ".ndjson"
         with files.open_whole(out) as file:

@@ -61,7 +61,7 @@ async def page(api: Api, request: Request) -> Response:
         "submitted": {name: params.get(name, "") for name in CONDITION},
         "max_min_opens": MAX_MIN_OPENS,
         "wrong_times": any(message.startswith(LABELS["min_opens"]) for message in errors),
-        "without_machines": urlencode([*(("id", id_) for id_ in ids), *loaded_by_nobody.items()]),
+        "without_machines": urlencode([("of", ",".join(ids)), *loaded_by_nobody.items()]),
         "link": urlencode([("of", ",".join(ids)), *_condition(params).items()]),
     }
     return render.page(api, request, "audience.html", context, status)
@@ -74,11 +74,17 @@ async def _figures(api: Api, request: Request, ids: Sequence[str]) -> dict[str, 
     numbers = [await sorted_recipients.count_recipients(api.store, id_, shards) for id_ in ids]
     if sum(numbers) > COUNTED_AT_ONCE and "count" not in request.query_params:
         return {"found": found, "number": sum(numbers)}
-    counts = await calls.count_alone(api, found, request.state.who)
+    counts, withdrawn = await calls.count_alone(api, found, request.state.who)
     least, most = found.condition.least, found.condition.most
     matching = sum(counts[least : most + 1])
     by_machines = matching - await _count_never_loaded(api, found) if _is_unseen(found.condition) else 0
-    return {"found": found, "counts": counts, "matching": matching, "by_machines": max(0, by_machines)}
+    return {
+        "found": found,
+        "counts": counts,
+        "matching": matching,
+        "by_machines": max(0, by_machines),
+        "withdrawn": withdrawn,
+    }
 
 
 def _is_unseen(condition: audience.Condition) -> bool:
@@ -91,7 +97,7 @@ async def _count_never_loaded(api: Api, found: calls.Audience) -> int:
     condition = found.condition._replace(state="opened")
     async with api.audience_count:
         counts = await audience.count(api.store, api.secrets, found.sources, api.settings.shards, condition)
-    return counts[0]
+    return counts.opened[0]
 
 
 async def _others(api: Api, request: Request, chosen: Sequence[Campaign]) -> list[Campaign]:

@@ -62,6 +62,16 @@ class Condition(NamedTuple):
     min_opens: int = 1
 
 
+class Counts(NamedTuple):
+    """Numbers of recipients. opened: who opened 0, 1, 2 ... and all of the campaigns, without who withdrew.
+
+    withdrawn: who withdrew.
+    """
+
+    opened: list[int]
+    withdrawn: int
+
+
 class Hash(NamedTuple):
     """What a campaign knows of the recipients of a place.
 
@@ -168,12 +178,13 @@ async def rows(
 
 async def count(
     store: AsyncRedis, secrets: Secrets, sources: Sequence[Source], shards: int, condition: Condition
-) -> list[int]:
-    """Returns how many recipients opened 0, 1, 2 ... and all of the campaigns. Reads all recipients.
+) -> Counts:
+    """Counts the recipients of the campaigns. Reads all recipients.
 
     Raises NewerFormat if a newer version wrote a record.
     """
     counts: Counter[int] = Counter()
+    withdrawn = 0
     async for _, tallies in _read_tallies(store, sources, shards, condition):
         opened = {key: number for tally in tallies.values() for key, number in tally.opened.items()}
         known = [key for tally in tallies.values() for key in tally.known]
@@ -181,7 +192,8 @@ async def count(
         counts[0] += len(known) - len(opened)
         for recipient in await withdrawals.withdrawn_now(store, secrets, known):
             counts[opened.get(recipient, 0)] -= 1
-    return [counts[number] for number in range(len(sources) + 1)]
+            withdrawn += 1
+    return Counts([counts[number] for number in range(len(sources) + 1)], withdrawn)
 
 
 async def _read_tallies(

@@ -59,12 +59,27 @@ def test_audience_page_names_the_openers_by_machine_among_those_not_seen(
     site.get(url, headers={"User-Agent": ""})
     stats("listed")
     page = assert_harmless(reader.get("/audience?id=listed&opened=none"))
-    assert f"of 3 recipients were not seen to open this campaign: {EVIL[0]}." in page.text
-    assert "1 of them may have read it all the same" in page.text
-    [link] = [link["href"] for link in page.all("a") if link["href"].endswith("&opened=none&state=opened")]
-    left = reader.get(link)
+    text = " ".join(page.text.split())
+    assert re.search(rf"0 ?Not opened, of 3 recipients of this campaign: {re.escape(EVIL[0])}\.", text)
+    assert "plus 1 Machines only or Not known: " in text
+    csvs = [link["href"] for link in page.all("a") if "recipients.csv" in link["href"]]
+    sizes = [reader.get(link).text.count("\r\n") - 1 for link in csvs]
+    assert sizes == [0, 1], "those who did not open, and with them those whom a machine hides"
+    left = reader.get("/audience?id=listed&opened=none&state=opened")
     assert counts(left) == [0, 3]
     assert "may have read it" not in left.text
+
+
+def test_audience_page_agrees_with_the_recipients_page_but_for_who_withdrew(story, site, reader):
+    def shown():
+        page = " ".join(Page(reader.get("/audience?id=listed&opened=none")).text.split())
+        return re.search(r"(\d+) ?Not opened", page)[1], page
+
+    unopened = site.get("/api/campaigns/listed/recipients/counts").json()["unopened"]
+    number, page = shown()
+    assert (number, "withdrew and" in page) == (str(unopened), False)
+    site.post("/api/withdrawals", json={"recipients": ["ada"]})
+    assert "1 more recipient withdrew and is left out" in shown()[1]
 
 
 def test_audience_page_of_many_recipients_counts_if_asked(story, reader, monkeypatch):

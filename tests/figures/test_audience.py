@@ -290,7 +290,7 @@ def test_audience_random_campaigns_agree_with_a_plain_count(client, redis_url, s
             assert await _csv(audience.rows(store, secrets, sources, 4, condition)) == _naive_csv(
                 known, condition, withdrawn
             )
-        counts = await audience.count(store, secrets, sources, 4, Condition(0, 0))
+        counts = (await audience.count(store, secrets, sources, 4, Condition(0, 0))).opened
         assert counts == [len(_naive(known, Condition(n, n), withdrawn)) for n in range(6)]
         await store.aclose()
 
