@@ -60,6 +60,12 @@ def _tick(page: Page) -> None:
         box.check()
 
 
+def _choose_week(page: Page) -> None:
+    """Chooses the last 7 days, which the demo can compare with the 7 days before."""
+    with page.expect_navigation():
+        page.get_by_role("link", name="7 days", exact=True).click()
+
+
 def _upload_for_links(page: Page) -> None:
     """Asks for the links of a list with a bad line."""
     rows = f"recipient\nada@example.org\n{'x' * 300}\n"
@@ -109,6 +115,7 @@ BUSY = (
     Shown("campaign-email", "/campaigns/demo-newsletter"),
     Shown("campaign-email-hours", "/campaigns/demo-newsletter?from={day}&until={day}&interval=hour"),
     Shown("campaign-web", "/campaigns/demo-site"),
+    Shown("campaign-web-week", "/campaigns/demo-site?chart=views", _choose_week),
     Shown("campaign-web-hours", "/campaigns/demo-site?from={day}&until={day}&interval=hour"),
     Shown("campaign-web-filtered", "/campaigns/demo-site?page=/teas/sencha&referrer_kind=search"),
     Shown("setup-email", "/campaigns/spring"),
@@ -146,6 +153,7 @@ BUSY = (
     Shown("note-wrong", "/campaigns/demo-newsletter", _send("Save note", text="")),
     Shown("share-email", "/s/{share_email}", who=NOBODY),
     Shown("share-web", "/s/{share_web}", who=NOBODY),
+    Shown("share-web-week", "/s/{share_web}?list=country", _choose_week, who=NOBODY),
     Shown("share-gone", "/s/nothing", who=NOBODY),
     Shown("settings", "/settings"),
     Shown("keys", "/keys"),

@@ -26,8 +26,8 @@ FIRST_FIGURE_PX = 300
 LEADING = (
     *("list", "list-tag", "list-mailings"),
     *("campaign-email", "campaign-email-hours", "campaign-of-a-reader"),
-    *("campaign-web", "campaign-web-hours", "campaign-web-filtered"),
-    *("share-email", "share-web", "shared-email"),
+    *("campaign-web", "campaign-web-week", "campaign-web-hours", "campaign-web-filtered"),
+    *("share-email", "share-web", "share-web-week", "shared-email"),
 )
 """Pages that lead with a figure."""
 FIRST_FIGURE = """(() => {
