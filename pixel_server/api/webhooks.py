@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -13,7 +13,7 @@ from pixel_server.api import fields
 from pixel_server.api.context import Api
 from pixel_server.api.openapi.values import flag
 from pixel_server.api.paging import BY_NUMBER, BY_TIME, Paging, cut_by_time
-from pixel_server.api.request_body import Check, check_fields, read_json
+from pixel_server.api.request_body import Check, check_each_field, check_fields, read_json
 from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.problems import Problem, bad_fields
 from pixel_server.webhooks import deliveries, endpoint, queue, report, storage
@@ -103,10 +103,10 @@ async def create(api: Api, content: Any, who: str, own_scopes: Iterable[str]) ->
     who: name for the audit log. own_scopes: the scopes of the caller. Raises Problem 422 if fields are bad,
     and 409 if there are too many endpoints.
     """
-    values = check_fields(content, _CREATE, frozenset({"url", "events"}))
-    await _check_campaigns(api, values.get("campaigns", ()))
+    scopes = sorted(own_scopes)
+    values = await _checked(api, content, _CREATE, scopes, required=frozenset({"url", "events"}))
     try:
-        return await storage.create(api.store, api.settings, scopes=sorted(own_scopes), who=who, **values)
+        return await storage.create(api.store, api.settings, scopes=scopes, who=who, **values)
     except EndpointError as error:
         raise _bad_field(error) from None
     except storage.TooManyEndpoints as error:
@@ -119,11 +119,10 @@ async def change(api: Api, webhook_id: str, content: Any, who: str, own_scopes: 
     Raises Problem 404 if it is unknown, 422 if fields are bad, and 403 if the caller lacks the scope `people`
     and the endpoint gets events on recipients: the new address would get them too.
     """
-    values = check_fields(content, _CHANGE)
     known = await find(api, webhook_id)
     if endpoint.PEOPLE_SCOPE not in own_scopes and set(known.events) & set(PERSONAL):
         raise Problem(403, "this webhook gets events on recipients: changing it needs the scope 'people'")
-    await _check_campaigns(api, set(values.get("campaigns", ())) - set(known.campaigns))
+    values = await _checked(api, content, _CHANGE, known.scopes, known.campaigns)
     try:
         return await storage.change(api.store, api.settings, webhook_id, values, who)
     except EndpointError as error:
@@ -132,15 +131,39 @@ async def change(api: Api, webhook_id: str, content: Any, who: str, own_scopes: 
         raise _unknown() from None
 
 
-async def _check_campaigns(api: Api, ids: Iterable[str]) -> None:
-    """Raises Problem 422 if a campaign is unknown. Ids that cannot be one are left to `endpoint.check`."""
+async def _checked(
+    api: Api,
+    content: Any,
+    checks: Mapping[str, Check],
+    scopes: Collection[str],
+    known_campaigns: Collection[str] = (),
+    required: frozenset[str] = frozenset(),
+) -> dict[str, Any]:
+    """Returns the checked fields of an endpoint. Raises Problem 422 that names each bad field.
+
+    scopes: those of the endpoint. known_campaigns: ids that need not exist any more.
+    """
+    values, errors = check_each_field(content, checks, required)
+    is_private_allowed = bool(api.settings.webhook_private)
+    faults = endpoint.field_errors(values, scopes, is_private_allowed)
+    errors += [{"field": fault.field, "message": str(fault)} for fault in faults]
+    if not any(error["field"] == "campaigns" for error in errors):
+        errors += await _missing_campaigns(api, set(values.get("campaigns", ())) - set(known_campaigns))
+    if errors:
+        raise bad_fields(errors)
+    return values
+
+
+async def _missing_campaigns(api: Api, ids: Iterable[str]) -> list[dict[str, Any]]:
+    """Returns the error of the first campaign that does not exist, as a list of none or one."""
     try:
-        for campaign_id in list(ids)[: endpoint.MAX_CAMPAIGNS]:
+        for campaign_id in sorted(ids):
             await api.campaign(campaign_id)
     except Problem as problem:
         if problem.status != 404:
             raise
-        raise bad_fields([{"field": "campaigns", "message": problem.detail}]) from None
+        return [{"field": "campaigns", "message": problem.detail}]
+    return []
 
 
 def _bad_field(error: EndpointError) -> Problem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.datastructures import QueryParams
 
@@ -14,6 +14,14 @@ from pixel_server.figures.overview import MAX_QUERY_CHARACTERS
 
 MAX_MATCHES = 20
 """Largest number of campaigns that a search offers."""
+
+FIELD = "campaign_"
+"""Prefix of the checkbox of a campaign in a form that is sent by POST: `campaign_spring`."""
+
+
+def ticked(fields: Mapping[str, str]) -> list[str]:
+    """Returns the ids of the campaigns that are ticked in a form."""
+    return [name.removeprefix(FIELD) for name in fields if name.startswith(FIELD)]
 
 
 def search_text(params: QueryParams) -> str:

@@ -40,8 +40,6 @@ SIGHTS = {
 SIGHT_NAMES = {SERVER: "This whole server", SHARED: "Only shared figures of chosen campaigns"}
 _INITIAL_FIELDS = {"name": "", "campaigns": "", "scope_read": "yes"}
 """Fields of the form for a new key. No answer is chosen, so that nobody gives a partner the whole server."""
-_CAMPAIGN_FIELD = "campaign_"
-"""Prefix of the checkbox of a campaign: `campaign_spring`."""
 
 
 async def page(api: Api, request: Request) -> Response:
@@ -66,8 +64,7 @@ def _scopes(fields: Mapping[str, str]) -> list[str]:
     tick of `read` does not fill its part, because it is there from the start.
     """
     scopes = [scope for scope in SCOPE_MEANINGS if fields.get(f"scope_{scope}")]
-    ticked = [name.removeprefix(_CAMPAIGN_FIELD) for name in fields if name.startswith(_CAMPAIGN_FIELD)]
-    campaigns = [*ticked, *forms.lines(fields.get("campaigns", ""))]
+    campaigns = [*campaign_picker.ticked(fields), *forms.lines(fields.get("campaigns", ""))]
     sight = fields.get("sees")
     if sight == SERVER:
         if campaigns:
@@ -129,7 +126,7 @@ async def _page(
         "sight_names": SIGHT_NAMES,
         "campaigns": campaigns,
         "has_more_campaigns": len(campaigns) == campaign_picker.MAX_MATCHES or bool(fields["campaigns"]),
-        "campaign_field": _CAMPAIGN_FIELD,
+        "campaign_field": campaign_picker.FIELD,
         "scope_names": SCOPE_NAMES,
         "keys": [
             (key, can_see_pages(key.scopes) and not keys.lacking_scopes(key.scopes, own_scopes))

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from pixel_server.api import webhooks
 from pixel_server.api.context import Api
-from pixel_server.dashboard import forms, render
+from pixel_server.dashboard import campaign_picker, forms, render
 from pixel_server.problems import Problem, bad_parameters
 from pixel_server.webhooks import deliveries, endpoint, queue, report, storage
 from pixel_server.webhooks.deliveries import Delivery
@@ -153,9 +153,9 @@ def _state(line: Delivery, places: Mapping[str, Place], newer: str | None) -> tu
 
 async def edit(api: Api, request: Request) -> Response:
     known = await webhooks.find(api, request.path_params["id"])
-    ticked = {_field(event_type): "yes" for event_type in known.events}
-    fields = {"url": known.url, "name": known.name, "campaigns": "\n".join(known.campaigns), **ticked}
-    return _edit_page(api, request, known, fields)
+    ticked = [*map(_field, known.events), *(campaign_picker.FIELD + ident for ident in known.campaigns)]
+    fields = {"url": known.url, "name": known.name, "campaigns": "", **dict.fromkeys(ticked, "yes")}
+    return await _edit_page(api, request, known, fields)
 
 
 async def change(api: Api, request: Request) -> Response:
@@ -164,7 +164,7 @@ async def change(api: Api, request: Request) -> Response:
         await _change(api, request, _content(fields))
     except Problem as problem:
         known = await webhooks.find(api, webhook_id)
-        return _edit_page(api, request, known, {**_EMPTY_FIELDS, **fields}, problem)
+        return await _edit_page(api, request, known, {**_EMPTY_FIELDS, **fields}, problem)
     return forms.done(api, f"webhooks/{webhook_id}", "saved")
 
 
@@ -241,7 +241,9 @@ def _content(fields: Mapping[str, str]) -> dict[str, Any]:
         "url": fields.get("url", "").strip(),
         "name": fields.get("name", "").strip(),
         "events": [event_type for event_type in TYPES if fields.get(_field(event_type))],
-        "campaigns": forms.lines(fields.get("campaigns", "")),
+        "campaigns": list(
+            dict.fromkeys([*campaign_picker.ticked(fields), *forms.lines(fields.get("campaigns", ""))])
+        ),
     }
 
 
@@ -264,14 +266,34 @@ def _choices(people_reason: str) -> list[Choice]:
     ]
 
 
-def _labels(choices: Iterable[Choice]) -> dict[str, tuple[str, str]]:
+async def _picks(api: Api, fields: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Returns (the fields to show, what the checkboxes of campaigns need).
+
+    The campaigns that are ticked come first, then the newest others. A ticked id without a campaign moves to
+    the text field, so that it is not lost: a webhook without campaigns would get the events of all.
+    """
+    ticked = campaign_picker.ticked(fields)
+    chosen, _ = await campaign_picker.chosen(api, ticked[: endpoint.MAX_CAMPAIGNS])
+    others = await campaign_picker.search(api, "", chosen)
+    known = {campaign.id for campaign in chosen}
+    lines = [fields["campaigns"], *(campaign_id for campaign_id in ticked if campaign_id not in known)]
+    shown = {**fields, "campaigns": "\n".join(filter(None, lines))}
+    picks = {
+        "campaigns": [*chosen, *others],
+        "has_more_campaigns": len(others) == campaign_picker.MAX_MATCHES or bool(shown["campaigns"]),
+        "campaign_field": campaign_picker.FIELD,
+    }
+    return shown, picks
+
+
+def _labels(choices: Iterable[Choice], picks: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Returns (label, id of the element) of each field, for the links above a refused form."""
     first_choice = next(choice.id for choice in choices if not choice.reason)
     return {
         "url": ("URL", "url"),
         "events": ("Events", first_choice),
         "name": ("Name", "name"),
-        "campaigns": ("Campaigns", "campaigns"),
+        "campaigns": ("Campaigns", "campaigns" if picks["has_more_campaigns"] else "pick-campaigns"),
         "events_per_request": ("Events in a request", "events_per_request"),
     }
 
@@ -303,25 +325,29 @@ async def _list_page(
     choices = _choices("" if has_people else f"You need the permission “{PEOPLE_SCOPE}” for it.")
     reports = await report.read(api.store, api.clock())
     errors = forms.errors(problem)
+    fields, picks = await _picks(api, fields)
     context = {
         "reports": [(of, condition(of)) for of in reports[::-1]],
         "created": created,
         "choices": choices,
-        "labels": _labels(choices),
-        "is_more_open": any(name in errors or fields[name] != _EMPTY_FIELDS[name] for name in _MORE),
+        **picks,
+        "labels": _labels(choices, picks),
+        "is_more_open": bool(campaign_picker.ticked(fields))
+        or any(name in errors or fields[name] != _EMPTY_FIELDS[name] for name in _MORE),
         "max_events": endpoint.MAX_EVENTS_PER_REQUEST,
     }
     return forms.page(api, request, "webhooks.html", fields, context, problem)
 
 
-def _edit_page(
+async def _edit_page(
     api: Api, request: Request, known: Endpoint, fields: Mapping[str, str], problem: Problem | None = None
 ) -> Response:
     if not _may_change(request, known):
         raise Problem(403, f"this webhook gets events on recipients: changing it needs “{PEOPLE_SCOPE}”")
     lacks_people = f"This webhook was made without the permission “{PEOPLE_SCOPE}”: make another one for it."
     choices = _choices("" if PEOPLE_SCOPE in known.scopes else lacks_people)
-    context = {**_head(request, known), "choices": choices, "labels": _labels(choices)}
+    fields, picks = await _picks(api, fields)
+    context = {**_head(request, known), **picks, "choices": choices, "labels": _labels(choices, picks)}
     return forms.page(api, request, "webhook_edit.html", fields, context, problem)
 
 

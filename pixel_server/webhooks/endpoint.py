@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import secrets as random
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -180,23 +180,58 @@ def check_url(url: str, is_private_allowed: bool) -> str:
     return url
 
 
+def field_errors(
+    values: Mapping[str, Any], scopes: Collection[str], is_private_allowed: bool
+) -> list[EndpointError]:
+    """Returns an error for each of these fields that cannot be used. None is not looked at.
+
+    scopes: those of the endpoint.
+    """
+    checks: dict[str, Callable[[Any], object]] = {
+        "url": lambda url: check_url(url, is_private_allowed),
+        "events": lambda events: _check_events(events, scopes),
+        "name": _check_name,
+        "campaigns": _check_campaigns,
+        "events_per_request": _check_events_per_request,
+        "secret": check_secret,
+    }
+    errors = []
+    for name, check_value in checks.items():
+        try:
+            if values.get(name) is not None:
+                check_value(values[name])
+        except EndpointError as error:
+            errors.append(error)
+    return errors
+
+
 def check(endpoint: Endpoint, is_private_allowed: bool) -> Endpoint:
     """Returns the endpoint. Raises EndpointError, with the name of the first field that cannot be used."""
-    check_url(endpoint.url, is_private_allowed)
-    if len(endpoint.name) > MAX_NAME_CHARACTERS:
-        raise EndpointError("name", f"must be text of at most {MAX_NAME_CHARACTERS} characters")
-    if has_control_characters(endpoint.name):
-        raise EndpointError("name", "must not contain control characters")
-    _check_events(endpoint.events, endpoint.scopes)
-    if len(endpoint.campaigns) > MAX_CAMPAIGNS:
-        raise EndpointError("campaigns", f"must be at most {MAX_CAMPAIGNS}; name none for all campaigns")
-    if not all(map(is_slug, endpoint.campaigns)):
-        raise EndpointError("campaigns", f"each {SLUG_RULE}")
-    if not 1 <= endpoint.events_per_request <= MAX_EVENTS_PER_REQUEST:
-        raise EndpointError("events_per_request", f"must be from 1 to {MAX_EVENTS_PER_REQUEST}")
+    values = {name: getattr(endpoint, name) for name in endpoint.__struct_fields__}
+    for error in field_errors(values, endpoint.scopes, is_private_allowed):
+        raise error
     for secret in endpoint.secrets:
         check_secret(secret.text)
     return endpoint
+
+
+def _check_name(name: str) -> None:
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise EndpointError("name", f"must be text of at most {MAX_NAME_CHARACTERS} characters")
+    if has_control_characters(name):
+        raise EndpointError("name", "must not contain control characters")
+
+
+def _check_campaigns(campaigns: Collection[str]) -> None:
+    if len(campaigns) > MAX_CAMPAIGNS:
+        raise EndpointError("campaigns", f"must be at most {MAX_CAMPAIGNS}; name none for all campaigns")
+    if not all(map(is_slug, campaigns)):
+        raise EndpointError("campaigns", f"each {SLUG_RULE}")
+
+
+def _check_events_per_request(count: int) -> None:
+    if not 1 <= count <= MAX_EVENTS_PER_REQUEST:
+        raise EndpointError("events_per_request", f"must be from 1 to {MAX_EVENTS_PER_REQUEST}")
 
 
 def _check_events(events: Collection[str], scopes: Collection[str]) -> None:

@@ -101,6 +101,10 @@ def test_webhooks_page_create_shows_the_secret_once(site, reader, send, mail):
         ({"url": URL, **HEALTH, "events_per_request": "many"}, {"events_per_request"}),
         ({"url": URL, **HEALTH, "events_per_request": "101"}, {"events_per_request"}),
         ({"url": URL, **HEALTH, "name": "n" * 201}, {"name"}),
+        (
+            {"url": "nowhere", "campaigns": "nobody", "events_per_request": "many", "name": "n" * 201},
+            {"url", "events", "name", "campaigns", "events_per_request"},
+        ),
     ],
 )
 def test_webhooks_page_invalid_webhook_is_refused(site, send, filled, fields):
@@ -111,6 +115,34 @@ def test_webhooks_page_invalid_webhook_is_refused(site, send, filled, fields):
     kept = form_of(answer, "/webhooks")
     assert {name: kept.get(name) for name in filled} == filled
     assert listed(site) == []
+
+
+def test_webhook_forms_pick_campaigns_by_name(site, reader, send, mail):
+    mail(name="Spring <news>")
+    mail(id="other")
+    page = reader.get("/webhooks")
+    assert_harmless(page)
+    assert 'id="pick-mail"' in page.text
+    assert 'id="campaigns"' not in page.text
+    assert send("/webhooks", url=URL, **HEALTH, campaign_mail="mail").status_code == 200
+    [made] = listed(site)
+    assert made["campaigns"] == ["mail"]
+    path = f"/webhooks/{made['id']}/edit"
+    kept = form_of(reader.get(path), path)
+    assert (kept["campaign_mail"], "campaign_other" in kept, "campaigns" in kept) == ("mail", False, False)
+    assert send(path, campaign_mail=None, campaign_other="other").status_code == 303
+    assert listed(site)[0]["campaigns"] == ["other"]
+    site.delete("/api/campaigns/other")
+    assert form_of(reader.get(path), path)["campaigns"] == "other"
+    assert send(path, name="CRM").status_code == 303
+    assert (listed(site)[0]["campaigns"], listed(site)[0]["name"]) == (["other"], "CRM")
+    gone = send("/webhooks", url=URL, **HEALTH, campaign_gone="gone", campaign_mail="mail")
+    assert wrong(gone).keys() == {"campaigns"}
+    kept = form_of(gone, "/webhooks")
+    assert (kept["campaigns"], kept["campaign_mail"]) == ("gone", "mail")
+    refused = send(path, url="nowhere", campaigns="other\nnobody")
+    assert wrong(refused).keys() == {"url", "campaigns"}
+    assert refused.text.index('href="#url"') < refused.text.index('href="#campaigns"')
 
 
 def test_webhooks_page_too_many_are_refused(site, send, make):
@@ -274,13 +306,13 @@ def test_webhook_page_change_saves_and_refuses(site, reader, send, make, mail):
     mail()
     path = make(name="CRM", events=["open.first", "health"], campaigns=["mail"])
     form = form_of(reader.get(f"{path}/edit"), f"{path}/edit")
-    assert {name: form[name] for name in ("url", "name", "campaigns")} == {
+    assert {name: form[name] for name in ("url", "name", "campaign_mail")} == {
         "url": URL,
         "name": "CRM",
-        "campaigns": "mail",
+        "campaign_mail": "mail",
     }
     assert "event_withdrawal" not in form
-    filled = {"event_open.first": None, "event_withdrawal": "yes", "campaigns": "", "name": "New"}
+    filled = {"event_open.first": None, "event_withdrawal": "yes", "campaign_mail": None, "name": "New"}
     assert send(f"{path}/edit", **filled).headers["location"] == f"{path}?done=saved"
     changed = site.get(f"/api{path}").json()
     assert (changed["name"], changed["campaigns"]) == ("New", [])
@@ -288,7 +320,7 @@ def test_webhook_page_change_saves_and_refuses(site, reader, send, make, mail):
     refused = send(f"{path}/edit", url="nowhere", event_health=None, event_withdrawal=None)
     assert refused.status_code == 422
     assert_harmless(refused)
-    assert wrong(refused).keys() == {"url"}
+    assert wrong(refused).keys() == {"url", "events"}
     assert site.get(f"/api{path}").json() == changed
 
 
