@@ -116,6 +116,12 @@ def context(
     }
 
 
+def _preset_label(choice: str) -> str:
+    """Returns the label of a range since sending. The first says that the ranges begin with sending."""
+    label = SINCE_SENDING[choice]
+    return f"First {label}" if choice == next(iter(SINCE_SENDING)) else label
+
+
 def since_sending(
     api: Api, campaign: Campaign, range_query: Mapping[str, str], period: Range, now: float
 ) -> dict[str, Any]:
@@ -127,8 +133,8 @@ def since_sending(
     start = sending_ranges.first_instant(campaign) or 0
     has_hours = sending_ranges.has_hours(campaign, bucket_days(api, campaign), now)
     presets = [
-        (label, urlencode({sending_ranges.PARAMETER: choice}), choice == chosen)
-        for choice, label in SINCE_SENDING.items()
+        (_preset_label(choice), urlencode({sending_ranges.PARAMETER: choice}), choice == chosen)
+        for choice in SINCE_SENDING
         if has_hours or choice == chosen
     ]
     picker = context(range_query, campaign.zone, period, now)

@@ -154,6 +154,7 @@ def test_mailing_page_curve_follows_the_range_since_sending(sent, site, reader):
     assert points[-1] == [99.5, 0.075, 0.075]
     table = words(page).partition("After sending")[2]
     assert re.match(r" ?1 h ?6 h ?1 d ?2 d ?now ?People ?2.5% ?5.0% ?5.0% ?5.0% ?7.5%", table)
+    assert re.search(r"First 24 hours ?3 days ?7 days ?All time", words(page))
     first_day = Page(reader.get(f"{PAGE}?since_sending=24h"))
     assert curve(first_day) == points[:25]
     assert "Opened by people since sending, the first 24 hours" in words(first_day)
