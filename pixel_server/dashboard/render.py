@@ -149,7 +149,7 @@ def error(
     context = {
         "is_away": is_away,
         "status": status,
-        "title": "The figures cannot be read at the moment"
+        "title": _away_title(api, request)
         if is_away
         else ERROR_TITLES.get(status) or HTTPStatus(status).phrase.capitalize(),
         "detail": detail,
@@ -157,3 +157,10 @@ def error(
     }
     retry = {"Retry-After": "2"} if status == 503 else {}
     return page(api, request, "error.html", context, status, more={**retry, **(more or {})})
+
+
+def _away_title(api: Api, request: Request) -> str:
+    """Returns the title of an error page if Redis does not answer."""
+    if request.url.path.removeprefix(prefix(api.settings)).startswith("/sign-in"):
+        return "Nobody can sign in at the moment"
+    return "The figures cannot be read at the moment"

@@ -86,6 +86,7 @@ def _form(view: View, texts: Texts) -> Iterator[str]:
         State.STOPPED: (allow, erase_stopped),
         State.ERASED: (allow,),
         State.ERASING: (allow,),
+        State.UNAVAILABLE: (stop, erase),
     }.get(view.state)
     if buttons is None:
         return

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 
 import pytest
+from starlette.testclient import TestClient
 
+from pixel_server.app import create_app
 from pixel_server.auth import sessions, sign_in_links, throttle
 from pixel_server.scopes import SCOPES
 from pixel_server.secret import Secrets
-from pixel_server.store import keys
-from pixel_server.store.client import connect_async
+from pixel_server.store import jobs, keys
+from pixel_server.store.client import connect, connect_async
 from tests.conftest import API_KEY
 
 COOKIE = sessions.COOKIE
@@ -45,6 +48,17 @@ def csrf(visitor):
     found = TOKEN.search(visitor.get("/").text)
     assert found is not None
     return found[1]
+
+
+def test_pages_redis_away_say_what_does_not_work(settings, secrets):
+    settings = replace(settings, redis_url="unix:///nowhere/valkey.sock")
+    queue = jobs.queue(connect(settings.redis_url))
+    app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
+    browser = TestClient(app, headers={"Accept": "text/html"}, cookies={COOKIE: "v1.x"})
+    sign_in = browser.post("/sign-in", data={"key": "pk_x"})
+    assert (sign_in.status_code, "<h1>Nobody can sign in at the moment</h1>" in sign_in.text) == (503, True)
+    link = browser.get("/sign-in/x")
+    assert (link.status_code, "Nobody can sign in" in link.text) == (503, True)
 
 
 def test_sign_in_with_key_opens_pages_until_sign_out(visitor, sign_in):

@@ -143,6 +143,19 @@ def test_checklist_without_a_pixel_says_why(reader, mail, settings):
     assert "PIXEL_BASE_URL" in reader.get("/campaigns/public").text
 
 
+def test_pixel_page_keeps_both_sections_and_puts_what_was_sent_first(reader, send, mail):
+    mail()
+    path = "/campaigns/mail/pixel"
+    for answer, is_one_first in (
+        (reader.get(path), False),
+        (send(path, recipient="ada@example.org"), True),
+        (send(path, recipient=""), True),
+    ):
+        places = [answer.text.index(f'<h2 id="{name}">') for name in ("one", "many")]
+        assert (places == sorted(places)) is is_one_first
+        assert_harmless(answer)
+
+
 def test_each_page_that_hands_out_an_address_says_if_only_this_machine_reaches_it(
     reader, send, mail, page, settings, made_key
 ):

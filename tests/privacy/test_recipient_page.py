@@ -31,7 +31,7 @@ BUTTONS = {
     State.ERASED: ["allow"],
     State.ERASING: ["allow"],
     State.THROTTLED: [],
-    State.UNAVAILABLE: [],
+    State.UNAVAILABLE: ["stop", "erase"],
 }
 
 
