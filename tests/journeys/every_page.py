@@ -259,7 +259,7 @@ class Filled:
         event_id = call("POST", f"{path}/test")[1]["webhook_id"]
         until(lambda: call("GET", f"{path}/deliveries")[1]["items"])
         with connect(json.loads((self.stack.data / "up.json").read_text())["redis_url"]) as client:
-            client.zadd(keys.hook_aside(webhook), {event_id: 1})
+            client.zadd(keys.hook_aside(webhook), {event_id: int(client.time()[0]) * 1000})
             client.zrem(keys.hook_due(webhook), event_id)
         call("POST", f"{path}/test")
 
