@@ -101,13 +101,15 @@ async def _table(api: Api, chosen: Sequence[Campaign], range_query: dict[str, st
         period = ranges.parse(range_query, campaign.time_zone, now)
         campaign_stats = await stats.read(api.store, campaign, period, api.settings, now)
         campaign_stats = figure_texts.without_misleading(campaign_stats, campaign, period)
+        changes = await figure_texts.changes(api, campaign, period, campaign_stats, now)
         campaign_figures.append((campaign, campaign_stats))
         rows.append(
             {
                 "campaign": campaign,
                 "stats": campaign_stats,
                 "texts": figure_texts.texts_of(campaign_stats),
-                "changes": await figure_texts.changes(api, campaign, period, campaign_stats, now),
+                "changes": changes.texts,
+                "without_today": changes.without_today,
             }
         )
     if not campaign_figures:

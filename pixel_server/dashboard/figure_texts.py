@@ -7,17 +7,16 @@ events and the comparison show the same texts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import date, timedelta
-from typing import Any
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
 
 from pixel_server.api.context import Api
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import formatting
-from pixel_server.figures import ranges, sending_ranges, stats
+from pixel_server.figures import ranges, sending_ranges, stats, web_breakdowns
 from pixel_server.figures.ranges import Range
 
-LONGEST_DAY_SECONDS = 25 * 3600
-"""Seconds in the longest day, on which the clock is put back by an hour."""
 _SHARES = ("bounce_share",)
 _DURATIONS = ("time_to_open", "time_on_page", "time_of_visit")
 _QUARTILES = ("quartile_1", "median", "quartile_3")
@@ -51,36 +50,64 @@ def without_misleading(
     return shown if sending_ranges.includes_sending(campaign, period) else {**shown, "open_rate": None}
 
 
+class Changes(NamedTuple):
+    """The changes of a campaign's figures since the previous period.
+
+    texts: the change of each figure by its path in the stats: `{"totals.views": "+6.1%"}`. not_before: start
+    (s) of the first day with figures if the previous period begins before it, so that there are no changes.
+    without_today: whether today, which is not over, is left out on both sides.
+    """
+
+    texts: dict[str, str]
+    not_before: int | None = None
+    without_today: bool = False
+
+
 async def changes(
     api: Api, campaign: Campaign, period: Range, campaign_stats: Mapping[str, Any], now: float
-) -> dict[str, str]:
-    """Returns the change of each figure since the previous period of the same length, by path.
+) -> Changes:
+    """Returns the changes since the previous period of the same length.
 
-    Returns {} if the period is all time or a day that is not over, or if the previous period has no hits.
-    Also returns {} for a mailing: its opens become fewer each day after sending, so every period would show a
-    fall.
+    Has no changes if the period is all time or only today, or if the previous period has no hits. A mailing
+    has none either: its opens become fewer each day after sending, so every period would show a fall.
     """
-    previous_period = previous(period, now)
-    if campaign.kind == "email" or previous_period is None:
-        return {}
-    before = await stats.read(api.store, campaign, previous_period, api.settings, now)
+    compared = _without_today(period, now)
+    if campaign.kind == "email" or compared is None:
+        return Changes({})
+    period_before = _previous(compared)
+    first = await web_breakdowns.first_day(api.store, campaign, api.settings, now)
+    if first and period_before.start < (start := ranges.midnight(first, campaign.zone)):
+        return Changes({}, start)
+    before = await stats.read(api.store, campaign, period_before, api.settings, now)
     if not before["totals"]["hits"]:
-        return {}
+        return Changes({})
+    if compared is not period:
+        campaign_stats = await stats.read(api.store, campaign, compared, api.settings, now)
     values_before = dict(_values(before))
     texts = {
         path: (formatting.points if path in _SHARES else formatting.change)(value, values_before.get(path))
         for path, value in _values(campaign_stats)
     }
-    return {path: change for path, change in texts.items() if change}
+    changed = {path: change for path, change in texts.items() if change}
+    return Changes(changed, without_today=compared is not period)
 
 
-def previous(period: Range, now: float) -> Range | None:
-    """Returns the period of the same length before this period, counted in days if `interval` is `day`.
+def _without_today(period: Range, now: float) -> Range | None:
+    """Returns the part of a period before today, or None if that is nothing, or if the period is all time.
 
-    Returns None if the period is all time or a day that is not over: these are not compared.
+    Returns the period itself if it ends before now.
     """
-    if period.is_all_time or (period.end > now and period.end - period.start <= LONGEST_DAY_SECONDS):
+    if period.is_all_time:
         return None
+    if period.end <= now:
+        return period
+    today = datetime.fromtimestamp(now, period.zone).date()
+    end = ranges.midnight(today, period.zone)
+    return replace(period, end=end) if end > period.start else None
+
+
+def _previous(period: Range) -> Range:
+    """Returns the period of the same length before this period, counted in days if `interval` is `day`."""
     if period.interval != "day":
         return Range(2 * period.start - period.end, period.start, period.interval, period.zone, False)
     first = date.fromisoformat(ranges.show(period.start, period.zone)[:10])

@@ -159,7 +159,7 @@ async def _render(
     late_since = await asyncio.to_thread(api.late_since)
     page_stats, by = await _read(api, campaign, choice, now)
     texts = figure_texts.texts_of(page_stats)
-    changes, not_before = await _changes(api, campaign, choice, page_stats, now)
+    changes = await _changes(api, campaign, choice, page_stats, now)
     picker = range_picker.context(choice.query, campaign.zone, choice.days, now, list(choice.kept.items()))
     context: dict[str, Any] = {
         "campaign": campaign,
@@ -167,8 +167,9 @@ async def _render(
         "stats": page_stats,
         "late_since": late_since,
         "texts": texts,
-        "changes": changes,
-        "not_before": not_before,
+        "changes": changes.texts,
+        "not_before": changes.not_before,
+        "without_today": changes.without_today,
         "lead": _lead(page_stats, choice.filters),
         "range_query": urlencode({**choice.query, **choice.filters}),
         "page_query": _query(choice, choice.filters),
@@ -204,18 +205,11 @@ async def _render(
 
 async def _changes(
     api: Api, campaign: Campaign, choice: _Choice, page_stats: Mapping[str, Any], now: float
-) -> tuple[dict[str, str], int | None]:
-    """Returns the changes since the previous period, and why there are none.
-
-    The reason is the start (s) of the first day with figures, if the previous period begins before that day.
-    """
-    before = figure_texts.previous(choice.days, now)
-    if before is None or choice.is_all or choice.filters:
-        return {}, None
-    first = await web_breakdowns.first_day(api.store, campaign, api.settings, now)
-    if first and before.start < (start := ranges.midnight(first, campaign.zone)):
-        return {}, start
-    return await figure_texts.changes(api, campaign, choice.days, page_stats, now), None
+) -> figure_texts.Changes:
+    """Returns the changes since the previous period. A filtered page has none."""
+    if choice.is_all or choice.filters:
+        return figure_texts.Changes({})
+    return await figure_texts.changes(api, campaign, choice.days, page_stats, now)
 
 
 async def _read(

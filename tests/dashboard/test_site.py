@@ -137,7 +137,12 @@ def test_site_page_chart_hostile_choice_is_ignored(visited, reader):
 @pytest.mark.parametrize(
     ("query", "says", "has_changes"),
     [
-        ("from=2026-09-01&until=2026-09-20", ", with changes since the previous period.", True),
+        ("from=2026-09-01&until=2026-09-19", ", with changes since the previous period.", True),
+        (
+            "from=2026-09-01&until=2026-09-20",
+            ", with changes since the previous period, both without today.",
+            True,
+        ),
         ("from=2026-08-01&until=2026-09-20", ". No change is shown: no figures before 1 Aug 2026.", False),
         ("from=2026-07-28&until=2026-08-08", ". No change is shown: no figures before 1 Aug 2026.", False),
         ("from=2026-09-01&until=2026-09-20&language=de", "1 Sep 2026 to 20 Sep 2026.", False),
@@ -152,6 +157,21 @@ def test_site_page_without_changes_says_why(visited, visit, stats, reader, clock
     fresh = re.sub(r"<[^>]*>", "", re.search(r'<p class="fresh">(.*?)</p>', answer.text, re.DOTALL)[1])
     assert fresh.strip().split("\n")[0].endswith(says)
     assert ('class="change"' in answer.text) == has_changes
+
+
+@pytest.mark.parametrize("path", ["campaigns/page?", "compare?id=page&id=page2&"])
+def test_site_page_changes_compare_whole_days(visited, visit, stats, reader, site, clock, path):
+    """Today is not over: without this rule each change would be a fall until the evening."""
+    site.post("/api/campaigns", json={"id": "page2", "name": "Other", "kind": "web"})
+    for day, views in ((1, 1), (2, 4), (12, 2)):
+        for number in range(views):
+            visit(f"2026-09-{day:02}T09:{number:02}Z", "ada", f"/{number}")
+    clock.at(f"{DAY}T12:00Z")
+    stats("page")
+    answer = reader.get(f"/{path}from=2026-09-11&until=2026-09-20")
+    changes = re.findall(r'class="change"[^>]*>([^<]*)<', answer.text)
+    assert "\u221250.0%" in changes
+    assert "both without today" in answer.text
 
 
 def test_site_page_names_are_spelled_out(visited, reader):

@@ -88,7 +88,8 @@ def test_opens_reach_a_receiver_of_another_language_once_by_their_ids(stack: Sta
         assert first["payload"]["data"]["campaign"] == "spring"
         assert first["payload"]["data"]["client"] == "Thunderbird"
         for n, name in enumerate(names[1:]):
-            assert stack.get(str(minter.url("spring", name))) == (200, "recorded")
+            url = str(minter.url("spring", name))
+            until(lambda url=url: stack.get(url) == (200, "recorded"))  # a busy machine may refuse one
             if n in (30, 70):
                 kill_workers(stack)
         until(
@@ -139,7 +140,7 @@ def test_webhook_made_tried_and_sent_again_on_the_pages(stack: Stack, browser: B
 
         failed = until(first_try)
         assert "503" in failed
-        assert "tried again later" in failed
+        assert "next try" in failed
         assert "<b>too busy</b>" in failed
         assert_fits(page)
         receiver.answer = lambda request: receivers.OK
