@@ -31,7 +31,7 @@ async def audit_page(
     who_too: texts that `who` of a line may contain instead of the parameter `who`, if that is given. Raises
     Problem 422 if the query has a bad parameter.
     """
-    wanted, errors = parse_filter(query, who_too)
+    wanted, errors = _parse_filter(query, who_too)
     page = _PAGING.parse(query, errors)
     lines, next_cursor = await audit_log.read_page(api.store, page.after, page.limit, log_name, wanted)
     return [_line_json(line) for line in lines], next_cursor
@@ -42,14 +42,14 @@ async def read_all(api: Api, query: Mapping[str, str], who_too: Iterable[str] = 
 
     Raises Problem 422 as `audit_page` does.
     """
-    wanted, errors = parse_filter(query, who_too)
+    wanted, errors = _parse_filter(query, who_too)
     if errors:
         raise bad_parameters(errors)
     lines, _ = await audit_log.read_page(api.store, None, audit_log.MAX_LINES, "audit", wanted)
     return [_line_json(line) for line in lines]
 
 
-def parse_filter(
+def _parse_filter(
     query: Mapping[str, str], who_too: Iterable[str] = ()
 ) -> tuple[audit_log.Filter, list[dict[str, Any]]]:
     """Returns the filter of a query, and the errors of its parameters. An empty parameter filters nothing."""

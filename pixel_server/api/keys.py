@@ -77,8 +77,10 @@ async def revoke_key(api: Api, request: Request) -> Response:
     return Response(status_code=204)
 
 
-async def make_sign_in_link(api: Api, key_id: str, who: str, own_scopes: Set[str]) -> str:
-    """Returns the address of a new link that signs in with a key, once, to the dashboard.
+async def make_sign_in_link(
+    api: Api, key_id: str, who: str, own_scopes: Set[str]
+) -> tuple[api_keys.ApiKey, str]:
+    """Makes a link that signs in with a key, once. Returns the key's record, and the address of the link.
 
     who: name for the audit log. own_scopes: the scopes of the caller's key. Raises Problem 404 if no key has
     the id, 403 if the key has a scope that the caller's key lacks, and 409 if the key sees no page or no base
@@ -98,12 +100,12 @@ async def make_sign_in_link(api: Api, key_id: str, who: str, own_scopes: Set[str
         token = await sign_in_links.make(api.store, record.id, who=who)
     except sign_in_links.NoApiKey:  # revoked meanwhile
         raise Problem(404, "no key has this id") from None
-    return f"{api.settings.base_url}/sign-in/{token}"
+    return record, f"{api.settings.base_url}/sign-in/{token}"
 
 
 async def create_sign_in_link(api: Api, request: Request) -> Response:
     key_id, state = request.path_params["id"], request.state
-    url = await make_sign_in_link(api, key_id, state.who, state.scopes)
+    _, url = await make_sign_in_link(api, key_id, state.who, state.scopes)
     return reply({"url": url, "seconds": sign_in_links.LIFETIME_SECONDS}, 201)
 
 

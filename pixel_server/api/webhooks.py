@@ -16,7 +16,7 @@ from pixel_server.api.paging import BY_NUMBER, BY_TIME, Paging, cut_by_time
 from pixel_server.api.request_body import Check, check_each_field, check_fields, read_json
 from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.problems import Problem, bad_fields
-from pixel_server.webhooks import deliveries, endpoint, queue, report, storage
+from pixel_server.webhooks import deliveries, endpoint, queue, queue_view, report, storage
 from pixel_server.webhooks.endpoint import Endpoint, EndpointError
 from pixel_server.webhooks.event import PERSONAL
 from pixel_server.webhooks.report import Report
@@ -141,7 +141,7 @@ async def _checked(
 ) -> dict[str, Any]:
     """Returns the checked fields of an endpoint. Raises Problem 422 that names each bad field.
 
-    scopes: those of the endpoint. known_campaigns: ids that need not exist any more.
+    scopes: the endpoint's scopes. known_campaigns: ids that need not exist any more.
     """
     values, errors = check_each_field(content, checks, required)
     is_private_allowed = bool(api.settings.webhook_private)
@@ -155,7 +155,7 @@ async def _checked(
 
 
 async def _missing_campaigns(api: Api, ids: Iterable[str]) -> list[dict[str, Any]]:
-    """Returns the error of the first campaign that does not exist, as a list of none or one."""
+    """Returns a list with the error of the first campaign that does not exist, or [] if all exist."""
     try:
         for campaign_id in sorted(ids):
             await api.campaign(campaign_id)
@@ -265,7 +265,7 @@ async def list_webhook_deliveries(api: Api, request: Request) -> Response:
 
 async def queue_page(
     api: Api, webhook_id: str, query: Mapping[str, str]
-) -> tuple[list[queue.Waiting], str | None]:
+) -> tuple[list[queue_view.Waiting], str | None]:
     """Returns (requests that wait or were set aside, oldest first; the cursor of the next page or None).
 
     Raises Problem 404 if the endpoint is unknown, and 422 if the query is bad.
@@ -275,7 +275,7 @@ async def queue_page(
     page = BY_NUMBER.parse(query, [{"field": "aside", "message": "must be true or false"}] if is_bad else [])
     await find(api, webhook_id)
     start = int(page.after or 0)
-    found = await queue.page(
+    found = await queue_view.page(
         api.store, webhook_id, is_aside=aside == "true", start=start, limit=page.limit + 1
     )
     return found[: page.limit], str(start + page.limit) if len(found) > page.limit else None
@@ -283,7 +283,7 @@ async def queue_page(
 
 async def list_webhook_queue(api: Api, request: Request) -> Response:
     found, next_cursor = await queue_page(api, request.path_params["id"], request.query_params)
-    return reply({"items": [queue.to_json(waiting) for waiting in found], "next": next_cursor})
+    return reply({"items": [queue_view.to_json(waiting) for waiting in found], "next": next_cursor})
 
 
 _QUEUE_QUERY = (Parameter("aside", flag("Show what was set aside, not what waits.")), *BY_NUMBER.parameters)

@@ -20,10 +20,10 @@ log = Log(__name__)
 
 
 class Judge:
-    """Judges hits: a call returns the verdict of one hit.
+    """Judges hits. A call takes a hit, and returns its verdict.
 
-    delivery_seconds: PIXEL_DELIVERY_SECONDS. burst_rule_id: id of the rule about bursts, or "" if there is no
-    such rule.
+    delivery_seconds: PIXEL_DELIVERY_SECONDS. burst_rule_id: id of the rule about bursts, or "" if the rules
+    have none.
     """
 
     def __init__(self, rules: Rules, networks: Networks, settings: Settings) -> None:

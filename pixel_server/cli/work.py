@@ -63,7 +63,7 @@ def work(
 
 
 def _answer_metrics(handle: int) -> None:
-    """Answers `/metrics` until told to stop. handle: file descriptor of the listening socket."""
+    """Answers `/metrics` until SIGTERM. handle: file descriptor of the listening socket."""
     from pixel_server.run import web_process  # noqa: PLC0415
 
     web_process.serve(socket.socket(fileno=handle), web_process.PLAIN_PROTOCOL, web_process.METRICS_APP)

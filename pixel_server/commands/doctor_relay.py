@@ -46,7 +46,7 @@ def _check_own(settings: Settings, is_running: bool) -> Finding:
         require_greeting(reachable(host), port)
     except Failure as failure:
         if is_running:
-            text = f"one runs, but not at {address} here: in its container, run `pixel-server health`"
+            text = f"a relay runs, but not at {address} here: in its container, run `pixel-server health`"
             return Finding("relay", "listen", "advice", text)
         text = f"{failure.message}: start `pixel-server relay` or `up --relay`; its log says why it has ended"
         return Finding("relay", "listen", "problem", text)

@@ -94,7 +94,7 @@ def count_sent(
     has_consents: Callable[[], bool] = lambda: False,
     consent: ConsentRef | None = None,
 ) -> Iterator[CountSent]:
-    """Yields a function that counts mails as sent by --sent, --test and --sent-at, and stores consents.
+    """Yields a function that counts mails as sent, and stores consents.
 
     wants_count: whether to count; None counts if the store can be used. needs_consent: whether only
     recipients with a consent may be told apart. has_consents: function that returns whether the list has a

@@ -94,7 +94,7 @@ async def _page(api: Api, request: Request, log_name: audit_log.Log) -> Response
 
 
 def _api_query(query: Mapping[str, str]) -> dict[str, str]:
-    """Returns the parameters of the API for those of the page."""
+    """Returns the parameters of the API call, made from the parameters of the page."""
     asked = {name: query[name].strip() for name in ("who", "what", "campaign", "from") if query.get(name)}
     if "after" in query:
         asked["after"] = query["after"]
@@ -121,29 +121,26 @@ def _who_of_names(keys: Mapping[str, str], text: str) -> list[str]:
 async def _names(
     api: Api, request: Request, entries: Sequence[Mapping[str, Any]], keys: Mapping[str, str]
 ) -> Names:
-    """Returns the names of what these entries are about, without what no longer exists."""
+    """Returns the names of the keys, campaigns and so on in these entries, as far as they still exist."""
     if "read" not in request.state.session.scopes:
         return {}
+    abouts = [entry["about"] for entry in entries]
     names = {("key", key): (f"{name} ({key})", "keys") for key, name in keys.items()}
-    for ident, name in (await _campaign_names(api, entries)).items():
+    for ident, name in (await _campaign_names(api, abouts)).items():
         names["campaign", ident] = name, f"campaigns/{ident}"
     for hook in await webhooks.list_all(api.store):
         names["webhook", hook.id] = hook.name or hook.url, f"webhooks/{hook.id}"
     for source, _ in await sources.list_sources(api.store):
         names["source", source.id] = source.name, "deliveries"
-    shares = {about["share"]: about["campaign"] for about in _abouts(entries) if "share" in about}
+    shares = {about["share"]: about["campaign"] for about in abouts if {"share", "campaign"} <= about.keys()}
     for ident, name in (await share_links.find_names(api.store, shares)).items():
         names["share", ident] = name, f"campaigns/{shares[ident]}/shares"
     return names
 
 
-def _abouts(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, str]]:
-    return [entry["about"] for entry in entries]
-
-
-async def _campaign_names(api: Api, entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+async def _campaign_names(api: Api, abouts: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Returns the name of each campaign of these entries by id, without campaigns that no longer exist."""
-    ids = sorted({about["campaign"] for about in _abouts(entries) if "campaign" in about})
+    ids = sorted({about["campaign"] for about in abouts if "campaign" in about})
     pipe = api.store.pipeline(transaction=False)
     for campaign in ids:
         storage.queue_record(pipe, campaign)

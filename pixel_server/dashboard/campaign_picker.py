@@ -1,4 +1,4 @@
-"""Campaigns that are picked on a page: those that a query names, and others that a search finds."""
+"""Campaigns that are picked on a page. A query or a form names them, and a search offers others."""
 
 from __future__ import annotations
 

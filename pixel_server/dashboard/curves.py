@@ -42,7 +42,7 @@ def up_to(points: Sequence[Point] | None, hours: float = float("inf")) -> list[P
 def table(points: Sequence[Point], rate: Mapping[str, Any] | None) -> dict[str, Any]:
     """Returns {labels, share, high, estimate}: the times that are over and now, and the shares at each.
 
-    rate: the open rate of all time, or None to leave out now. estimate: `"≈ 34%"`, or "" if there is none.
+    rate: the open rate of all time, or None to leave out now. estimate: see `estimate_text`.
     """
     times = [hours for hours in HOURS if hours <= points[-1]["hours"]]
     share, high = ([opening_curve.share_at(points, each, name) for each in times] for name in _SHARES)
@@ -55,7 +55,7 @@ def table(points: Sequence[Point], rate: Mapping[str, Any] | None) -> dict[str, 
 
 
 def estimate_text(rate: Mapping[str, Any] | None) -> str:
-    """Returns the estimated open rate: `"≈ 34%"`, or "" if there is none or the rate is exact."""
+    """Returns the estimated open rate: `"≈ 34%"`, or "" if the rate has no estimate or is exact."""
     if not rate or rate["estimate"] is None or rate["low"] == rate["high"]:
         return ""
     return f"\N{ALMOST EQUAL TO} {formatting.rate_parts(rate)['estimate']}"

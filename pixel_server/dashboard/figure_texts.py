@@ -51,10 +51,10 @@ def without_misleading(
 
 
 class Changes(NamedTuple):
-    """The changes of a campaign's figures since the previous period.
+    """Changes of a campaign's figures since the previous period.
 
     texts: the change of each figure by its path in the stats: `{"totals.views": "+6.1%"}`. not_before: start
-    (s) of the first day with figures if the previous period begins before it, so that there are no changes.
+    (s) of the first day with figures if the previous period begins before it; then nothing is compared.
     without_today: whether today, which is not over, is left out on both sides.
     """
 
@@ -93,7 +93,7 @@ async def changes(
 
 
 def _without_today(period: Range, now: float) -> Range | None:
-    """Returns the part of a period before today, or None if that is nothing, or if the period is all time.
+    """Returns the part of a period before today, or None if the period begins today or is all time.
 
     Returns the period itself if it ends before now.
     """

@@ -90,9 +90,8 @@ def _contradiction(sight: str, other: str) -> Problem:
 
 async def make_sign_in_link(api: Api, request: Request) -> Response:
     """Makes a sign-in link for a key, and shows the link only on the page that answers the POST."""
-    record = await _record(api, request)
-    scopes = request.state.session.scopes
-    url = await keys.make_sign_in_link(api, record.id, request.state.who, scopes)
+    key_id, scopes = request.path_params["id"], request.state.session.scopes
+    record, url = await keys.make_sign_in_link(api, key_id, request.state.who, scopes)
     return await _page(api, request, _INITIAL_FIELDS, sign_in_link={"record": record, "url": url})
 
 

@@ -131,7 +131,7 @@ async def show_recipient(api: Api, request: Request) -> Response:
 
 
 async def _campaigns(api: Api, campaign_ids: Iterable[str]) -> dict[str, Campaign]:
-    """Returns those campaigns that still exist and can be read, by id."""
+    """Returns the campaigns that still exist and can be read, by id."""
     found = {}
     for campaign_id in campaign_ids:
         with suppress(storage.UnknownCampaign, UnreadableCampaign):

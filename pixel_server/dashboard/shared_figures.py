@@ -125,7 +125,7 @@ async def show(
 
 
 class _View(NamedTuple):
-    """What the page of a site shows. days: one of DAYS. whole_list: the breakdown to show whole, or ""."""
+    """Choice of what a site's page shows. days: one of DAYS. whole_list: a breakdown to show whole, or ""."""
 
     days: int
     whole_list: str
@@ -165,7 +165,7 @@ def _query(campaign: Campaign, days: int, now: float) -> dict[str, str]:
 async def share_for_guests(api: Api, campaign: Campaign) -> str:
     """Returns the counted share of a mailing that guests see where its own page has an estimate: `"27%"`.
 
-    Returns "" if guests see no rate, or the exact one.
+    Returns "" if guests see no rate, or the exact rate.
     """
 
     async def read_rate() -> dict[str, Any] | None:
@@ -295,7 +295,7 @@ def _from(
     """Returns the days of the lists as `"17 Nov 2026 to 29 Nov 2026"`.
 
     They begin with the first known day at the earliest. known: the days that were read. span: the days of the
-    page. Returns "" if there are none, or if they are the days of the page.
+    page. Returns "" if nothing is listed, or if the lists have the days of the page.
     """
     if not span or days is None:
         return ""

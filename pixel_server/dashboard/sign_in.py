@@ -57,7 +57,8 @@ async def use_link(api: Api, request: Request) -> Response:
     if record is None:
         message = (
             "This link was already used, or is older than ten minutes. "
-            "Ask who made it for another one. “pixel-server sign-in” prints one too."
+            "Ask the person who made it for another link. "
+            "On the server, “pixel-server sign-in” prints a link."
         )
         return await _failed(api, request, "", message, is_link=True)
     return _signed_in(api, request, record, "")

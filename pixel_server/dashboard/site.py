@@ -326,6 +326,6 @@ def _groups(
 
 
 def _bots(page_stats: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Returns the views by bots and their share of all views, or None if there is none or it is not known."""
+    """Returns the views by bots and their share of all views, or None if no bots are known."""
     bots, views = page_stats["totals"]["views_bot"], page_stats["totals"]["views"]
     return {"views": bots, "share": bots / (bots + views)} if bots else None

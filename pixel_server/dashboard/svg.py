@@ -72,7 +72,7 @@ def open_rate_bar(rate: Mapping[str, Any] | None, top: float = 1) -> dict[str, f
     """Returns the bar of an open rate in percent: low, width, and estimate (-1 if not known).
 
     width: from low to high; 0 if they agree, else at least 1. top: the rate at the right end of the scale.
-    Returns None if there is no rate.
+    Returns None if `rate` is None.
     """
     if rate is None:
         return None

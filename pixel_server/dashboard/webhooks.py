@@ -12,7 +12,7 @@ from pixel_server.api import webhooks
 from pixel_server.api.context import Api
 from pixel_server.dashboard import campaign_picker, forms, render
 from pixel_server.problems import Problem, bad_parameters
-from pixel_server.webhooks import deliveries, endpoint, queue, report, storage
+from pixel_server.webhooks import deliveries, endpoint, queue_view, report, storage
 from pixel_server.webhooks.deliveries import Delivery
 from pixel_server.webhooks.endpoint import PEOPLE_SCOPE, Endpoint
 from pixel_server.webhooks.event import (
@@ -24,7 +24,7 @@ from pixel_server.webhooks.event import (
     TYPES,
     WITHDRAWAL,
 )
-from pixel_server.webhooks.queue import Place
+from pixel_server.webhooks.queue_view import Place
 from pixel_server.webhooks.report import Report
 
 PAGE_ROWS = 25
@@ -101,7 +101,7 @@ async def show(api: Api, request: Request) -> Response:
     if view == "tries":
         lines, next_cursor = await webhooks.deliveries_page(api, webhook_id, asked)
         failed = {line.webhook_id for line in lines if line.outcome != "delivered"}
-        rows = tries(lines, await queue.find_places(api.store, webhook_id, failed))
+        rows = tries(lines, await queue_view.find_places(api.store, webhook_id, failed))
     else:
         asked["aside"] = "true" if view == "aside" else "false"
         rows, next_cursor = await webhooks.queue_page(api, webhook_id, asked)
@@ -125,7 +125,7 @@ async def show(api: Api, request: Request) -> Response:
 def tries(lines: Iterable[Delivery], places: Mapping[str, Place]) -> list[Try]:
     """Returns the lines of a page, newest first, each with the state of its request now.
 
-    Only the newest line of a request tells its state. An older one was followed by another try.
+    Only the newest line of a request tells its state. After each older line came another try.
     """
     shown: list[Try] = []
     newer: dict[str, str] = {}
@@ -253,7 +253,7 @@ def _field(event_type: str) -> str:
 
 
 def _choices(people_reason: str) -> list[Choice]:
-    """Returns the checkboxes of all types. people_reason: why those on recipients cannot be ticked, or ""."""
+    """Returns the checkboxes of all types. people_reason: why events on recipients are disabled, or ""."""
     return [
         Choice(
             event_type,

@@ -73,7 +73,7 @@ class Counts(NamedTuple):
 
 
 class Hash(NamedTuple):
-    """What a campaign knows of the recipients of a place.
+    """The data of a campaign on the recipients of a place.
 
     listed: recipients on its list. with_record: recipients with a record. records: their packed records.
     """

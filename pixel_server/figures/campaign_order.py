@@ -48,8 +48,8 @@ class Entry(NamedTuple):
     """The fields by which a campaign is found and sorted. name: in lower case. Times are s since 1970.
 
     sent_at: time of sending, or of creation if the time of sending is not set. It is None for a draft, which
-    has neither a time of sending nor a hit. rate: the estimated open rate,
-    or without an estimate its lower bound. uniques: see `totals.UNIQUES`. views: None for mail.
+    has neither a time of sending nor a hit. rate: the estimated open rate, or without an estimate its lower
+    bound. uniques: see `totals.UNIQUES`. views: None for mail.
     """
 
     id: str

@@ -81,16 +81,15 @@ def openers(campaign_stats: CampaignStats) -> tuple[int, int] | None:
         return None
     _, stats = campaign_stats
     hidden = stats["hidden"]
-    return stats["totals"]["unique_opens_person"] - hidden["person"], stats["delivered"] - hidden[
-        "recipients"
-    ]
+    visible_openers = stats["totals"]["unique_opens_person"] - hidden["person"]
+    return visible_openers, stats["delivered"] - hidden["recipients"]
 
 
 def why_not_compared(campaign_stats: CampaignStats) -> NotCompared | None:
-    """Returns the first reason not to compare the opens of a campaign with those of others, or None.
+    """Returns the first reason not to compare the opens of a campaign with other campaigns, or None.
 
     Without a time of sending it is not known whether the mailing was sent. Visible recipients (see
-    `open_rate`) may have made anonymous opens. With few of them there is no estimate, so none to compare.
+    `open_rate`) may have made anonymous opens. If few recipients are visible, the campaign has no estimate.
     """
     campaign, stats = campaign_stats
     if campaign.kind == "web":

@@ -85,7 +85,7 @@ def _uncounted(day: Day) -> Cell:
 
 
 def _revealing_days(columns: Collection[Column], min_cell: int) -> frozenset[int] | None:
-    """Returns days, by number, that have a small rest; see the top of this file. None if there are none.
+    """Returns the numbers of days that have a small rest (see the top of this file), or None if no day has.
 
     columns: all visits of the week. What is in no shown cell is a column too: the whole less the shown cells.
     If a column itself is small, all days are returned.

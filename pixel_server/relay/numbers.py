@@ -27,10 +27,10 @@ Reason = Literal[
 ]
 """Why a mail got no pixel.
 
-signed: it is signed or encrypted. mode: the mode is off. campaign: it names none, several, or one that is not
-an id. no-link: no link can be made for its campaign. recipients: it has several. size: it is above a limit.
-text: it has no HTML. has-pixel: it has a pixel already. unreadable: it, or its `X-Pixel-Mode`, is malformed.
-failed: this program has a fault.
+signed: it is signed or encrypted. mode: the mode is off. campaign: it names no campaign, several, or a text
+that is not an id. no-link: no link can be made for its campaign. recipients: it has several. size: it is
+above a limit. text: it has no HTML. has-pixel: it has a pixel already. unreadable: it is malformed, or its
+`X-Pixel-Mode` is. failed: this program has a fault.
 """
 
 

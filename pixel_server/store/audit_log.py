@@ -44,10 +44,10 @@ BY_PROXY = ", by the proxy"
 
 
 class Filter(NamedTuple):
-    """The lines to read. Each field narrows them; "" and None leave them as they are.
+    """Choice of lines. Each field narrows it, unless it is empty or None.
 
-    who: texts, of which `who` of a line contains one. what: text that the action contains, either as stored
-    or in words: `"key.revoked"`, `"key revoked"`. campaign: id. start, end: ms since 1970, half-open.
+    who: texts; `who` of a line must contain one of them. what: text that the action contains, as stored or
+    in words: `"key.revoked"`, `"key revoked"`. campaign: id. start, end: ms since 1970, half-open.
     """
 
     who: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ class Filter(NamedTuple):
     end: int | None = None
 
     def has(self, line: Mapping[str, str]) -> bool:
-        """Returns whether a line is wanted. Its time is not looked at."""
+        """Returns whether a line is wanted, whatever its time."""
         who, what, wanted = line["who"].casefold(), line["what"], self.what.casefold()
         campaigns = line.get("campaign", ""), *line.get("campaigns", "").split(",")
         return (

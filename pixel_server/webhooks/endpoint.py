@@ -183,9 +183,9 @@ def check_url(url: str, is_private_allowed: bool) -> str:
 def field_errors(
     values: Mapping[str, Any], scopes: Collection[str], is_private_allowed: bool
 ) -> list[EndpointError]:
-    """Returns an error for each of these fields that cannot be used. None is not looked at.
+    """Returns an error for each of these fields that cannot be used. Skips fields whose value is None.
 
-    scopes: those of the endpoint.
+    scopes: the endpoint's scopes.
     """
     checks: dict[str, Callable[[Any], object]] = {
         "url": lambda url: check_url(url, is_private_allowed),
@@ -208,8 +208,8 @@ def field_errors(
 def check(endpoint: Endpoint, is_private_allowed: bool) -> Endpoint:
     """Returns the endpoint. Raises EndpointError, with the name of the first field that cannot be used."""
     values = {name: getattr(endpoint, name) for name in endpoint.__struct_fields__}
-    for error in field_errors(values, endpoint.scopes, is_private_allowed):
-        raise error
+    if errors := field_errors(values, endpoint.scopes, is_private_allowed):
+        raise errors[0]
     for secret in endpoint.secrets:
         check_secret(secret.text)
     return endpoint

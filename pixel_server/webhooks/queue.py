@@ -25,7 +25,7 @@ from pixel_server.secret import Secrets
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis, Value
 from pixel_server.store.script import EVEN_IF_FULL, ScriptCall, script_call
-from pixel_server.times import DAY, DAY_MS, iso_ms
+from pixel_server.times import DAY, DAY_MS
 from pixel_server.webhooks import deliveries, event
 from pixel_server.webhooks.deliveries import Delivery
 from pixel_server.webhooks.endpoint import Endpoint
@@ -57,32 +57,6 @@ class Unit(NamedTuple):
     queued: int
     claimed: int
     events: list[Event]
-
-
-class Waiting(NamedTuple):
-    """A unit, as the API shows it. due: time (ms) of the next try, None if it is set aside.
-
-    type: that of its first event, "" if that was removed. events: ids of its events. tries: number of tries
-    so far. queued: ms. aside: time (ms) when it was set aside, None if it waits.
-    """
-
-    id: str
-    type: str
-    tries: int
-    queued: int
-    due: int | None
-    events: list[str]
-    aside: int | None
-
-
-class Place(NamedTuple):
-    """Where a unit is now. due: time (ms) of its next try. aside: time (ms) when it was set aside.
-
-    Both are None if it was delivered or removed.
-    """
-
-    due: int | None
-    aside: int | None
 
 
 class Length(NamedTuple):
@@ -451,57 +425,6 @@ async def read_lengths(store: AsyncRedis, endpoint_ids: Iterable[str]) -> dict[s
         for endpoint_id, (units, aside, events, oldest) in zip(
             ids, zip(*[iter(replies)] * 4, strict=True), strict=True
         )
-    }
-
-
-async def page(
-    store: AsyncRedis, endpoint_id: str, *, is_aside: bool, start: int = 0, limit: int = 100
-) -> list[Waiting]:
-    """Returns units that wait or were set aside, oldest first. start: number of units to leave out.
-
-    Raises ValueError if a newer version wrote an event.
-    """
-    key = keys.hook_aside(endpoint_id) if is_aside else keys.hook_due(endpoint_id)
-    found = await store.execute_command("ZRANGE", key, start, start + limit - 1, "WITHSCORES")
-    units, scores = found[::2], found[1::2]
-    if not units:
-        return []
-    texts = [
-        (text or b"0 0").decode().split() for text in await store.hmget(keys.hook_units(endpoint_id), units)
-    ]
-    firsts = await store.hmget(keys.hook_events(endpoint_id), [(*words, "")[2] for words in texts])
-    shown = []
-    for unit, score, words, first in zip(units, scores, texts, firsts, strict=True):
-        event_type = event.decode(first[MARK_BYTES:]).type if first else ""
-        at = int(float(score))
-        due, aside = (None, at) if is_aside else (at, None)
-        shown.append(Waiting(unit.decode(), event_type, int(words[0]), int(words[1]), due, words[2:], aside))
-    return shown
-
-
-async def find_places(store: AsyncRedis, endpoint_id: str, unit_ids: Iterable[str]) -> dict[str, Place]:
-    """Returns where each of these units is now."""
-    ids, pipe = list(unit_ids), store.pipeline(transaction=False)
-    for unit_id in ids:
-        pipe.execute_command("ZSCORE", keys.hook_due(endpoint_id), unit_id)
-        pipe.execute_command("ZSCORE", keys.hook_aside(endpoint_id), unit_id)
-    scores = [None if score is None else int(float(score)) for score in (await pipe.execute() if ids else [])]
-    return {
-        unit_id: Place(*pair)
-        for unit_id, pair in zip(ids, zip(*[iter(scores)] * 2, strict=True), strict=True)
-    }
-
-
-def to_json(waiting: Waiting) -> dict[str, Any]:
-    """Returns a unit as the API shows it: times in ISO 8601."""
-    return {
-        "webhook_id": waiting.id,
-        "type": waiting.type,
-        "tries": waiting.tries,
-        "queued": iso_ms(waiting.queued),
-        "due": None if waiting.due is None else iso_ms(waiting.due),
-        "set_aside": None if waiting.aside is None else iso_ms(waiting.aside),
-        "events": waiting.events,
     }
 
 

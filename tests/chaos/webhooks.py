@@ -23,7 +23,7 @@ from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.client import connect_async
 from pixel_server.store.protocols import AsyncRedis
-from pixel_server.webhooks import queue, storage
+from pixel_server.webhooks import queue, queue_view, storage
 from tests.chaos.outcome import Outcome
 from tests.chaos.scenario import own_redis_url, say, whole_server
 from tests.stack import Stack, until
@@ -222,7 +222,7 @@ async def _send_all(url: str) -> None:
 
     async def act(store: AsyncRedis) -> None:
         for endpoint in await storage.list_all(store):
-            waiting = await queue.page(store, endpoint.id, is_aside=False, limit=1000)
+            waiting = await queue_view.page(store, endpoint.id, is_aside=False, limit=1000)
             await queue.send_again(store, endpoint.id, [unit.id for unit in waiting])
             await store.hdel(keys.hook_state(endpoint.id), "paused_until")
 

@@ -118,6 +118,6 @@ def test_doctor_relay_or_next_server_away_is_a_problem(tmp_path: Path):
     elsewhere.close()
     assert unknown.startswith("advice relay to: not checked: set PIXEL_RELAY_TO here too")
     assert code == 1
-    assert of_relay.startswith("advice relay listen: one runs, but not at")
+    assert of_relay.startswith("advice relay listen: a relay runs, but not at")
     assert "does not offer STARTTLS" in of_next
     assert "secret" not in of_next

@@ -9,7 +9,7 @@ import pytest
 from pixel_server.recipients import withdrawals
 from pixel_server.store import keys
 from pixel_server.store.client import connect_async
-from pixel_server.webhooks import deliveries, event, queue, storage
+from pixel_server.webhooks import deliveries, event, queue, queue_view, storage
 from pixel_server.webhooks.deliveries import Delivery
 from pixel_server.webhooks.endpoint import EndpointError
 
@@ -131,9 +131,9 @@ def test_queue_set_aside_is_sent_again_under_its_id(case):
     unit = case.claim()
     case.fail(unit, retry_ms=None)
     assert case.length()[:3] == (0, 1, 1)
-    [waiting] = case.run(lambda store: queue.page(store, case.endpoint.id, is_aside=True))
+    [waiting] = case.run(lambda store: queue_view.page(store, case.endpoint.id, is_aside=True))
     assert (waiting.id, waiting.type, waiting.tries) == ("evt_1", "open.first", 1)
-    assert queue.to_json(waiting)["events"] == ["evt_1"]
+    assert queue_view.to_json(waiting)["events"] == ["evt_1"]
     assert case.run(lambda store: queue.send_again(store, case.endpoint.id, ["evt_1", "evt_7"])) == 1
     assert case.claim()[:2] == ("evt_1", 0)
 
