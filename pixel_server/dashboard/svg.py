@@ -90,7 +90,7 @@ def ranked(
     """Returns the rows with the highest counts, `(none)` and `(other)`, with their shares and bars.
 
     count_field: the field of a row that holds its count. share: the count divided by the sum over all rows,
-    unless the row has a share of its own. width: percent of the longest bar.
+    also if the row has another share. width: percent of the longest bar.
 
     The row `(none)` comes last but for `(other)`. It is often much longer than all others, such as the visits
     without a UTM parameter, so the scale is that of the other rows. Its bar is cut at 100 % (`is_cut`).
@@ -103,7 +103,7 @@ def ranked(
     return [
         {
             **row,
-            "share": row["share"] if "share" in row else row[count_field] / whole if whole else None,
+            "share": row[count_field] / whole if whole else None,
             "width": min(100, _percent(row[count_field], top)) if top else 0,
             "is_none": row["name"] == NONE,
             "is_cut": 0 < top < row[count_field],
@@ -124,8 +124,7 @@ def rest(
     left_out = named[_shown_count(named, max_rows) :]
     if not left_out:
         return None
-    has_shares = "share" in left_out[0]
-    whole = sum(row[count_field] for row in rows if not (has_shares and row["name"] == OTHER))
+    whole = sum(row[count_field] for row in rows)
     count = sum(row[count_field] for row in left_out)
     return {"number": len(left_out), count_field: count, "share": count / whole if whole else None}
 

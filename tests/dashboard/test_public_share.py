@@ -164,7 +164,7 @@ def test_public_share_says_when_it_was_sent(story, site, visitor, share):
 def test_public_share_breakdowns_group_small_values(story, visitor, share):
     answer = visitor.get(share("mail"))
     assert "Thunderbird" in answer.text
-    assert "Shares are of all names that are not withheld." in answer.text
+    assert "Shares are of the sum of each list, with what is withheld." in answer.text
     found = assert_harmless(visitor.get(share("page")))
     assert "Devices" in found.text
     assert "UTM source" not in found.text, "nobody used one"
@@ -186,6 +186,21 @@ def two_months(site, page, clock, stats):
     visit("2026-09-20T10:00Z", ["/sunday", "/"])
     clock.at("2026-09-22T12:00Z")
     stats("page")
+
+
+def test_public_share_shares_count_what_is_withheld(site, page, clock, stats, visitor, share):
+    """A share of the named rows alone would be too large, as if nothing were withheld."""
+    page(min_cell=3, name="Our site")
+    clock.at("2026-09-14T10:00Z")
+    for number, path in enumerate(["/a"] * 6 + ["/b", "/c", "/d"]):
+        params = {"v": str(number), "u": f"https://e.org{path}"}
+        assert site.get("/p/page.gif", params=params).status_code == 200
+    clock.at("2026-09-22T12:00Z")
+    stats("page")
+    text = visitor.get(share("page")).text
+    pages = text.partition(">Pages<")[2].partition("</table>")[0]
+    rows = re.findall(r'<bdi>([^<]*)</bdi></td><td class="n">([^<]*)</td><td class="n dim">([^<]*)<', pages)
+    assert rows == [("/a", "6", "66.7%"), ("Withheld", "3", "33.3%")]
 
 
 def main_figures(text):

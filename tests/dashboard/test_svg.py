@@ -98,12 +98,6 @@ def test_ranked_a_single_row_left_over_is_shown():
     assert svg.rest(rows, "opens", 2) is None
 
 
-def test_rest_of_rows_with_shares_is_a_share_of_the_named():
-    rows = [{"name": f"n{i}", "opens": 5, "share": 0.25} for i in range(4)]
-    rows.append({"name": OTHER, "opens": 80, "share": None})
-    assert svg.rest(rows, "opens", 2) == {"number": 2, "opens": 10, "share": 0.5}
-
-
 def test_ranked_rows_have_their_share_of_the_sum():
     rows = [{"name": name, "opens": n} for name, n in (("a", 12), ("b", 6), ("c", 1), ("d", 1))]
     found = svg.ranked(rows, "opens", 2)
