@@ -93,7 +93,7 @@ def delay(row: Mapping[str, Any], sent_at: int | None) -> str:
     sent_at: time of sending of the campaign, seconds, or None if it is not set. The stored delay names only a
     range of times. If it fits the time of sending, the time between the two instants is exact. Otherwise this
     recipient's mail was sent at a time of its own, and the text is the range: `"about 1 d 9 h to 1 d 12 h
-    after this mail was sent"`. Returns "" if the delay is not known.
+    after this recipient's own mail was sent"`. Returns "" if the delay is not known.
     """
     if row["time_to_open"] is None:
         return ""
@@ -103,7 +103,7 @@ def delay(row: Mapping[str, Any], sent_at: int | None) -> str:
         if first - 1 <= seconds <= last + 1:
             return f"about {formatting.span(seconds)} after the mailing was sent"
     ends = list(dict.fromkeys(formatting.span(each) for each in (first, last)))
-    return f"about {' to '.join(ends)} after this mail was sent"
+    return f"about {' to '.join(ends)} after this recipient's own mail was sent"
 
 
 def opened_by(row: Mapping[str, Any], which: str) -> str:

@@ -100,6 +100,7 @@ def test_audit_page_bad_filter_stays_in_its_field_and_says_why(reader):
     for kept in ("soon", "No id", "share"):
         assert f'value="{kept}"' in answer.text
     assert "Must be the id of a campaign." in answer.text
+    assert "No entries match" not in answer.text, "nothing was looked for"
     assert reader.get("/audit/all.csv?until=soon").status_code == 422
     assert reader.get("/audit?after=x").status_code == 422
 

@@ -98,6 +98,7 @@ def test_notes_change_refused_shows_its_own_form(send, reader, site):
         page = assert_harmless(answer)
         assert [each.get("class") for each in page.all("details") if "open" in each] == ["edit"]
         assert says in answer.text
+        assert f'The note was not saved. <a href="#note-{note["id"]}">' in answer.text
         shown = form_of(answer, path)
         assert {name: shown[name] for name in fields} == fields, "as it was filled in"
         assert form_of(answer, PATH)["text"] == ""
@@ -153,6 +154,7 @@ def test_notes_invalid_note_is_refused(send, reader, site, fields, name, message
     wrong = re.search(rf'id="wrong-{name}">(.*?)</p>', answer.text)
     assert message in wrong[1]
     assert "open" in page.all("details")[-2]
+    assert 'The note was not saved. <a href="#notes">' in answer.text
     if name == "at":
         assert 'value="Mail sent"' in answer.text, "as it was filled in"
     assert kept(site) == []

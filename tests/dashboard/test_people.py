@@ -347,7 +347,8 @@ def test_delay_that_does_not_fit_the_time_of_sending_is_a_range():
     sent_at = parse_instant("2026-09-20T08:30:00Z", None)
     assert recipient_timeline.delay(row, sent_at) == "about 1 d 10 h after the mailing was sent"
     for other in (None, sent_at - 86_400):
-        assert recipient_timeline.delay(row, other) == "about 1 d 9 h to 1 d 12 h after this mail was sent"
+        expected = "about 1 d 9 h to 1 d 12 h after this recipient's own mail was sent"
+        assert recipient_timeline.delay(row, other) == expected
     assert recipient_timeline.delay({**row, "time_to_open": None}, sent_at) == ""
 
 
