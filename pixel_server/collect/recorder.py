@@ -44,7 +44,10 @@ from pixel_server.store import producer
 log = Log(__name__)
 
 ANSWER_TIMEOUT_SECONDS = 0.25
-"""Seconds that a request waits at most for its hit to be stored."""
+"""Seconds that a request waits at most for its hit to be stored, if this process does not stand still."""
+_WAIT_STEPS = 5
+"""Number of timers, one after the other, that make up ANSWER_TIMEOUT_SECONDS. If this process stands still
+meanwhile, only one of them runs out, and replies that have arrived are read before the next."""
 OVERHEAD_BYTES = 400
 """Memory in bytes that one waiting hit and its request take beside the encoded hit."""
 GROUP_BYTES = 640 << 10
@@ -183,7 +186,7 @@ class Recorder:
         """Begins a group, and plans its departure."""
         loop = asyncio.get_running_loop()
         self._gathering = group = Group()
-        group.timer = loop.call_later(ANSWER_TIMEOUT_SECONDS, self._answer_late, group)
+        self._wait(group, _WAIT_STEPS)
         self._groups.append(group)
         self._idle_event.clear()
         if not self._in_flight:
@@ -192,8 +195,12 @@ class Recorder:
             self._depart_at(self._departed_at + (self._linger_seconds or FLIGHT_GAP_SECONDS))
         return group
 
-    def _answer_late(self, group: Group) -> None:
-        """Answers the requests of a group that is not stored in time. The group is stored later."""
+    def _wait(self, group: Group, steps: int) -> None:
+        """Gives a group this many steps of time. Then answers its requests 503; it is stored later."""
+        if steps:
+            loop = asyncio.get_running_loop()
+            group.timer = loop.call_later(ANSWER_TIMEOUT_SECONDS / _WAIT_STEPS, self._wait, group, steps - 1)
+            return
         group.timer = None
         self.counts["late"] += group.answer(False)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 
 import pytest
 import uvloop
@@ -77,3 +79,29 @@ def test_recorder_lingers_reply_comes_soon_departs_without_the_gap_of_a_flight(m
         return answers
 
     assert uvloop.run(story()) == [True] * 3
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_recorder_process_stands_still_reads_the_reply_before_it_answers_503(run):
+    answers: list[bool] = []
+
+    async def stand_still_during_a_flight() -> None:
+        here, there = socket.socketpair()
+
+        class Replies:
+            async def append(self, batches):
+                reader, writer = await asyncio.open_connection(sock=here)
+                there.sendall(b"reply")
+                time.sleep(recorder_module.ANSWER_TIMEOUT_SECONDS * 2)  # noqa: ASYNC251 - nothing runs meanwhile
+                await reader.read(1)
+                writer.close()
+                return [batch.sequence - 1 for batch in batches]
+
+        recorder = Recorder(Replies(), 1, 1 << 20)
+        recorder.start()
+        assert recorder.record(0, b"hit", answers.append)
+        await recorder.close(60.0)
+        there.close()
+
+    run(stand_still_during_a_flight())
+    assert answers == [True]
