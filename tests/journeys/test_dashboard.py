@@ -101,9 +101,9 @@ def test_dashboard_pages_fit_each_width_and_scheme(busy: Stack, browser: Browser
             assert "25.0%" in page.locator(".big").inner_text()
             assert_fits(page)
             page.get_by_text("Table").click()
-            assert page.get_by_role("table").first.get_by_role("row").count() == 31
+            until(lambda: page.get_by_role("table").first.get_by_role("row").count() == 31)
             page.get_by_role("link", name="Recipients").click()
-            assert page.locator("tbody tr").count() == 1
+            until(lambda: page.locator("tbody tr").count() == 1)
             assert_fits(page)
             page.goto(f"{busy.address}/campaigns/site")
             assert "evil" not in page.title().partition("<script>")[0]
@@ -135,8 +135,8 @@ def test_dashboard_without_javascript_is_complete(busy: Stack, browser: Browser)
         assert page.url == f"{busy.address}/"
         page.get_by_label("Search by name or id").fill("spring")
         page.get_by_label("Search by name or id").press("Enter")
-        assert page.get_by_role("link", name="Spring catalogue").count() == 1
-        assert page.locator("tbody tr").count() == 1
+        until(lambda: page.get_by_role("link", name="Spring catalogue").count() == 1)
+        until(lambda: page.locator("tbody tr").count() == 1)
         page.get_by_role("link", name="Spring catalogue").click()
         for width in (1280, 360):
             page.set_viewport_size({"width": width, "height": 800})

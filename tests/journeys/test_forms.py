@@ -88,7 +88,7 @@ def test_forms_campaign_key_and_recipient_from_create_to_delete(
         page.get_by_role("button", name="Create pixel").click()
         arrives(page, "Pixel for")
         tag = page.get_by_role("textbox", name="Image tag").input_value()
-        assert page.get_by_role("button", name="Copy: Image tag").count() == int(script)
+        until(lambda: page.get_by_role("button", name="Copy: Image tag").count() == int(script))
         if script:
             page.context.grant_permissions(["clipboard-read", "clipboard-write"])
             page.get_by_role("button", name="Copy: Image tag").click()
@@ -137,7 +137,9 @@ def test_forms_campaign_key_and_recipient_from_create_to_delete(
         page.get_by_label("Or a link from the person\u2019s mail").fill(url)
         page.get_by_role("button", name="Find").click()
         arrives(page, "By campaign")
-        assert page.get_by_role("region", name="By campaign").get_by_role("link", name=name).count() == 1
+        until(
+            lambda: page.get_by_role("region", name="By campaign").get_by_role("link", name=name).count() == 1
+        )
         page.get_by_role("link", name="Erase this recipient").click()
         page.get_by_role("button", name="Erase permanently").click()
         assert says(page) == "Erased in all campaigns, and no longer recorded."
