@@ -98,7 +98,7 @@ def embed(
         refuse_or_warn(recipient)
     _check_kind(mail, eml)
     try:
-        minter = make_minter(campaign_id)
+        minter = make_minter(campaign_id, is_sent=True)
         options = MintOptions(sent_at=find_sending_time(campaign_id, sent_at), test=test)
         make_mail = _mail_maker(mail, minter, campaign_id, eml, twin, replace, options)
         if recipients is not None and out is not None:

@@ -70,7 +70,7 @@ def link(
                 "a list takes --recipients FILE and --out FILE, and no RECIPIENT; its column consent_ref has "
                 "the consents"
             )
-        minter = make_minter(campaign_id)
+        minter = make_minter(campaign_id, is_sent=True)
         options = MintOptions(sent_at=find_sending_time(campaign_id, sent_at), test=test)
         filled, bad = _link_list(minter, campaign_id, recipients, column, out, options, sent)
         if as_json:
@@ -80,7 +80,7 @@ def link(
     if recipient is None or out is not None:
         raise click.UsageError("give a RECIPIENT, or --recipients FILE and --out FILE")
     refuse_or_warn(recipient)
-    minter = make_minter(campaign_id)
+    minter = make_minter(campaign_id, is_sent=False)
     options = MintOptions(sent_at=find_sending_time(campaign_id, sent_at), test=test)
     needs_consent = minter.needs_consent
     with count_sent(

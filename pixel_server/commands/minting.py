@@ -13,7 +13,7 @@ from pixel_server.campaigns.cache import CACHE_FILE, CampaignCache
 from pixel_server.campaigns.campaign import Campaign, UnreadableCampaign, decode
 from pixel_server.campaigns.storage import UnknownCampaign
 from pixel_server.commands.failures import Failure
-from pixel_server.commands.support import base_url_of_up, settings_here, store_url
+from pixel_server.commands.support import base_url_of_up, settings_here, store_url, warn_if_local
 from pixel_server.consent import Consent
 from pixel_server.mail.links import Minter, MintOptions
 from pixel_server.recipients import consents
@@ -51,14 +51,17 @@ class CampaignMinter(NamedTuple):
         return MintOptions(**{**options, "mode": min(self.minter.mode, Mode.COUNT)})
 
 
-def make_minter(campaign: str) -> CampaignMinter:
+def make_minter(campaign: str, *, is_sent: bool) -> CampaignMinter:
     """Returns a minter that makes links in the campaign's mode.
 
-    Warns on standard error if the campaign does not exist. Raises Failure as `find_minter` does.
+    Warns on standard error if the campaign does not exist. is_sent: whether the links go into mails, so that
+    it also warns if only this machine can reach them. Raises Failure as `find_minter` does.
     """
     minter, warning = find_minter(campaign)
     if warning:
         click.echo(f"pixel-server: {warning}", err=True)
+    if is_sent:
+        warn_if_local(link_parts()[0])
     return minter
 
 

@@ -12,7 +12,7 @@ import time
 import click
 
 from pixel_server import __version__, lifeline, logs
-from pixel_server.addresses import parse_host_port
+from pixel_server.addresses import is_local, parse_host_port
 from pixel_server.commands.failures import Failure
 from pixel_server.commands.metrics_option import metrics_option
 from pixel_server.commands.minting import find_minter, link_parts
@@ -116,9 +116,15 @@ def _serve(settings: Settings, handle: int | None, metrics: tuple[str, int] | No
 
     host, port = parse_host_port(settings.relay_listen)
     options = options_of(settings, host)
-    link_parts()  # fails now, and not at the first mail, if no link can be made
+    base_url, *_ = link_parts()  # fails now, and not at the first mail, if no link can be made
     listening = listen.bind(host, port) if handle is None else socket.socket(fileno=handle)
     if metrics is None:
+        if is_local(base_url):
+            log.warning(
+                "relay-links-local",
+                "pixels begin with %(url)s, which only this machine can reach: set PIXEL_BASE_URL",
+                url=base_url,
+            )
         asyncio.run(_relay_mails(settings, options, listening))
         return
     relay_handle = listening.fileno()

@@ -90,6 +90,16 @@ def test_link_list_comma_in_a_column_name_is_kept(link, header):
     assert out.startswith(f"{header}{mark}pixel_url".encode())
 
 
+@pytest.mark.parametrize("command", [("embed", "spring"), ("link", "spring", "--recipients", "-")])
+def test_links_for_mails_that_only_this_machine_reaches_are_warned_of(offline, tmp_path, command):
+    rest, stdin = (
+        (("--out", tmp_path / "out"), b"recipient\nada\n") if "-" in command else (("ada",), b"<p>Hi")
+    )
+    for base_url, is_warned in (("http://localhost:8000", True), ("https://img.example.org", False)):
+        done = offline(*command, *rest, stdin=stdin, PIXEL_BASE_URL=base_url)
+        assert (done.exit_code, "only this machine can reach" in done.stderr) == (0, is_warned)
+
+
 def test_link_list_from_standard_input_gets_links(offline, tmp_path):
     out = tmp_path / "out"
     done = offline("link", "spring", "--recipients", "-", "--out", out, stdin=b"recipient\nada\n")

@@ -727,7 +727,9 @@ def test_cli_notes_and_share_links(stack: Stack):
     assert stack.run("note", "remove", "noted", note["id"]).stdout == f"removed {note['id']}\n"
     assert as_json(stack, "note", "list", "noted") == {"items": [], "next": None}
 
-    url = stack.run("share", "create", "noted", "A partner").stdout
+    shared = stack.run("share", "create", "noted", "A partner")
+    assert "only this machine can reach" in shared.stderr
+    url = shared.stdout
     assert url.startswith(f"{stack.address}/s/")
     made = as_json(
         stack, *("share", "create", "noted", "For a page", "--expires", "2100-01-01T00:00:00Z"), "--frame",

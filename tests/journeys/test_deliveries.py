@@ -40,7 +40,9 @@ def test_deliveries_reported_to_a_running_server_from_several_services_at_once(s
     stack.run("campaign", "create", "mail")
     link = stack.call("POST", "/api/campaigns/mail/links", {"recipients": [address("fay")]})[1]["links"][0]
     assert stack.get(link["url"]) == (200, "recorded")
-    urls = {name: stack.run("deliveries", "add", name).stdout.strip() for name in ("postmark", "brevo")}
+    added = {name: stack.run("deliveries", "add", name) for name in ("postmark", "brevo")}
+    assert all("only this machine can reach" in done.stderr for done in added.values())
+    urls = {name: done.stdout.strip() for name, done in added.items()}
     # Both services report the same mails, each twice, and a request is sent again until it is answered 200.
     requests = [(urls[name], sent) for name in urls for sent in (*REQUESTS[name](), *REQUESTS[name]())]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:

@@ -124,4 +124,5 @@ def test_relay_mails_of_four_programs_are_opened_and_counted(relay: tuple[Stack,
     os.kill(relay_pid, signal.SIGKILL)
     by_smtplib(port, "later@example.org")
     assert stack.get(pixel_of(mailbox.mails[-1]).url) == (200, "recorded")
+    assert "relay-links-local" in stack.output()
     assert "traceback" not in stack.output()
