@@ -123,7 +123,7 @@ async def _table(api: Api, chosen: Sequence[Campaign], range_query: dict[str, st
         row["why_no_difference"] = why_no_difference(campaign_figures[0], (row["campaign"], row["stats"]))
         points = curves.up_to(await opening_curve.read(api.store, row["campaign"], api.settings, now))
         row["points"] = points
-        row["curve"] = [opening_curve.share_at(points, hours) for hours in curves.HOURS]
+        row["curve"] = curves.share_texts(points, curves.HOURS) if points else []
         row["estimate"] = curves.estimate_text(row["stats"]["open_rate"])
     return {
         "rows": rows,

@@ -40,6 +40,11 @@ def number(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
+def counted(value: float | None, noun: str, plural: str = "") -> str:
+    """Returns `"1 recipient"`, `"1,204 recipients"`. plural: by default the noun with an s."""
+    return f"{number(value)} {noun if value == 1 else plural or noun + 's'}"
+
+
 def share(value: float | None) -> str:
     """Returns `"13.0%"` for 0.1304, `"100%"` for 1."""
     if value is None:
@@ -55,14 +60,23 @@ def rate(value: float | None, low: float, high: float) -> str:
     """
     if value is None or high - low <= MAX_EXACT_SPAN:
         return share(value)
-    percent = value * 100
     if value == low:
-        whole = math.floor(percent + _TINY)
-    elif value == high:
-        whole = math.ceil(percent - _TINY)
-    else:
-        whole = round(percent)
-    return "under 1%" if whole == 0 < value else f"{whole}%"
+        return low_end(value)
+    return high_end(value) if value == high else _whole(value, round(value * 100))
+
+
+def low_end(value: float) -> str:
+    """Returns the low end of an uncertain open rate: `"27%"` for 0.279."""
+    return _whole(value, math.floor(value * 100 + _TINY))
+
+
+def high_end(value: float) -> str:
+    """Returns the high end of an uncertain open rate: `"28%"` for 0.271."""
+    return _whole(value, math.ceil(value * 100 - _TINY))
+
+
+def _whole(value: float, percent: int) -> str:
+    return "under 1%" if percent == 0 < value else f"{percent}%"
 
 
 def rate_parts(open_rate: Mapping[str, Any] | None) -> dict[str, str]:

@@ -27,11 +27,11 @@ DEFINITIONS = {
         "Campaigns with neither a time of sending nor an open come last."
     ),
     "sent": (
-        "Number of mails sent: the number that you entered, or the recipients that your mail service "
+        "Number of mails sent: the number that was entered, or the recipients that the mail service "
         "reported, or the number of recipients with links."
     ),
     "delivered": "Mails sent, without the mails that bounced.",
-    "reported_delivered": "Recipients to whom your mail service delivered a mail.",
+    "reported_delivered": "Recipients to whom the mail service delivered a mail.",
     "reported_bounced_hard": "Recipients whose mail came back for good: the address does not work.",
     "reported_bounced_soft": "Recipients whose mail was refused for now, and was not delivered later.",
     "reported_complained": "Recipients who reported a mail as spam.",
@@ -40,7 +40,7 @@ DEFINITIONS = {
     "hits_gpc": "Requests by people who ask not to be tracked (Sec-GPC or DNT).",
     "dropped_gpc": "Requests by people who ask not to be tracked. Nothing about them is stored.",
     "dropped_opted_out": "Requests by browsers that opted out. Nothing about them is stored.",
-    "refused_origin": "Requests that the script sent from pages of web sites other than yours.",
+    "refused_origin": "Requests that the script sent from pages of other web sites.",
     "unique_ips": "Different IP addresses, within 0.8%. The addresses themselves are not stored.",
     "unique_visitors": "Different visitors, within 0.8%.",
     "visitor-days": (
@@ -75,7 +75,7 @@ DEFINITIONS = {
     "scanner": (
         "Mail gateways, bots, program libraries, requests right after sending, and bursts of requests."
     ),
-    "own": "Requests from your own test mails and networks.",
+    "own": "Requests from test mails and from networks of the sender.",
     "unknown": "Requests of no other class.",
     "last_hit": "Time of the newest counted request.",
     "time_to_open_median": (
@@ -83,7 +83,7 @@ DEFINITIONS = {
         "for recipients whose time of sending is known. Within 5%."
     ),
     "visitors": (
-        "Different visitors, within 0.8%. Without a cookie or an id of your own: the visitors of each day, "
+        "Different visitors, within 0.8%. Without a cookie or an id of the site: the visitors of each day, "
         "added up."
     ),
     "against": (
@@ -98,7 +98,7 @@ DEFINITIONS = {
         "much, if each visit were by a different person. Some people visit several times, so this is a "
         "rough guide."
     ),
-    "notes": "Events that you record on a date, to explain changes in the chart.",
+    "notes": "Events that are recorded on a date, to explain changes in the chart.",
     "sample": (
         "A record of up to 1,000 visits of each day, chosen at random, is stored for 90 days. It names no "
         "visitor. Figures with filters are estimated from it; 19 of 20 estimates are as close as stated."
@@ -111,7 +111,7 @@ CLASS_LABELS = {
     "proxy": "People, through a mail provider",
     "prefetch": "Mail programs that load all images",
     "scanner": "Scanners and bots",
-    "own": "Your own tests",
+    "own": "Own tests",
     "unknown": "Not known",
 }
 """Names of the classes of requests, as the page of a mailing shows them."""

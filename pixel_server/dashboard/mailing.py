@@ -42,8 +42,8 @@ _OF_EACH_MAIL: tuple[Kind, ...] = ("delivered", "bounced_hard", "bounced_soft")
 MIN_REPORTED_SHARE = 0.5
 """Smallest share of the sent mails with a report for which the page shows reported deliveries and bounces."""
 SOURCES = {
-    "given": "the number that you entered",
-    "deliveries": "the number that your mail service reported",
+    "given": "the number that was entered",
+    "deliveries": "the number that the mail service reported",
     "lists": "the number of recipients with links",
 }
 """Words that say where the number of sent mails comes from, by `sent_source`."""
@@ -124,7 +124,7 @@ def deliveries(whole: Mapping[str, Any]) -> dict[str, Any] | None:
     mails = (
         f"{formatting.number(reported)} of {formatting.number(sent)}" if sent else formatting.number(reported)
     )
-    says = f"Your mail service has reported on {mails} mail{'' if (sent or reported) == 1 else 's'}."
+    says = f"The mail service has reported on {mails} mail{'' if (sent or reported) == 1 else 's'}."
     if source is not None:
         is_entered = whole["bounced"] != counts["bounced_hard"] + counts["bounced_soft"]
         bounces = "entered" if is_entered else "reported"

@@ -116,7 +116,7 @@ async def show(
         "titles": DIMENSION_TITLES,
         "span": span,
         "is_rate_to_last_day": is_rate_to_last_day,
-        "listed_days": _from(known_days, span, listed_days),
+        "listed_days": _listed_days(known_days, listed_days),
         "picker": {"presets": _presets(view) if campaign.kind == "web" else []},
         "days_query": f"days={view.days}",
         "whole_list": view.whole_list,
@@ -289,18 +289,10 @@ async def _lists(
     return lists, (covered["from"], last.isoformat())
 
 
-def _from(
-    known: Sequence[Mapping[str, Any]], span: Sequence[Mapping[str, Any]], days: tuple[str, str] | None
-) -> str:
-    """Returns the days of the lists as `"17 Nov 2026 to 29 Nov 2026"`.
+def _listed_days(known: Sequence[Mapping[str, Any]], days: tuple[str, str] | None) -> tuple[str, str] | None:
+    """Returns the first and the last day of the lists: `("2026-11-17", "2026-11-29")`.
 
-    They begin with the first known day at the earliest. known: the days that were read. span: the days of the
-    page. Returns "" if nothing is listed, or if the lists have the days of the page.
+    They begin with the first known day at the earliest. known: the days that were read. days: the days of the
+    weeks that are listed. Returns None if nothing is listed.
     """
-    if not span or days is None:
-        return ""
-    first, last = max(days[0], known[0]["start"][:10]), days[1]
-    if (first, last) == (span[0]["start"][:10], span[-1]["start"][:10]):
-        return ""
-    first_day, last_day = (formatting.day(f"{day}T12:00:00+00:00") for day in (first, last))
-    return first_day if first_day == last_day else f"{first_day} to {last_day}"
+    return (max(days[0], known[0]["start"][:10]), days[1]) if known and days else None

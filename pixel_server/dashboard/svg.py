@@ -87,13 +87,14 @@ def open_rate_bar(rate: Mapping[str, Any] | None, top: float = 1) -> dict[str, f
 def ranked(
     rows: Sequence[Mapping[str, Any]], count_field: str, max_rows: int = MAX_ROWS
 ) -> list[dict[str, Any]]:
-    """Returns the rows with the highest counts, `(none)` and `(other)`, with their shares and bars.
+    """Returns the rows with the highest counts, then `(none)` and `(other)`, with their shares and bars.
 
     count_field: the field of a row that holds its count. share: the count divided by the sum over all rows,
     also if the row has another share. width: percent of the longest bar.
 
-    The row `(none)` comes last but for `(other)`. It is often much longer than all others, such as the visits
-    without a UTM parameter, so the scale is that of the other rows. Its bar is cut at 100 % (`is_cut`).
+    The rows `(none)` and `(other)` are no names (`is_nameless`). `(none)` is often much longer than all
+    others, such as the visits without a UTM parameter, so the scale is that of the other rows. Its bar is cut
+    at 100 % (`is_cut`).
     """
     named = _named(rows, count_field)
     nameless = sorted((row for row in rows if row["name"] in (NONE, OTHER)), key=lambda row: row["name"])
@@ -105,7 +106,7 @@ def ranked(
             **row,
             "share": row[count_field] / whole if whole else None,
             "width": min(100, _percent(row[count_field], top)) if top else 0,
-            "is_none": row["name"] == NONE,
+            "is_nameless": row["name"] in (NONE, OTHER),
             "is_cut": 0 < top < row[count_field],
         }
         for row in shown

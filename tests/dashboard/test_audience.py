@@ -60,8 +60,12 @@ def test_audience_page_names_the_openers_by_machine_among_those_not_seen(
     stats("listed")
     page = assert_harmless(reader.get("/audience?id=listed&opened=none"))
     text = " ".join(page.text.split())
-    assert re.search(rf"0 ?Not opened, of 3 recipients of this campaign: {re.escape(EVIL[0])}\.", text)
-    assert "plus 1 Machines only or Not known: " in text
+    question = (
+        rf" 1 ?of 3 recipients did not open this campaign: {re.escape(EVIL[0])}\. Counted: opens by a person"
+    )
+    assert re.search(question, text), "the large number is that of the table"
+    assert counts(reader.get("/audience?id=listed&opened=none")) == [1, 2]
+    assert re.search(r" 0 ?Not opened by anybody: .* 1 ?Machines only or Not known: ", text)
     csvs = [link["href"] for link in page.all("a") if "recipients.csv" in link["href"]]
     sizes = [reader.get(link).text.count("\r\n") - 1 for link in csvs]
     assert sizes == [0, 1], "those who did not open, and with them those whom a machine hides"
@@ -73,7 +77,7 @@ def test_audience_page_names_the_openers_by_machine_among_those_not_seen(
 def test_audience_page_agrees_with_the_recipients_page_but_for_who_withdrew(story, site, reader):
     def shown():
         page = " ".join(Page(reader.get("/audience?id=listed&opened=none")).text.split())
-        return re.search(r"(\d+) ?Not opened", page)[1], page
+        return re.search(r"(\d+) ?of \d recipients? did not open this campaign", page)[1], page
 
     unopened = site.get("/api/campaigns/listed/recipients/counts").json()["unopened"]
     number, page = shown()

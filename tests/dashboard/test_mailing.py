@@ -112,12 +112,26 @@ def test_curve_table_ends_with_the_counted_share_of_now_and_the_estimate():
     rate = {"low": 0.27, "high": 0.55, "estimate": 0.34, "interval": [0.3, 0.38], "method": "visible"}
     assert curves.table(points, rate) == {
         "labels": ["1 h", "6 h", "1 d", "now"],
-        "share": [None, None, None, 0.27],
-        "high": [None, None, None, 0.55],
+        "share": [*3 * ["\u2013"], "27%"],
+        "high": [*3 * ["\u2013"], "55%"],
         "estimate": "≈ 34%",
     }
     assert curves.table(points, {**rate, "estimate": None})["estimate"] == ""
     assert curves.table(points, None)["labels"] == ["1 h", "6 h", "1 d"]
+
+
+def test_curve_table_rounds_as_the_open_rate_of_its_end():
+    def point(hours, share, high):
+        return Point(hours=hours, unique_opens_person=0, share=share, high=high)
+
+    uncertain = [point(1.0, 0.0931, 0.105), point(6.0, 0.275, 0.541)]
+    shown = curves.table(uncertain, None)
+    assert (shown["share"], shown["high"]) == (["9%", "27%"], ["11%", "55%"])
+    assert curves.drawn("a", uncertain, None)["isWhole"]
+    exact = [point(1.0, 0.0931, 0.0931), point(6.0, 0.275, 0.28)]
+    shown = curves.table(exact, None)
+    assert (shown["share"], shown["high"]) == (["9.3%", "27.5%"], ["9.3%", "28.0%"])
+    assert not curves.drawn("a", exact, None)["isWhole"]
 
 
 def days(*hits):
@@ -217,13 +231,13 @@ def test_mailing_page_without_rate_says_why(sent, site, reader, fields, says):
             "given",
             1,
             37,
-            "reported on 1 of 40 mails. Delivered is the number that you entered, less the entered",
+            "reported on 1 of 40 mails. Delivered is the number that was entered, less the entered",
             2,
         ),
         ("given", 30, 0, "reported on 30 of 40 mails", 5),
         ("lists", 19, 0, "Delivered is the number of recipients with links, less the reported bounces.", 2),
-        ("deliveries", 1, 0, "Delivered is the number that your mail service reported", 5),
-        (None, 1, 0, "Your mail service has reported on 1 mail.", 5),
+        ("deliveries", 1, 0, "Delivered is the number that the mail service reported", 5),
+        (None, 1, 0, "The mail service has reported on 1 mail.", 5),
     ],
 )
 def test_deliveries_of_few_mails_say_which_number_is_used(source, delivered, bounced, says, label_count):

@@ -239,9 +239,13 @@ def test_public_share_days_of_a_site_show_what_a_shared_key_may_read(
 
 
 def test_public_share_week_names_the_days_of_its_lists(two_months, visitor, share):
-    text = visitor.get(f"{share('page')}?days=7").text
-    assert "Figures of 20 Sep 2026, the lists below of the whole weeks of 14 Sep 2026 to 20 Sep 2026." in text
+    path, other_days = share("page"), "These are not the days above, because lists count whole weeks"
+    text = Page(visitor.get(f"{path}?days=7")).text
+    assert "Figures of 20 Sep 2026. " in text
+    assert re.search("Lists of 14 Sep 2026 to 20 Sep 2026", text)
+    assert other_days in text
     assert "/august" not in text
+    assert other_days not in visitor.get(path).text
 
 
 def test_public_share_list_of_a_site_opens_whole(two_months, visitor, share):

@@ -78,6 +78,7 @@ def test_ranked_row_of_none_is_last_and_shortens_no_other():
     rows[0]["visits"] = 30
     rows.append({"name": OTHER, "visits": 10})
     assert bars_of(rows)[2:] == [("(none)", 75, False), (OTHER, 25, False)]
+    assert [row["is_nameless"] for row in svg.ranked(rows, "visits")] == [False, False, True, True]
     assert bars_of(rows[:1]) == [("(none)", 0, False)]
 
 

@@ -13,6 +13,7 @@
   const COLOURS = 6, DASHES = [[], [8, 4], [2, 3], [12, 4, 2, 4]];
   const colourName = (i) => `--curve-${(i % COLOURS) + 1}`;
   const percent = (share) => (share == null ? "\u2013" : `${(100 * share).toFixed(1)}%`);
+  const whole = (share, round) => (round(100 * share) || !share ? `${round(100 * share)}%` : "under 1%");
 
   function since(hours) {
     if (hours < 1) return `${Math.round(60 * hours)} min`;
@@ -31,10 +32,12 @@
     return points.findLast((point) => point[0] <= hours * (1 + ROUNDING)) ?? null;
   }
 
-  // Returns the shares of a curve as text: "27.5%, with machines 54.0%".
-  function shares(points, hours) {
-    const point = pointAt(points, hours);
-    return `${percent(point?.[1])}${point?.[2] == null ? "" : `, with machines ${percent(point[2])}`}`;
+  // Returns the shares of a curve as text: "27%, with machines 54%". The low end is rounded down, the high end up.
+  function shares({ points, isWhole }, hours) {
+    const [, low, high] = pointAt(points, hours) ?? [];
+    const [people, machines] = [[low, Math.floor], [high, Math.ceil]].map(([share, round]) =>
+      (isWhole && share != null ? whole(share, (value) => round(+value.toFixed(6))) : percent(share)));
+    return `${people}${high == null ? "" : `, with machines ${machines}`}`;
   }
 
   // Returns the ticks that have room on an axis whose scale is asinh. The last tick is the end of the curves.
@@ -75,11 +78,11 @@
       const hours = u.posToVal(left, "x");
       const when = document.createElement("b");
       when.textContent = `${since(hours)} after sending`;
-      values.replaceChildren(when, ...curves.map(({ name, points }, i) => {
+      values.replaceChildren(when, ...curves.map((curve, i) => {
         const line = document.createElement("span"), swatch = document.createElement("i"), text = document.createElement("bdi");
         swatch.className = `swatch curve-${(i % COLOURS) + 1}`;
-        text.textContent = name.length > 40 ? `${name.slice(0, 40)}\u2026` : name;
-        line.append(swatch, text, ` ${shares(points, hours)}`);
+        text.textContent = curve.name.length > 40 ? `${curve.name.slice(0, 40)}\u2026` : curve.name;
+        line.append(swatch, text, ` ${shares(curve, hours)}`);
         return line;
       }));
       const isLate = left > u.over.clientWidth / 2;
@@ -155,7 +158,7 @@
       label: "Values of the curves by time since sending: move with the arrow keys",
       stops: () => ticks(last, u.over.clientWidth).map((hours) => ({
         left: u.valToPos(hours, "x"),
-        text: [`${since(hours)} after sending`, ...curves.map(({ name, points }) => `${name} ${shares(points, hours)}`)].join(", "),
+        text: [`${since(hours)} after sending`, ...curves.map((curve) => `${curve.name} ${shares(curve, hours)}`)].join(", "),
       })),
     });
     new ResizeObserver(() => u.setSize(size())).observe(plot);
