@@ -36,13 +36,22 @@ def chromium() -> str:
     return path
 
 
+@pytest.fixture(scope="session")
+def headless(chromium: str) -> str:
+    """Returns the path of the same browser without its own windows and settings, else that of Chromium.
+
+    It takes a third of the processor time. Its Debian package is chromium-headless-shell.
+    """
+    return shutil.which("chromium-headless-shell") or chromium
+
+
 @pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
+def browser(headless: str) -> Iterator[Browser]:
     """Returns a headless browser, one for each file of tests. Each test opens its own context."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        browser = playwright.chromium.launch(executable_path=headless, args=QUIET)
         yield browser
         browser.close()
 

@@ -63,10 +63,10 @@ FILL, FIRST, SECOND = "#d9e6f4", "#7fa8d3", "#2563a8"
 
 
 @pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
+def browser(headless: str) -> Iterator[Browser]:
     """Starts one server for all tests. Each test has its own browser context."""
     with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        made = playwright.chromium.launch(executable_path=headless, args=QUIET)
         yield made
         made.close()
 
@@ -299,7 +299,7 @@ def test_chart_finger_shows_values(open_page: Callable[..., Page]):
     box = page.locator(".u-over").bounding_box()
     assert box is not None
     page.touchscreen.tap(box["x"] + 2, box["y"] + 60)
-    assert point(page).startswith("Wed 28 Oct 2026 Opens 900")
+    until(lambda: point(page).startswith("Wed 28 Oct 2026 Opens 900"))
     finger = page.context.new_cdp_session(page)
     for kind, share in (("touchStart", 0.1), ("touchMove", 0.5), ("touchMove", 0.99), ("touchEnd", None)):
         places = [] if share is None else [{"x": box["x"] + box["width"] * share, "y": box["y"] + 60}]

@@ -27,7 +27,7 @@ def place() -> Iterator[tuple[ClusterServer, Network | None]]:
 
 
 def test_newcomer_on_a_cluster_of_six_nodes_sees_the_open_and_the_recipient_erases_it(
-    place: tuple[ClusterServer, Network | None], chromium: str
+    place: tuple[ClusterServer, Network | None], headless: str
 ):
     from playwright.sync_api import sync_playwright
 
@@ -54,7 +54,7 @@ def test_newcomer_on_a_cluster_of_six_nodes_sees_the_open_and_the_recipient_eras
     assert _totals(second)["unique_opens_person"] == 2
 
     with sync_playwright() as playwright:  # a browser in the namespace of this test
-        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        browser = playwright.chromium.launch(executable_path=headless, args=QUIET)
         page = browser.new_page()
         page.goto(f"{second.url}/")
         page.get_by_label("API key").fill(API_KEY)
