@@ -88,7 +88,7 @@ async def store_list(
             "upload-cut-off",
             "the upload of a list of %(campaign)s was cut off; lines 1 to %(lines)d are stored",
             campaign=campaign.id,
-            lines=upload.lines,
+            lines=upload.last_line,
         )
         raise
     except lists.ListClosed as error:

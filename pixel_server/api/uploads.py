@@ -90,9 +90,9 @@ async def log_end(store: AsyncRedis, upload: Upload, campaign: str, who: str) ->
 class Upload:
     """The reading of one recipient list.
 
-    lines: number of the last line that was handled. new, known, withdrawn: numbers of recipients, see
-    `lists.PutResult`. bad: number of bad lines. errors: errors of the first MAX_ERRORS bad lines. warnings:
-    the first MAX_ERRORS warnings about lines that are stored.
+    new, known, withdrawn: numbers of recipients, see `lists.PutResult`. bad: number of bad lines. errors:
+    errors of the first MAX_ERRORS bad lines. warnings: the first MAX_ERRORS warnings about lines that are
+    stored. last_line: number of the last line that was handled, counted from 1 as an editor does.
     """
 
     COUNTS = ("lines", "new", "known", "withdrawn", "bad")
@@ -119,10 +119,15 @@ class Upload:
         columns = Columns(column, with_names=keeps_names, with_consents=True)
         self._reader = ListReader(columns, self._warn, is_csv)
         self._rows: list[ListEntry] = []
-        self.lines = self.new = self.known = self.withdrawn = self.bad = 0
+        self.last_line = self.new = self.known = self.withdrawn = self.bad = 0
         self.errors: list[dict[str, Any]] = []
         self.warnings: list[dict[str, Any]] = []
         self._has_warned_of_names = False
+
+    @property
+    def lines(self) -> int:
+        """Returns the number of lines that were handled, without the header and without empty lines."""
+        return self.new + self.known + self.withdrawn + self.bad
 
     @property
     def counts(self) -> dict[str, int]:
@@ -137,7 +142,7 @@ class Upload:
     @property
     def progress(self) -> str:
         """Returns a text that says which lines were handled."""
-        return f"lines 1 to {self.lines} were taken" if self.lines else "nothing was taken"
+        return f"lines 1 to {self.last_line} were taken" if self.last_line else "nothing was taken"
 
     async def read(self, chunks: AsyncIterator[bytes]) -> None:
         """Reads and stores the whole list.
@@ -180,7 +185,7 @@ class Upload:
             self.known += result.known
             self.withdrawn += result.withdrawn
             self._rows.clear()
-        self.lines = line
+        self.last_line = line
 
     def _add_row(self, row: ListRow) -> None:
         error = row.error

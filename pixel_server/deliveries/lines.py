@@ -38,8 +38,8 @@ _KINDS: dict[str, Kind] = {kind: kind for kind in KINDS}
 class Reader:
     """Reads the lines of a body or a file.
 
-    lines: number of the last line that was handled. bad: number of bad lines. errors: errors of the first
-    MAX_ERRORS bad lines.
+    lines: number of lines that were handled, without empty lines. bad: number of bad lines. errors: errors of
+    the first MAX_ERRORS bad lines.
     """
 
     def __init__(self, campaign: str | None, take: Take) -> None:
@@ -51,11 +51,6 @@ class Reader:
         self._read = 0
         self.lines = self.bad = 0
         self.errors: list[dict[str, Any]] = []
-
-    @property
-    def progress(self) -> str:
-        """Returns a text that says which lines were handled."""
-        return f"lines 1 to {self.lines} were taken" if self.lines else "nothing was taken"
 
     async def add(self, chunk: bytes) -> None:
         """Reads the lines that end in the next piece. Raises what `take` raises."""
@@ -84,6 +79,7 @@ class Reader:
                 raise ValueError(f"has more than {MAX_LINE_BYTES >> 10} kB")
             self._batch.append(self._parse(text.removeprefix(BOM)))
         except ValueError as error:
+            self.lines += 1
             self.bad += 1
             if len(self.errors) < MAX_ERRORS:
                 self.errors.append({"line": self._read, "field": "line", "message": str(error)})
@@ -112,8 +108,8 @@ class Reader:
     async def _store(self) -> None:
         if self._batch:
             await self._take(self._batch)
+            self.lines += len(self._batch)
             self._batch = []
-        self.lines = self._read
 
 
 def _time(text: str) -> float:

@@ -96,7 +96,7 @@ SCHEMAS = {
     ),
     "SourceKey": body(("key",), key=_KEY),
     "AddedDeliveries": answer(
-        lines=count("Number of the last line that was handled."),
+        lines=count("Lines that were handled, without empty lines. Several can be about one recipient."),
         **COUNTS,
         bad=count("Lines that cannot be used; they are left out."),
         errors=array(

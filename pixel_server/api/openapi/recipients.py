@@ -167,7 +167,9 @@ SCHEMAS = {
         last_open_person=instant_or_null("Last open by a person or a proxy for a person; null if none."),
     ),
     "Uploaded": answer(
-        lines=count("Number of the last line that was handled."),
+        lines=count(
+            "Lines that were handled, without the header and empty lines: the sum of the next four numbers."
+        ),
         new=count("Recipients that were not on the list."),
         known=count("Recipients that were on the list; their newest names are stored."),
         withdrawn=count("Recipients who withdrew; they are left out."),
