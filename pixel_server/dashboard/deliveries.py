@@ -11,7 +11,7 @@ from starlette.responses import Response
 from pixel_server.addresses import is_local
 from pixel_server.api import deliveries
 from pixel_server.api.context import Api
-from pixel_server.dashboard import forms, long_list
+from pixel_server.dashboard import forms, long_list, render
 from pixel_server.deliveries import sources
 from pixel_server.deliveries.providers import PROVIDERS
 from pixel_server.problems import Problem
@@ -47,6 +47,13 @@ async def set_key(api: Api, request: Request) -> Response:
         message = (problem.errors or [{"message": problem.detail}])[0]["message"]
         return await _page(api, request, _EMPTY_FIELDS, Problem(422, f"the key {message}"))
     return forms.done(api, "deliveries", "saved")
+
+
+async def ask_remove(api: Api, request: Request) -> Response:
+    for source, _ in await sources.list_sources(api.store):
+        if source.id == request.path_params["source"]:
+            return render.page(api, request, "delivery_remove.html", {"source": source})
+    raise Problem(404, "there is no such mail service")
 
 
 async def remove(api: Api, request: Request) -> Response:

@@ -13,28 +13,15 @@ from pixel_server.api import keys
 from pixel_server.api.context import Api
 from pixel_server.auth import api_keys, sign_in_links
 from pixel_server.auth.api_keys import ApiKey
-from pixel_server.dashboard import campaign_picker, forms, long_list
+from pixel_server.dashboard import campaign_picker, forms, long_list, permissions
 from pixel_server.problems import Problem, bad_fields
-from pixel_server.scopes import CAMPAIGN_SCOPE, METRICS_SCOPE, can_see_pages
+from pixel_server.scopes import CAMPAIGN_SCOPE, can_see_pages
 from pixel_server.slug import is_slug
 
-SCOPE_MEANINGS = {
-    "read": "Read campaigns, their figures and the list of keys, and see these pages.",
-    "write": "Create, change and delete campaigns, links and keys.",
-    "people": "Single recipients, withdrawals and the audit log. No other scope includes this.",
-    METRICS_SCOPE: "Numbers for Prometheus at /metrics, and nothing else.",
-}
-SCOPE_NAMES = {
-    "read": "See all figures",
-    "write": "Create and change",
-    "people": "See recipients",
-    METRICS_SCOPE: "Read metrics",
-}
-"""Names of the scopes on the page. The page shows the name of the API too."""
 SERVER, SHARED = "server", "shared"
 SIGHTS = {
-    SERVER: "All campaigns. The permissions below say what else it may do.",
-    SHARED: "For a partner: only what a share link shows, of the campaigns that you choose below.",
+    SERVER: "All campaigns. Its permissions say what else it may do.",
+    SHARED: "For a partner: only what a share link shows, of campaigns that you choose.",
 }
 """Meanings of the answers to the question what a new key may see."""
 SIGHT_NAMES = {SERVER: "This whole server", SHARED: "Only shared figures of chosen campaigns"}
@@ -63,7 +50,7 @@ def _scopes(fields: Mapping[str, str]) -> list[str]:
     Raises Problem 422 if no answer is chosen, if its part is empty, or if the other part is filled too. The
     tick of `read` does not fill its part, because it is there from the start.
     """
-    scopes = [scope for scope in SCOPE_MEANINGS if fields.get(f"scope_{scope}")]
+    scopes = [scope for scope in permissions.MEANINGS if fields.get(f"scope_{scope}")]
     campaigns = [*campaign_picker.ticked(fields), *forms.lines(fields.get("campaigns", ""))]
     sight = fields.get("sees")
     if sight == SERVER:
@@ -126,13 +113,12 @@ async def _page(
         "campaigns": campaigns,
         "has_more_campaigns": len(campaigns) == campaign_picker.MAX_MATCHES or bool(fields["campaigns"]),
         "campaign_field": campaign_picker.FIELD,
-        "scope_names": SCOPE_NAMES,
         "keys": [
             (key, can_see_pages(key.scopes) and not keys.lacking_scopes(key.scopes, own_scopes))
             for key in long_list.shown_rows(records, request.query_params)
         ],
         "total": len(records),
-        "means": SCOPE_MEANINGS,
+        "means": permissions.MEANINGS,
         "created": created,
         "sign_in_link": sign_in_link,
         "link_minutes": sign_in_links.LIFETIME_SECONDS // 60,

@@ -25,7 +25,7 @@ from pixel_server.api.request_file import FileForm
 from pixel_server.api.request_stream import BodyError
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import Campaign
-from pixel_server.dashboard import pixel, render
+from pixel_server.dashboard import permissions, pixel, render
 from pixel_server.figures import recipients as recipient_rows
 from pixel_server.figures.recipients import Parts
 from pixel_server.mail.links import Link, Minter
@@ -113,8 +113,9 @@ async def download(api: Api, request: Request) -> Response:
     keeps no names or cannot have links.
     """
     campaign = await api.campaign(request.path_params["id"])
-    if "write" not in request.state.session.scopes:
-        raise Problem(403, "making links needs the scope “write”")
+    session = request.state.session
+    if "write" not in session.scopes:
+        raise Problem(403, permissions.refusal(session, "write", "make links"))
     minter, mode = _minter_and_mode(api, campaign)
     if not recipient_lists.keeps_names(api, campaign):
         raise Problem(409, "only the mode “identified” keeps recipients: upload the list to get its links")

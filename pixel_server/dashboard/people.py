@@ -25,6 +25,8 @@ from pixel_server.tokens import decode_unreserved
 
 PAGE_ROWS = 50
 """Largest number of withdrawals on a page."""
+MAX_ASKED = 10
+"""Number of recipients that the page shows which asks before they are recorded again."""
 MAX_CAMPAIGNS = 20
 """Number of campaigns of a recipient that are shown at once. The others can be unfolded."""
 MAX_FORM_BYTES = 1 << 20
@@ -43,28 +45,44 @@ async def download_withdrawals(api: Api, request: Request) -> Response:
 
 
 async def withdraw(api: Api, request: Request) -> Response:
-    return await _change(api, request, "recipients")
+    content = _recipients_in(request, "recipients")
+    try:
+        count = (await withdrawal_calls.withdraw(api, content, request.state.who))["withdrawn"]
+    except Problem as problem:
+        return await _refused(api, request, "recipients", problem)
+    return forms.done(api, "withdrawals", "withdrawn", count)
+
+
+async def ask_allow(api: Api, request: Request) -> Response:
+    """Asks before recipients are recorded again. The page holds them, so that no address names anybody."""
+    content = _recipients_in(request, "ended")
+    try:
+        withdrawal_calls.recipient_keys(content, api.secrets)
+    except Problem as problem:
+        return await _refused(api, request, "ended", problem)
+    context = {**content, "max_shown": MAX_ASKED}
+    return render.page(api, request, "withdrawal_end.html", context)
 
 
 async def allow(api: Api, request: Request) -> Response:
-    return await _change(api, request, "ended")
-
-
-async def _change(api: Api, request: Request, field: str) -> Response:
-    """Withdraws the recipients in the field `recipients`, or records the recipients in `ended` again."""
-    fields = request.state.form
-    content = {"recipients": forms.lines(fields.get(field, ""))}
+    content = _recipients_in(request, "ended")
     try:
-        if field == "recipients":
-            count = (await withdrawal_calls.withdraw(api, content, request.state.who))["withdrawn"]
-            return forms.done(api, "withdrawals", "withdrawn", count)
         count = (await withdrawal_calls.allow(api, content, request.state.who))["allowed"]
-        return forms.done(api, "withdrawals", "allowed", count)
     except Problem as problem:
-        # All rows are in one field, so each error of a row is an error of this field.
-        errors = [{**error, "field": field} for error in problem.errors or []]
-        problem_of_field = Problem(problem.status, problem.detail, errors)
-        return await _withdrawals(api, request, {field: fields.get(field, "")}, problem_of_field)
+        return await _refused(api, request, "ended", problem)
+    return forms.done(api, "withdrawals", "allowed", count)
+
+
+def _recipients_in(request: Request, field: str) -> dict[str, list[str]]:
+    """Returns the content of an API call for the recipients in a field of the form, one per line."""
+    return {"recipients": forms.lines(request.state.form.get(field, ""))}
+
+
+async def _refused(api: Api, request: Request, field: str, problem: Problem) -> Response:
+    """Returns the page with the refused field. All rows are in it, so each error of a row is its error."""
+    errors = [{**error, "field": field} for error in problem.errors or []]
+    fields = {field: request.state.form.get(field, "")}
+    return await _withdrawals(api, request, fields, Problem(problem.status, problem.detail, errors))
 
 
 async def _withdrawals(

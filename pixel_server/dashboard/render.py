@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from pixel_server import operator_name
 from pixel_server.api.context import Api
-from pixel_server.dashboard import formatting, static_files
+from pixel_server.dashboard import formatting, permissions, static_files
 from pixel_server.dashboard.glossary import DEFINITIONS
 from pixel_server.dashboard.names import display_name
 from pixel_server.problems import redis_unavailable
@@ -58,7 +58,7 @@ _FILTERS = (
 )
 _environment.filters.update({name: getattr(formatting, name) for name in _FILTERS})
 _environment.filters["display_name"] = display_name
-_environment.globals["definitions"] = DEFINITIONS
+_environment.globals.update(definitions=DEFINITIONS, permissions=permissions.NAMES)
 
 
 def prefix(settings: Settings) -> str:

@@ -18,7 +18,7 @@ from pixel_server.api.routing import Handler, refuse_other_store, routes_by_path
 from pixel_server.auth import sessions
 from pixel_server.auth.proxy_users import UnusableHeader
 from pixel_server.auth.sessions import Session
-from pixel_server.dashboard import render
+from pixel_server.dashboard import permissions, render
 from pixel_server.logs import Log
 from pixel_server.problems import Problem
 from pixel_server.scopes import can_see_pages
@@ -32,6 +32,7 @@ ANY = "any"
 class Page(NamedTuple):
     """A page. scope: the scope that the session needs, or None if everyone may see the page.
 
+    action: what the page does, for the message to a session without the scope: `"create a campaign"`.
     allows_shared_key: whether a shared key (a key with only `read:CAMPAIGN`) may see the page. If the path
     has a campaign, it must be the key's own. With such a key, `request.state.has_shared_key` is true, and the
     handler shows only shared figures. max_bytes: largest size of the page's form. The handler finds the
@@ -43,6 +44,7 @@ class Page(NamedTuple):
     path: str
     scope: str | None
     handler: Handler
+    action: str = ""
     allows_shared_key: bool = False
     max_bytes: int = 64 << 10
     has_file: bool = False
@@ -107,7 +109,7 @@ async def _admit(api: Api, request: Request, page: Page, scope: str) -> None:
             and session.shared_campaigns
             and (campaign is None or campaign in session.shared_campaigns)
         ):
-            raise Problem(403, _lacking_scope(session, scope))
+            raise Problem(403, permissions.refusal(session, scope, page.action))
     if page.method == "POST":
         await _read_form(api, request, page, session.csrf)
 
@@ -137,12 +139,6 @@ async def _session_of_cookie(api: Api, request: Request) -> Session:
     if session is None:
         raise _SignedOut
     return session
-
-
-def _lacking_scope(session: Session, scope: str) -> str:
-    if session.key_id is None:
-        return f"the user “{session.name}” does not have the scope “{scope}”"
-    return f"the API key that you signed in with does not have the scope “{scope}”"
 
 
 async def _read_form(api: Api, request: Request, page: Page, csrf: str) -> None:

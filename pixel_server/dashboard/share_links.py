@@ -16,7 +16,7 @@ from pixel_server.auth import share_links
 from pixel_server.auth.share_links import Share
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import campaign as campaign_page
-from pixel_server.dashboard import forms, long_list, shared_figures
+from pixel_server.dashboard import forms, long_list, render, shared_figures
 from pixel_server.problems import Problem
 
 _EMPTY_FIELDS = {"name": "", "expires_at": "", "frames": ""}
@@ -49,6 +49,14 @@ async def create(api: Api, request: Request) -> Response:
         "is_local": is_local(url),
     }
     return forms.page(api, request, "shares.html", _EMPTY_FIELDS, context)
+
+
+async def ask_revoke(api: Api, request: Request) -> Response:
+    campaign = await api.campaign(request.path_params["id"])
+    for share in await share_links.list_shares(api.store, campaign.id):
+        if share.id == request.path_params["share"]:
+            return render.page(api, request, "share_revoke.html", {"campaign": campaign, "share": share})
+    raise Problem(404, "no share link of this campaign has this id")
 
 
 async def revoke(api: Api, request: Request) -> Response:

@@ -14,7 +14,7 @@ from pixel_server.api import request_form, request_stream
 from pixel_server.api.context import Api
 from pixel_server.auth import api_keys, sessions, sign_in_links, throttle
 from pixel_server.auth.api_keys import ApiKey
-from pixel_server.dashboard import render, routing
+from pixel_server.dashboard import permissions, render, routing
 from pixel_server.dashboard.routing import Page
 from pixel_server.problems import Problem
 from pixel_server.scopes import can_see_pages
@@ -88,7 +88,9 @@ async def _failed(
 
 def _signed_in(api: Api, request: Request, record: ApiKey, target: str) -> Response:
     if not can_see_pages(record.scopes):
-        message = "This API key does not have the scope “read”, so it cannot see any page."
+        message = (
+            f"This API key lacks the permission {permissions.in_words('read')}, so it cannot see any page."
+        )
         return _form(api, request, target, message, 403)
     response = render.redirect(api, target if _is_own_path(target) else "")
     cookie = sessions.issue_cookie(api.secrets, record.id, api.clock())

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from pixel_server.api import webhooks
 from pixel_server.api.context import Api
-from pixel_server.dashboard import campaign_picker, forms, render
+from pixel_server.dashboard import campaign_picker, forms, permissions, render
 from pixel_server.problems import Problem, bad_parameters
 from pixel_server.webhooks import deliveries, endpoint, queue_view, report, storage
 from pixel_server.webhooks.deliveries import Delivery
@@ -27,6 +27,7 @@ from pixel_server.webhooks.event import (
 from pixel_server.webhooks.queue_view import Place
 from pixel_server.webhooks.report import Report
 
+_PEOPLE = permissions.in_words(PEOPLE_SCOPE)
 PAGE_ROWS = 25
 """Rows on a page of one webhook."""
 EVENT_MEANINGS: dict[str, str] = {
@@ -173,6 +174,13 @@ async def enable(api: Api, request: Request) -> Response:
     return forms.done(api, f"webhooks/{request.path_params['id']}", "webhook_enabled")
 
 
+async def ask_disable(api: Api, request: Request) -> Response:
+    of = await webhooks.report_on(api, request.path_params["id"])
+    if not _may_change(request, of.endpoint):
+        raise _change_refused()
+    return render.page(api, request, "webhook_disable.html", {**_head(request, of.endpoint), "of": of})
+
+
 async def disable(api: Api, request: Request) -> Response:
     await _change(api, request, {"is_enabled": False})
     return forms.done(api, f"webhooks/{request.path_params['id']}", "webhook_disabled")
@@ -298,6 +306,12 @@ def _labels(choices: Iterable[Choice], picks: Mapping[str, Any]) -> dict[str, tu
     }
 
 
+def _change_refused() -> Problem:
+    return Problem(
+        403, f"this webhook gets events on recipients: you need the permission {_PEOPLE} to change it"
+    )
+
+
 def _may_change(request: Request, known: Endpoint) -> bool:
     """Returns whether the visitor may change a webhook, by the rule of `webhooks.change`."""
     scopes = request.state.session.scopes
@@ -309,6 +323,7 @@ def _head(request: Request, known: Endpoint) -> dict[str, Any]:
     return {
         "webhook": known,
         "may_change": _may_change(request, known),
+        "people": _PEOPLE,
         "views": VIEWS,
         "may_write": "write" in request.state.session.scopes,
     }
@@ -322,7 +337,7 @@ async def _list_page(
     created: Mapping[str, Any] | None = None,
 ) -> Response:
     has_people = PEOPLE_SCOPE in request.state.session.scopes
-    choices = _choices("" if has_people else f"You need the permission “{PEOPLE_SCOPE}” for it.")
+    choices = _choices("" if has_people else f"You need the permission {_PEOPLE} for it.")
     reports = await report.read(api.store, api.clock())
     errors = forms.errors(problem)
     fields, picks = await _picks(api, fields)
@@ -343,8 +358,8 @@ async def _edit_page(
     api: Api, request: Request, known: Endpoint, fields: Mapping[str, str], problem: Problem | None = None
 ) -> Response:
     if not _may_change(request, known):
-        raise Problem(403, f"this webhook gets events on recipients: changing it needs “{PEOPLE_SCOPE}”")
-    lacks_people = f"This webhook was made without the permission “{PEOPLE_SCOPE}”: make another one for it."
+        raise _change_refused()
+    lacks_people = f"This webhook was made without the permission {_PEOPLE}: make another webhook for it."
     choices = _choices("" if PEOPLE_SCOPE in known.scopes else lacks_people)
     fields, picks = await _picks(api, fields)
     context = {**_head(request, known), **picks, "choices": choices, "labels": _labels(choices, picks)}

@@ -34,7 +34,23 @@ def test_deliveries_page_sets_a_needed_and_an_optional_key(site, reader, send):
     assert refused.status_code == 422
 
 
+def test_deliveries_page_remove_asks_first(site, reader, send):
+    send("/deliveries", provider="brevo", name="Shop & co")
+    [source] = site.get("/api/deliveries/sources").json()["items"]
+    path = f"/deliveries/{source['id']}/remove"
+    assert path in [link["href"] for link in Page(reader.get("/deliveries")).all("a")]
+    asked = assert_harmless(reader.get(path))
+    assert "Remove this mail service?" in asked.text
+    assert "Shop & co" in asked.text
+    assert site.get("/api/deliveries/sources").json()["items"]
+    assert send(path).headers["location"] == "/deliveries?done=source_removed"
+    assert site.get("/api/deliveries/sources").json()["items"] == []
+    assert reader.get(path).status_code == 404
+
+
 @pytest.mark.parametrize("text", EVIL)
-def test_deliveries_page_hostile_texts_are_harmless(send, text):
+def test_deliveries_page_hostile_texts_are_harmless(site, reader, send, text):
     assert_harmless(send("/deliveries", provider="sendgrid", name=text))
+    [source] = site.get("/api/deliveries/sources").json()["items"]
+    assert_harmless(reader.get(f"/deliveries/{source['id']}/remove"))
     assert_harmless(send("/deliveries", provider=text, name=text, key=text))

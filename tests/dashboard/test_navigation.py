@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from pixel_server.dashboard import permissions
+from pixel_server.dashboard.routes import PAGES
 from tests.dashboard.test_pages import EVIL, Page, assert_harmless
 
 SETTINGS = ["/keys", "/deliveries", "/webhooks", "/kept", "/withdrawals", "/recipients", "/audit"]
@@ -66,3 +68,26 @@ def test_breadcrumbs_of_a_campaign_lead_back(mail, reader, path, has_name):
     assert_harmless(answer)
     name = ("/campaigns/mail", "&lt;script&gt;alert(1)&lt;/script&gt;")
     assert links(answer, "Breadcrumbs") == [("/", "Campaigns"), *([name] if has_name else [])]
+
+
+def test_refused_pages_name_the_action_and_the_permission(sign_in, made_key, mail):
+    mail()
+    visitor = sign_in(made_key("read")[1])
+    for page in PAGES:
+        if page.scope in ("write", "people") and page.method == "GET":
+            assert page.action, page.path
+            path = page.path.format(id="mail", key="0" * 16, share="0" * 12, source="0" * 10)
+            said = Page(visitor.get(path)).text
+            name = permissions.NAMES[page.scope]
+            assert f"You need the permission “{name}” ({page.scope}) to {page.action}, and" in said
+
+
+def test_pages_that_take_something_away_ask_first():
+    """The note of a campaign is left out: its button stands inside “Edit”, and its text is one line."""
+    pages = {(page.method, page.path) for page in PAGES}
+    ends = ("/delete", "/revoke", "/remove", "/erase", "/disable")
+    taking = [path for method, path in pages if method == "POST" and path.endswith(ends)]
+    taking.remove("/campaigns/{id}/notes/{note}/remove")
+    assert len(taking) == 7
+    assert [path for path in taking if ("GET", path) not in pages] == []
+    assert ("POST", "/withdrawals/end/ask") in pages

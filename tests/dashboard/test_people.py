@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import pytest
 
 from pixel_server.counters import histogram
-from pixel_server.dashboard import recipient_timeline
+from pixel_server.dashboard import people, recipient_timeline
 from pixel_server.mail.links import Minter
 from pixel_server.times import parse_instant
 from tests.dashboard.conftest import form_of
@@ -35,14 +35,22 @@ def test_withdrawals_page_withdraw_and_allow_again(site, reader, send, mail, ope
     for mark in found:
         assert mark in page.text
     opened(f"{DAY}T09:00Z", "ada", says="ignored; reason=withdrawn")
-    again = send("/withdrawals", "/withdrawals/end", ended="ada\nnobody")
+    asked = send("/withdrawals", "/withdrawals/end/ask", ended="ada\n\n nobody")
+    assert_harmless(asked)
+    assert "Record these recipients again?" in asked.text
+    opened(f"{DAY}T09:30Z", "ada", says="ignored; reason=withdrawn")
+    confirmed = form_of(asked, "/withdrawals/end")
+    assert confirmed["ended"] == "ada\nnobody"
+    again = reader.post("/withdrawals/end", data=confirmed)
     assert again.headers["location"] == "/withdrawals?done=allowed&n=1"
     assert "Recorded again: 1." in reader.get(again.headers["location"]).text
     opened(f"{DAY}T10:00Z", "ada")
-    assert "until 20 Sep 2026, 09:00 UTC" in Page(reader.get("/withdrawals")).text
+    assert "until 20 Sep 2026, 09:30 UTC" in Page(reader.get("/withdrawals")).text
 
 
-@pytest.mark.parametrize(("page", "field"), [("/withdrawals", "recipients"), ("/withdrawals/end", "ended")])
+@pytest.mark.parametrize(
+    ("page", "field"), [("/withdrawals", "recipients"), ("/withdrawals/end/ask", "ended")]
+)
 @pytest.mark.parametrize("text", ["", " \r\n ", "ada\r\n" + "x" * 300, "ada\x00", "a\n" * 10_001])
 def test_withdrawals_page_bad_line_changes_nothing(site, send, page, field, text):
     answer = send("/withdrawals", page, **{field: text})
@@ -55,6 +63,21 @@ def test_withdrawals_page_bad_line_changes_nothing(site, send, page, field, text
         assert (
             form_of(answer, page)[field] == text.replace("\r\n", "\n") or form_of(answer, page)[field] == text
         )
+
+
+def test_withdrawals_page_asks_before_many_are_recorded_again(send):
+    asked = send(
+        "/withdrawals", "/withdrawals/end/ask", ended="".join(f"{n}@example.org\n" for n in range(1010))
+    )
+    assert Page(asked).text.count("@example.org") == people.MAX_ASKED
+    assert "and 1,000 more" in asked.text
+    assert form_of(asked, "/withdrawals/end")["ended"].count("\n") == 1009
+
+
+def test_withdrawals_page_recorded_again_refuses_a_bad_line(reader):
+    form = {**form_of(reader.get("/withdrawals"), "/withdrawals"), "ended": "x" * 300}
+    answer = reader.post("/withdrawals/end", data=form)
+    assert (answer.status_code, wrong(answer).keys()) == (422, {"ended"})
 
 
 def test_withdrawals_page_many_are_paged(site, reader):
@@ -285,7 +308,7 @@ def test_people_pages_form_without_csrf_token_is_refused(site, send, ada):
     for token in (None, "wrong"):
         for page, to in (
             ("/withdrawals", "/withdrawals"),
-            ("/withdrawals", "/withdrawals/end"),
+            ("/withdrawals", "/withdrawals/end/ask"),
             ("/recipients", "/recipients"),
             (f"/recipients/{ada}/erase", f"/recipients/{ada}/erase"),
         ):

@@ -60,7 +60,10 @@ def test_user_changes_from_request_to_request(visitor: TestClient):
     assert visitor.get("/new", headers=ANNA).status_code == 200
     refused = visitor.get("/new", headers=BEN)
     assert refused.status_code == 403
-    assert "The user “ben” does not have the scope “write”" in refused.text
+    assert (
+        "You need the permission “Create and change” (write) to create a campaign, "
+        "and the user “ben” does not have it." in refused.text
+    )
     assert visitor.get("/", headers={"Remote-User": "x", "Remote-Groups": "a, staff"}).status_code == 200
 
 

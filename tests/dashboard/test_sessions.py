@@ -177,7 +177,7 @@ def test_session_of_a_revoked_key_ends_at_once(site, sign_in, made_key, mail):
 def test_sign_in_key_without_read_is_refused(visitor, made_key):
     answer = visitor.post("/sign-in", data={"key": made_key("write", "people")[1]})
     assert answer.status_code == 403
-    assert "scope" in answer.text
+    assert "lacks the permission “See all figures” (read)" in answer.text
     assert COOKIE not in answer.cookies
 
 

@@ -75,10 +75,13 @@ def test_share_links_revoke_ends_the_link(send, reader, site, visitor):
     link = shown(send(reader))["link"]
     send(reader, name="Another")
     page = Page(reader.get(PATH))
-    paths = [form["action"] for form in page.all("form") if form["action"].endswith("/revoke")]
-    names = [button["aria-label"] for button in page.all("button") if "aria-label" in button]
-    assert sorted(names) == ["Revoke A partner", "Revoke Another"]
-    path = paths[names.index("Revoke A partner")]
+    paths = {link["aria-label"]: link["href"] for link in page.all("a") if link["href"].endswith("/revoke")}
+    assert paths.keys() == {"Revoke A partner", "Revoke Another"}
+    path = paths["Revoke A partner"]
+    asked = reader.get(path)
+    assert "Revoke this share link?" in assert_harmless(asked).text
+    assert "A partner" in asked.text
+    assert visitor.get(link).status_code == 200
     assert reader.post(path).status_code == 403
     done = reader.post(path, data={"csrf": csrf(reader)})
     assert (done.status_code, done.headers["location"]) == (303, f"{PATH}?done=unshared")
@@ -141,6 +144,8 @@ def test_share_links_hostile_names_are_harmless(send, reader, site, evil):
     assert "1337" not in page.text
     assert html.escape(evil) in shown(answer)["frame"]
     assert evil in assert_harmless(reader.get(PATH)).text
+    [kept] = site.get(f"/api{PATH}").json()["items"]
+    assert evil in assert_harmless(reader.get(f"{PATH}/{kept['id']}/revoke")).text
 
 
 def test_share_links_read_scope_cannot_create(send, reader, site, sign_in):
@@ -154,6 +159,7 @@ def test_share_links_read_scope_cannot_create(send, reader, site, sign_in):
     assert [form["action"] for form in page.all("form")] == ["/sign-out"]
     fields = {"csrf": csrf(reader), "name": "Mine"}
     assert reader.post(PATH, data=fields).status_code == 403
+    assert reader.get(f"{PATH}/{kept['id']}/revoke").status_code == 403
     assert reader.post(f"{PATH}/{kept['id']}/revoke", data=fields).status_code == 403
     assert len(site.get(f"/api{PATH}").json()["items"]) == 1
     shared = site.post("/api/keys", json={"name": "Partner", "scopes": ["read:mail"]}).json()["key"]
@@ -165,6 +171,7 @@ def test_share_links_unknown_campaign_or_link_answers_404(send, reader):
     assert reader.get("/campaigns/none/shares").status_code == 404
     assert reader.post("/campaigns/none/shares", data=form).status_code == 404
     for share in ("0" * 12, "x", "%00"):
+        assert reader.get(f"{PATH}/{share}/revoke").status_code == 404
         assert reader.post(f"{PATH}/{share}/revoke", data=form).status_code == 404
     assert reader.post(PATH, data={"name": "x"}).status_code == 403
 

@@ -287,7 +287,11 @@ def test_webhook_page_test_event_waits_and_what_was_set_aside_is_sent_again(
 def test_webhook_page_disabled_webhook_sends_nothing_until_enabled(site, reader, send, make, set_aside):
     path = make()
     set_aside(path)
-    answer = send(path, f"{path}/disable")
+    asked = reader.get(f"{path}/disable")
+    assert_harmless(asked)
+    assert "It never gets the events of the time between." in asked.text
+    assert site.get(f"/api{path}").json()["is_enabled"] is True
+    answer = send(f"{path}/disable")
     assert answer.headers["location"] == f"{path}?done=webhook_disabled"
     assert site.get(f"/api{path}").json()["is_enabled"] is False
     shown = reader.get(f"{path}?show=aside")
@@ -369,7 +373,7 @@ def test_webhook_pages_read_scope_sees_all_and_changes_nothing(site, sign_in, ma
     assert visitor.post("/webhooks", data={"csrf": token, "url": URL, **HEALTH}).status_code == 403
     for action in ACTIONS:
         assert visitor.post(f"{path}/{action}", data={"csrf": token}).status_code == 403
-    for page in ("edit", "secret", "delete"):
+    for page in ("edit", "secret", "disable", "delete"):
         assert visitor.get(f"{path}/{page}").status_code == 403
     assert listed(site) == before
 
@@ -380,32 +384,32 @@ def test_webhook_pages_without_people_offer_no_events_on_recipients(site, sign_i
     answer = visitor.get("/webhooks")
     disabled = [each["name"] for each in Page(answer).all("input") if "disabled" in each]
     assert disabled == ["event_open.first", "event_open.each", "event_withdrawal"]
-    assert answer.text.count("You need the permission “people” for it.") == 3
+    assert answer.text.count("You need the permission “See recipients” (people) for it.") == 3
     token = form_of(answer, "/webhooks")["csrf"]
     refused = visitor.post("/webhooks", data={"csrf": token, "url": URL, **OPEN})
     assert wrong(refused).keys() == {"events"}
     assert visitor.post("/webhooks", data={"csrf": token, "url": URL, **HEALTH}).status_code == 200
     shown = visitor.get(personal).text
-    assert "to change it, you need the permission “people”" in shown
+    assert "to change it, you need the permission “See recipients” (people)" in shown
     assert f"{personal}/edit" not in shown
     assert f"{personal}/disable" not in shown
-    assert visitor.get(f"{personal}/edit").status_code == 403
+    for page in ("edit", "disable"):
+        assert visitor.get(f"{personal}/{page}").status_code == 403
     for action, data in (("edit", {"url": "https://elsewhere.example.org/", **HEALTH}), ("disable", {})):
         assert visitor.post(f"{personal}/{action}", data={"csrf": token, **data}).status_code == 403
     kept = site.get(f"/api{personal}").json()
     assert (kept["url"], kept["is_enabled"]) == (URL, True)
     [own] = [item["id"] for item in listed(site) if item["events"] == ["health"]]
     edited = visitor.get(f"/webhooks/{own}/edit")
-    assert "made without the permission “people”" in edited.text
+    assert "made without the permission “See recipients” (people)" in edited.text
 
 
 def test_webhook_pages_form_without_csrf_token_is_refused(site, send, make):
     path = make()
     assert send("/webhooks", csrf="wrong", url=URL, **HEALTH).status_code == 403
     for page, action in (
-        (path, "disable"),
         (path, "test"),
-        *((f"{path}/{each}", each) for each in ("edit", "secret", "delete")),
+        *((f"{path}/{each}", each) for each in ("edit", "secret", "disable", "delete")),
     ):
         assert send(page, f"{path}/{action}", csrf=None).status_code == 403
     [kept] = listed(site)
@@ -422,7 +426,7 @@ def test_webhook_pages_hostile_texts_are_harmless(site, reader, send, make, log_
     client.zadd(keys.hook_due(name), {text: 5})
     client.zadd(keys.hook_aside(name), {text: 5})
     log_try(path, answer=text, type=text, webhook_id=text, outcome=text)
-    pages = ("?show=waiting", "?show=aside", "", "/edit", "/secret", "/delete")
+    pages = ("?show=waiting", "?show=aside", "", "/edit", "/secret", "/disable", "/delete")
     for shown in ("/webhooks", *(path + page for page in pages)):
         answer = reader.get(shown)
         assert answer.status_code == 200

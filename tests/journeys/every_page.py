@@ -54,6 +54,16 @@ def _send(button: str, **filled: str) -> Callable[[Page], None]:
     return act
 
 
+def _follow(link: str) -> Callable[[Page], None]:
+    """Returns a function that follows the first link whose name begins with a text."""
+
+    def act(page: Page) -> None:
+        with page.expect_navigation():
+            page.get_by_role("link", name=link).first.click()
+
+    return act
+
+
 def _tick(page: Page) -> None:
     """Ticks the first two campaigns of the list, so that the bar to compare them shows."""
     for box in page.locator(".named input").all()[:2]:
@@ -150,6 +160,7 @@ BUSY = (
     Shown("audience-wrong", "/audience?id=demo-newsletter&id=wiki&min_opens=0"),
     Shown("shares", "/campaigns/demo-newsletter/shares"),
     Shown("share-made", "/campaigns/demo-site/shares", _send("Create link", name="For a partner")),
+    Shown("share-revoke", "/campaigns/demo-newsletter/shares", _follow("Revoke")),
     Shown("note-wrong", "/campaigns/demo-newsletter", _send("Save note", text="")),
     Shown("share-email", "/s/{share_email}", who=NOBODY),
     Shown("share-web", "/s/{share_web}", who=NOBODY),
@@ -158,12 +169,14 @@ BUSY = (
     Shown("settings", "/settings"),
     Shown("keys", "/keys"),
     Shown("key-sign-in-link", "/keys", _make_sign_in_link),
+    Shown("keys-server", "/keys", lambda page: page.locator("#sees-server").check()),
     Shown("keys-shared", "/keys", lambda page: page.locator("#sees-shared").check()),
     Shown("key-wrong", "/keys", _send("Create key", name="")),
     Shown("key-revoke", "/keys/{key_id}/revoke"),
     Shown("deliveries", "/deliveries"),
     Shown("delivery-source-made", "/deliveries", _send("Add", name="Shop")),
     Shown("delivery-source-wrong", "/deliveries", _send("Add", key="no topic")),
+    Shown("delivery-source-remove", "/deliveries", _follow("Remove")),
     Shown("webhooks", "/webhooks"),
     Shown("webhooks-of-a-reader", "/webhooks", who=READER),
     Shown("webhook-made", "/webhooks", _make_webhook),
@@ -175,8 +188,10 @@ BUSY = (
     Shown("webhook-change", "/webhooks/{webhook}/edit"),
     Shown("webhook-secret", "/webhooks/{webhook}/secret"),
     Shown("webhook-secret-made", "/webhooks/{webhook}/secret", _send("Make a new secret")),
+    Shown("webhook-disable", "/webhooks/{webhook}/disable"),
     Shown("webhook-delete", "/webhooks/{webhook}/delete"),
     Shown("withdrawals", "/withdrawals"),
+    Shown("withdrawal-end", "/withdrawals", _send("Allow again", ended="joe@example.org\nada@example.org")),
     Shown("recipient-find", "/recipients"),
     Shown("recipient", "/recipients/{recipient}"),
     Shown("recipient-of-a-list", "/recipients/{recipient}?campaign=demo-newsletter"),

@@ -85,7 +85,8 @@ def test_share_link_from_create_to_revoke(
     owner.goto(f"{stack.address}/campaigns/spring/shares")
     assert link not in owner.content()
     assert "just now" in owner.inner_text("table") or "ago" in owner.inner_text("table")
-    owner.get_by_role("button", name="Revoke A partner").click()
+    owner.get_by_role("link", name="Revoke A partner").click()
+    owner.get_by_role("button", name="Revoke", exact=True).click()
     until(lambda: "The share link was revoked." in owner.inner_text("main"))
     assert page.goto(link).status == 404  # type: ignore[union-attr]
     assert page.get_by_role("heading", level=1).inner_text() == GONE
