@@ -15,7 +15,7 @@ from pixel_server.webhooks import deliveries, event, queue, request, signing, st
 from pixel_server.webhooks.deliveries import Delivery
 from pixel_server.webhooks.endpoint import Endpoint
 from pixel_server.webhooks.queue import Unit
-from pixel_server.webhooks.request import Answer, NoAnswerError
+from pixel_server.webhooks.request import Answer, NoAnswerError, NotSentError
 from workers import webhook_content
 from workers.webhook_content import Content
 
@@ -100,7 +100,8 @@ class Sender:
         answer = await self._send(endpoint, unit, content)
         ms = int((time.monotonic() - started) * 1000)
         failures = self.failures.get(endpoint.id, 0)
-        verdict = judge(answer, unit, failures, random.uniform(-1, 1))  # noqa: S311 - jitter
+        reply = answer if isinstance(answer, Answer) else str(answer)
+        verdict = judge(reply, unit, failures, random.uniform(-1, 1))  # noqa: S311 - jitter
         is_list = endpoint.events_per_request > 1
         line = Delivery(
             at=unit.claimed,
@@ -112,6 +113,7 @@ class Sender:
             ms=ms,
             answer=deliveries.shorten(verdict.answer, content.personal),
             outcome=_outcome(verdict),
+            was_sent=not isinstance(answer, NotSentError),
         )
         if verdict.is_delivered:
             if self.failures.pop(endpoint.id, None):
@@ -120,8 +122,8 @@ class Sender:
         else:
             await self._note_failed(endpoint, unit, line, verdict)
 
-    async def _send(self, endpoint: Endpoint, unit: Unit, content: Content) -> Answer | str:
-        """Returns the endpoint's answer, or the reason why no answer came."""
+    async def _send(self, endpoint: Endpoint, unit: Unit, content: Content) -> Answer | NoAnswerError:
+        """Returns the endpoint's answer, or the error whose text says why no answer came."""
         now = unit.claimed / 1000
         body = content.body(endpoint.events_per_request > 1, unit.claimed)
         secrets = endpoint.signing_secrets(now)
@@ -133,7 +135,7 @@ class Sender:
                 is_private_allowed=bool(self.settings.webhook_private),
             )
         except NoAnswerError as error:
-            return str(error)
+            return error
 
     async def _note_failed(self, endpoint: Endpoint, unit: Unit, line: Delivery, verdict: Verdict) -> None:
         self.failures[endpoint.id] = await queue.note_failed(
@@ -144,7 +146,7 @@ class Sender:
                 "webhook-failing",
                 "the webhook %(webhook)s fails, trying again for a day: %(answer)s",
                 webhook=endpoint.id,
-                answer=line.answer if line.status is None else f"answered {line.status}",
+                answer=deliveries.failure(line) if line.status is None else f"answered {line.status}",
             )
         if verdict.retry_ms is None:
             log.error(

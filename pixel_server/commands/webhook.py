@@ -297,9 +297,10 @@ def list_deliveries(id: str, limit: int, as_json: bool) -> None:  # noqa: A002
         click.echo(json.dumps({"items": shown, "next": next_cursor}))
         return
     for line in shown:
-        status = line["status"] or "-"
+        answered = f"{line['status'] or '-':>3}  {line['ms']:>6} ms"
         click.echo(
-            f"{line['at']}  {line['type']:<18}  {status:>3}  {line['ms']:>6} ms  try {line['attempt']:<2}  "
+            f"{line['at']}  {line['type']:<18}  {answered if line['was_sent'] else 'not sent':<14}  "
+            f"try {line['attempt']:<2}  "
             f"{line['outcome']:<9}  {line['webhook_id']}  {line['answer']}"
         )
 

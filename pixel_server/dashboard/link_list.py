@@ -115,7 +115,7 @@ async def download(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     session = request.state.session
     if "write" not in session.scopes:
-        raise Problem(403, permissions.refusal(session, "write", "make links"))
+        raise permissions.Lacking(session, "write", "make links")
     minter, mode = _minter_and_mode(api, campaign)
     if not recipient_lists.keeps_names(api, campaign):
         raise Problem(409, "only the mode “identified” keeps recipients: upload the list to get its links")

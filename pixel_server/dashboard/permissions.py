@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pixel_server.auth.sessions import Session
+from pixel_server.problems import Problem
 from pixel_server.scopes import METRICS_SCOPE
 
 NAMES = {
@@ -25,7 +26,13 @@ def in_words(scope: str) -> str:
     return f"“{NAMES[scope]}” ({scope})"
 
 
-def refusal(session: Session, scope: str, action: str) -> str:
-    """Returns why a page is refused. scope: the scope that the session lacks. action: what the page does."""
-    who = f"the user “{session.name}”" if session.key_id is None else "the API key that you signed in with"
-    return f"you need the permission {in_words(scope)} to {action}, and {who} does not have it"
+class Lacking(Problem):
+    """A session lacks a permission: status 403."""
+
+    def __init__(self, session: Session, scope: str, action: str) -> None:
+        """scope: the scope that the session lacks. action: what was refused, as `"create a campaign"`."""
+        who = "the API key that you signed in with"
+        if session.key_id is None:
+            who = f"the user “{session.name}”"
+        text = f"you need the permission {in_words(scope)} to {action}, and {who} does not have it"
+        super().__init__(403, text)

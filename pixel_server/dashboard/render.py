@@ -143,12 +143,17 @@ def error(
     detail: str,
     errors: Iterable[Mapping[str, Any]] = (),
     more: Mapping[str, str] | None = None,
+    *,
+    lacks_permission: bool = False,
 ) -> Response:
-    """Returns an error page. If Redis does not answer, the page also says what still works."""
+    """Returns an error page. If Redis does not answer, the page also says what still works.
+
+    lacks_permission: whether the page says that the operator can give a permission.
+    """
     is_away = detail == redis_unavailable().detail
     context = {
         "is_away": is_away,
-        "status": status,
+        "lacks_permission": lacks_permission,
         "title": _away_title(api, request)
         if is_away
         else ERROR_TITLES.get(status) or HTTPStatus(status).phrase.capitalize(),

@@ -81,7 +81,15 @@ def routes(api: Api, pages: Iterable[Page]) -> list[Route]:
             problem = problem_of(error, request)
             if is_json:
                 return problem.response()
-            return render.error(api, request, problem.status, problem.detail, problem.errors or ())
+            lacks_permission = isinstance(problem, permissions.Lacking)
+            return render.error(
+                api,
+                request,
+                problem.status,
+                problem.detail,
+                problem.errors or (),
+                lacks_permission=lacks_permission,
+            )
 
     return routes_by_path("page", pages, answer)
 
@@ -109,7 +117,7 @@ async def _admit(api: Api, request: Request, page: Page, scope: str) -> None:
             and session.shared_campaigns
             and (campaign is None or campaign in session.shared_campaigns)
         ):
-            raise Problem(403, permissions.refusal(session, scope, page.action))
+            raise permissions.Lacking(session, scope, page.action)
     if page.method == "POST":
         await _read_form(api, request, page, session.csrf)
 

@@ -28,6 +28,7 @@ from pixel_server.webhooks.queue_view import Place
 from pixel_server.webhooks.report import Report
 
 _PEOPLE = permissions.in_words(PEOPLE_SCOPE)
+_CHANGE_PERSONAL = "change a webhook that gets events on recipients"
 PAGE_ROWS = 25
 """Rows on a page of one webhook."""
 EVENT_MEANINGS: dict[str, str] = {
@@ -177,7 +178,7 @@ async def enable(api: Api, request: Request) -> Response:
 async def ask_disable(api: Api, request: Request) -> Response:
     of = await webhooks.report_on(api, request.path_params["id"])
     if not _may_change(request, of.endpoint):
-        raise _change_refused()
+        raise permissions.Lacking(request.state.session, PEOPLE_SCOPE, _CHANGE_PERSONAL)
     return render.page(api, request, "webhook_disable.html", {**_head(request, of.endpoint), "of": of})
 
 
@@ -306,12 +307,6 @@ def _labels(choices: Iterable[Choice], picks: Mapping[str, Any]) -> dict[str, tu
     }
 
 
-def _change_refused() -> Problem:
-    return Problem(
-        403, f"this webhook gets events on recipients: you need the permission {_PEOPLE} to change it"
-    )
-
-
 def _may_change(request: Request, known: Endpoint) -> bool:
     """Returns whether the visitor may change a webhook, by the rule of `webhooks.change`."""
     scopes = request.state.session.scopes
@@ -358,7 +353,7 @@ async def _edit_page(
     api: Api, request: Request, known: Endpoint, fields: Mapping[str, str], problem: Problem | None = None
 ) -> Response:
     if not _may_change(request, known):
-        raise _change_refused()
+        raise permissions.Lacking(request.state.session, PEOPLE_SCOPE, _CHANGE_PERSONAL)
     lacks_people = f"This webhook was made without the permission {_PEOPLE}: make another webhook for it."
     choices = _choices("" if PEOPLE_SCOPE in known.scopes else lacks_people)
     fields, picks = await _picks(api, fields)

@@ -21,7 +21,7 @@ class Delivery(NamedTuple):
 
     events: number of events. attempt: counts from 1. status: that of the answer, None without an answer. ms:
     duration. answer: beginning of the answer, or why there was none. outcome: `delivered`, `retry` or
-    `set aside`.
+    `set aside`. was_sent: False if this server refused to send the request, for the reason in `answer`.
     """
 
     at: int
@@ -33,6 +33,7 @@ class Delivery(NamedTuple):
     ms: int
     answer: str
     outcome: str
+    was_sent: bool = True
 
 
 def words(delivery: Delivery) -> list[str]:
@@ -41,6 +42,7 @@ def words(delivery: Delivery) -> list[str]:
         *("id", delivery.webhook_id, "type", delivery.type, "events", str(delivery.events)),
         *("attempt", str(delivery.attempt), "status", str(delivery.status or ""), "ms", str(delivery.ms)),
         *("answer", delivery.answer, "outcome", delivery.outcome),
+        *(() if delivery.was_sent else ("was_sent", "0")),
     ]
 
 
@@ -84,7 +86,12 @@ async def last_failures(store: AsyncRedis, endpoint_id: str, webhook_ids: Collec
 
 
 def failure(line: Delivery) -> str:
-    """Returns why a try failed: `"answered 500: try later"`, or why there was no answer."""
+    """Returns why a try failed: `"answered 500: try later"`, or why there was no answer.
+
+    If nothing was sent, the text begins with `not sent: `.
+    """
+    if not line.was_sent:
+        return f"not sent: {line.answer}"
     if line.status is None:
         return line.answer
     return f"answered {line.status}" + (f": {line.answer}" if line.answer else "")
@@ -103,6 +110,7 @@ def _decode(entry: bytes, fields: dict[bytes, bytes]) -> Delivery:
         ms=int(texts.get("ms", "0")),
         answer=texts.get("answer", ""),
         outcome=texts.get("outcome", ""),
+        was_sent=texts.get("was_sent") != "0",
     )
 
 

@@ -356,7 +356,7 @@ async def note_failed(
     to the endpoint.
     """
     words = deliveries.words(delivery)
-    error = delivery.answer if delivery.status is None else f"answered {delivery.status}: {delivery.answer}"
+    error = deliveries.failure(delivery)
     arguments: tuple[Value, ...] = (
         *(endpoint_id, unit.id, -1 if retry_ms is None else retry_ms, pause_ms, error),
         *words,

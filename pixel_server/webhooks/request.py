@@ -43,6 +43,10 @@ class NoAnswerError(Exception):
     is_loggable = True
 
 
+class NotSentError(NoAnswerError):
+    """A request was not sent, because this server refuses its address. The text is a sentence too."""
+
+
 class _Reader:
     """Reads the answer, as httptools parses it."""
 
@@ -86,7 +90,8 @@ async def post(
     """Sends a POST request with a JSON body, and returns the answer, whatever its status.
 
     Follows no redirect and no proxy. is_private_allowed: PIXEL_WEBHOOK_PRIVATE. tls: for tests. Raises
-    NoAnswerError if the answer does not come in time or is not HTTP.
+    NotSentError if this server refuses the address, and NoAnswerError if the answer does not come in time or
+    is not HTTP.
     """
     more = {"Content-Type": "application/json", "Content-Length": str(len(body.encode())), **headers}
     sent = _Sent("POST", url, more, body.encode())
@@ -127,7 +132,7 @@ async def _send(
     except TimeoutError:
         raise NoAnswerError(f"no answer within {timeout_seconds:.0f} s") from None
     except RefusedAddressError as error:
-        raise NoAnswerError(str(error)) from None
+        raise NotSentError(str(error)) from None
     except ssl.SSLCertVerificationError as error:
         raise NoAnswerError(f"its certificate is not valid: {error.verify_message}") from None
     except ssl.SSLError as error:

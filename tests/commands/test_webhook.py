@@ -9,6 +9,10 @@ from click.testing import CliRunner, Result
 
 from pixel_server.cli import main
 from pixel_server.secret import Secrets
+from pixel_server.store import keys
+from pixel_server.store.client import connect
+from pixel_server.webhooks import deliveries
+from pixel_server.webhooks.deliveries import Delivery
 
 URL = "https://hooks.example.org/opens"
 
@@ -31,7 +35,7 @@ def run(settings):
     return run
 
 
-def test_webhook_from_create_to_delete(mail, run):
+def test_webhook_from_create_to_delete(mail, run, settings):
     mail()
     assert "there are no webhooks" in run("list").stdout
     made = json.loads(run("create", URL, "--event", "open.first", "--campaign", "mail", "--json").stdout)
@@ -49,6 +53,12 @@ def test_webhook_from_create_to_delete(mail, run):
     assert json.loads(run("show", webhook, "--json").stdout)["waiting"] == 1
     assert "0 requests" in run("again", webhook).stdout
     assert json.loads(run("deliveries", webhook, "--json").stdout) == {"items": [], "next": None}
+    line = Delivery(0, "evt_1", "health", 1, 1, None, 3, "its address is not public", "retry", was_sent=False)
+    words = deliveries.words(line)
+    connect(settings.redis_url).xadd(keys.hook_log(webhook), dict(zip(words[::2], words[1::2], strict=True)))
+    assert "not sent        try 1   retry      evt_1  its address" in run("deliveries", webhook).stdout
+    [shown] = json.loads(run("deliveries", webhook, "--json").stdout)["items"]
+    assert (shown["was_sent"], shown["status"]) == (False, None)
     assert run("secret", webhook).stdout.startswith("whsec_")
     assert run("delete", webhook).stdout == f"deleted {webhook}\n"
     assert "there is no webhook" in run("show", webhook, code=1).stderr

@@ -200,17 +200,24 @@ def test_webhook_page_shows_deliveries_and_pages_of_them(reader, make, log_try):
     for n in range(webhooks.PAGE_ROWS + 1):
         log_try(path, webhook_id=f"evt_{n:03}", attempt=n + 1, answer=f"answer {n:03}")
     log_try(path, status=None, ms=15_000, answer="no answer within 15 s", outcome="set aside")
+    log_try(path, status=None, ms=3, answer="its address is not public", was_sent=False, webhook_id="evt_9")
     log_try(path, status=204, answer="", outcome="delivered", type="list", events=70)
     text = " ".join(assert_harmless(reader.get(path)).text.split())
     assert "list of 70" in text
     assert "no answer15,000 msFailed then delivered no answer within 15 s" in text
+    assert re.search("not sentFailed later delivered or removed *its address is not public", text), text
     assert "50012 msFailed later delivered or removed answer 025" in text
-    assert "answer 003" in text
-    assert "answer 002" not in text
+    assert "answer 004" in text
+    assert "answer 003" not in text
     [older] = [link["href"] for link in Page(reader.get(path)).all("a") if link.get("rel") == "next"]
     rest = reader.get(older)
     assert_harmless(rest)
-    assert re.findall("answer [0-9]{3}", rest.text) == ["answer 002", "answer 001", "answer 000"]
+    assert re.findall("answer [0-9]{3}", rest.text) == [
+        "answer 003",
+        "answer 002",
+        "answer 001",
+        "answer 000",
+    ]
     for query in ("after=x", "show=all", "show=aside&after=x"):
         assert reader.get(f"{path}?{query}").status_code == 422
     for suffix in ("", "/edit", "/secret", "/delete"):

@@ -254,6 +254,21 @@ def test_courier_redirect_is_a_failure_and_is_not_followed(run, receiver):
     run(story)
 
 
+def test_courier_address_refused_by_this_server_is_noted_as_not_sent(run, receiver):
+    async def story(case):
+        endpoint, _ = await case.endpoint()
+        case.settings = replace(case.settings, webhook_private=0)
+        await case.put(opened(1))
+        await case.send()
+        assert receiver.requests == []
+        [line] = await case.lines(endpoint)
+        assert (line.outcome, line.status, line.was_sent) == ("retry", None, False)
+        error = (await storage.read_state(case.store, endpoint.id)).error
+        assert error == deliveries.failure(line) == f"not sent: {line.answer}"
+
+    run(story)
+
+
 def test_courier_410_disables_the_endpoint_and_keeps_what_waits(run, receiver):
     receiver.answer = lambda got: (410, {}, "")
 

@@ -181,8 +181,9 @@ SCHEMAS = {
         events=count("Number of events."),
         attempt=count("Number of the try, from 1."),
         status=or_null({"type": "integer"}, "Status of the answer; null without an answer."),
-        ms=count("Milliseconds until the answer."),
+        ms=count("Milliseconds until the answer, or until it was clear that none comes."),
         answer=text_or_null("Beginning of the answer, or why there was none."),
         outcome=choice(("delivered", "retry", "set aside"), "What followed from this try."),
+        was_sent=flag("False if this server refused to send the request; `answer` says why."),
     ),
 }
