@@ -150,8 +150,9 @@ async def _campaign_names(api: Api, abouts: Sequence[Mapping[str, str]]) -> dict
 
 
 def _row(entry: Mapping[str, Any], keys: Mapping[str, str], names: Names) -> dict[str, Any]:
-    """Returns {at, who, key, what, about} of an entry. about: (label, text, path or "") of each detail.
+    """Returns {at, who, key, what, about, is_of_recipient} of an entry.
 
+    about: (label, text, path or "") of each detail. is_of_recipient: whether somebody acted on one recipient.
     key: the id of the API key that acted if its name is known, and then `who` is this name; otherwise "".
     """
     match = _key_of(entry["who"])
@@ -162,6 +163,7 @@ def _row(entry: Mapping[str, Any], keys: Mapping[str, str], names: Names) -> dic
         "key": key,
         "what": audit_log.words(entry["what"]),
         "about": list(_details(entry["about"], names)),
+        "is_of_recipient": entry["what"].startswith("recipient."),
     }
 
 

@@ -155,7 +155,7 @@ def _form(
     is_web = fields.get("kind") == "web"
     context = {
         **(_head_context(api, campaign) if campaign else {"campaign": None}),
-        "labels": campaign_form.LABELS
+        "labels": campaign_form.labels()
         if campaign
         else campaign_form.labels_of_new(is_web, [name for name in main_modes if name in allowed_modes]),
         "is_web": is_web,

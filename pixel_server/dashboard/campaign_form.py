@@ -39,7 +39,7 @@ SAMPLES = {
     "count": "540 opens, nobody named",
 }
 """One row of what the sender sees with each of these modes."""
-NO_ANSWER = "choose an answer: after the first link you can only change to one that stores less"
+NO_ANSWER = "choose an answer"
 """Error message if neither an answer nor a preset sets the mode of a new mailing."""
 WEB_MODE = "web_mode"
 """Name of the field with the mode of a new web site. The form for a new campaign has both kinds of modes."""
@@ -107,14 +107,30 @@ LABELS = {
     **{field.name: (field.label, _control_id(field)) for field in FIELDS},
 }
 """Label of each field of the form, and the id of its first control."""
+_ORDER_OF_REST = (
+    *("bounced", "sent_at", "identity", "origins", "paths", "preset", "mode", "gpc", "keep"),
+    *("time_zone", "tags", "base_url", "min_cell"),
+)
+ORDER = "name", "sent", *_ORDER_OF_REST, "id", "kind"
+"""Fields of the form for a campaign that exists, in the order of the page."""
+ORDER_OF_NEW = "kind", "name", "sent", "mode", "id", *(name for name in _ORDER_OF_REST if name != "mode")
+"""Fields of the form for a new campaign, in the order of the page."""
 QUESTION = "Do you want to see who opened?"
 WEB_QUESTION = "What is stored about visitors?"
 
 
+def labels() -> dict[str, tuple[str, str]]:
+    """Returns LABELS in the order of the form for a campaign that exists."""
+    return {name: LABELS[name] for name in ORDER}
+
+
 def labels_of_new(is_web: bool, modes: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Returns LABELS for a new campaign, whose form asks for the mode. modes: that can be chosen first."""
+    """Returns LABELS in the order of the form for a new campaign, which asks for the mode.
+
+    modes: that can be chosen first.
+    """
     mode = (WEB_QUESTION, f"{WEB_MODE}-off") if is_web else (QUESTION, f"mode-{next(iter(modes), 'off')}")
-    return {**LABELS, "mode": mode}
+    return {name: mode if name == "mode" else LABELS[name] for name in ORDER_OF_NEW}
 
 
 def main_modes(default: str, chosen: str) -> dict[str, str]:

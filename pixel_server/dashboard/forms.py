@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from pixel_server.api.context import Api
 from pixel_server.dashboard import render
-from pixel_server.problems import Problem, bad_fields
+from pixel_server.problems import Problem, bad_fields, bad_parameters
 
 MAX_ERRORS = 20
 """Largest number of error messages that a form shows."""
@@ -71,7 +71,7 @@ def page(
 
 def _summary(problem: Problem) -> str:
     """Returns the text above a refused form. The messages of single fields stand at the fields."""
-    is_general = problem.detail == bad_fields([]).detail
+    is_general = problem.detail in (bad_fields([]).detail, bad_parameters([]).detail)
     if not (is_general and problem.errors):
         return problem.detail
     return (

@@ -16,6 +16,7 @@ from pixel_server import operator_name
 from pixel_server.api.context import Api
 from pixel_server.dashboard import formatting, permissions, static_files
 from pixel_server.dashboard.glossary import DEFINITIONS
+from pixel_server.dashboard.input_types import input_type
 from pixel_server.dashboard.names import display_name
 from pixel_server.problems import redis_unavailable
 from pixel_server.settings import Settings
@@ -57,7 +58,7 @@ _FILTERS = (
     *("rate_parts", "interval"),
 )
 _environment.filters.update({name: getattr(formatting, name) for name in _FILTERS})
-_environment.filters["display_name"] = display_name
+_environment.filters.update(display_name=display_name, input_type=input_type)
 _environment.globals.update(definitions=DEFINITIONS, permissions=permissions.NAMES)
 
 

@@ -88,10 +88,10 @@ async def last_failures(store: AsyncRedis, endpoint_id: str, webhook_ids: Collec
 def failure(line: Delivery) -> str:
     """Returns why a try failed: `"answered 500: try later"`, or why there was no answer.
 
-    If nothing was sent, the text begins with `not sent: `.
+    If nothing was sent, the text begins with `not sent, because `.
     """
     if not line.was_sent:
-        return f"not sent: {line.answer}"
+        return f"not sent, because {line.answer}"
     if line.status is None:
         return line.answer
     return f"answered {line.status}" + (f": {line.answer}" if line.answer else "")

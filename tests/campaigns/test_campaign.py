@@ -89,7 +89,8 @@ def test_fields_form_has_a_control_for_each_field_of_its_kind(kind):
 
 
 def test_fields_form_has_a_label_for_each_field():
-    assert campaign_form.LABELS.keys() - {"id", "kind"} == NAMES
+    for labels in (campaign_form.LABELS, campaign_form.labels(), campaign_form.labels_of_new(False, [])):
+        assert labels.keys() - {"id", "kind"} == NAMES
 
 
 @pytest.mark.parametrize("command", [create_campaign, set_campaign])

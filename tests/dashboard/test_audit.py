@@ -6,6 +6,7 @@ import html
 
 import pytest
 
+from tests.dashboard.test_campaign_forms import wrong
 from tests.dashboard.test_pages import EVIL as EVIL_TEXTS
 from tests.dashboard.test_pages import assert_harmless
 
@@ -97,6 +98,10 @@ def test_audit_page_bad_filter_stays_in_its_field_and_says_why(reader):
     answer = reader.get("/audit?from=soon&what=share&campaign=No+id")
     assert answer.status_code == 422
     assert_harmless(answer)
+    assert list(wrong(answer)) == ["campaign", "from"]
+    assert "Correct these fields." in answer.text
+    assert '<input id="from" name="from" type="text" value="soon"' in answer.text, "a date shows nothing"
+    assert '<input id="until" name="until" type="date" value=""' in answer.text
     for kept in ("soon", "No id", "share"):
         assert f'value="{kept}"' in answer.text
     assert "Must be the id of a campaign." in answer.text
@@ -125,3 +130,11 @@ def test_audit_page_names_webhooks_mail_services_and_share_links(site, reader, m
 def test_audit_page_hostile_filter_is_harmless(reader, text):
     for name in ("who", "what", "campaign", "from", "until"):
         assert_harmless(reader.get("/audit", params={name: text}))
+
+
+def test_audit_page_says_that_a_recipient_is_not_named(site, reader, secrets):
+    site.get(f"/api/recipients/{secrets.recipient_key('ada').hex()}")
+    site.get("/api/withdrawals", headers={"Accept": "text/csv"})
+    page = reader.get("/audit").text
+    assert "the recipient is not named here" in row_of(page, "recipient shown")
+    assert '<td class="details none">' in row_of(page, "withdrawals exported")

@@ -23,8 +23,15 @@ def shown(site, name="mail"):
 
 
 def wrong(answer):
-    """Returns the error message of each field. Each message must be linked to its field."""
+    """Returns the error message of each field. Each message must be linked to its field.
+
+    The links above the form must be in the order of the fields.
+    """
     page = Page(answer)
+    ids = [attrs["id"] for _, attrs in page.found if "id" in attrs]
+    alert = re.search('<div class="alert" role="alert">.*?</div>', answer.text, re.DOTALL)
+    places = [ids.index(linked) for linked in re.findall('href="#([^"]+)"', alert[0] if alert else "")]
+    assert places == sorted(places)
     told = [attrs for _, attrs in page.found if attrs.get("aria-invalid")]
     for attrs in told:
         name = attrs.get("name", "")
@@ -100,7 +107,7 @@ def test_campaign_form_mailing_without_an_answer_is_refused(site, reader, send):
     refused = send("/new", name="Spring", sent="many")
     assert refused.status_code == 422
     assert wrong(refused).keys() == {"mode", "sent"}
-    assert wrong(refused)["mode"].startswith("Choose an answer: ")
+    assert wrong(refused)["mode"] == "Choose an answer."
     assert '<a href="#mode-identified">Do you want to see who opened?</a>' in refused.text
     assert not re.search(r'<details class="rest" open', refused.text)
     assert wrong(send("/new", name="Spring", mode="all"))["mode"].startswith("Must be one of: ")

@@ -264,7 +264,7 @@ def test_courier_address_refused_by_this_server_is_noted_as_not_sent(run, receiv
         [line] = await case.lines(endpoint)
         assert (line.outcome, line.status, line.was_sent) == ("retry", None, False)
         error = (await storage.read_state(case.store, endpoint.id)).error
-        assert error == deliveries.failure(line) == f"not sent: {line.answer}"
+        assert error == deliveries.failure(line) == f"not sent, because {line.answer}"
 
     run(story)
 
