@@ -137,4 +137,4 @@ def test_audit_page_says_that_a_recipient_is_not_named(site, reader, secrets):
     site.get("/api/withdrawals", headers={"Accept": "text/csv"})
     page = reader.get("/audit").text
     assert "the recipient is not named here" in row_of(page, "recipient shown")
-    assert '<td class="details none">' in row_of(page, "withdrawals exported")
+    assert '<td class="details nothing">' in row_of(page, "withdrawals exported")
