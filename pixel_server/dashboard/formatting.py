@@ -4,6 +4,7 @@ The rule: a page shows no digit that the figure does not know, and writes each k
 
 - Counts are exact and have all their digits: `1,204`.
 - Shares have one decimal, because they are compared: `13.0%`.
+- The limits of a share that is not known exactly are in whole percent.
 - The parts of an open rate are in whole percent if the rate is known less exactly than that: `27%` to `55%`.
 - Durations are known within 5%, so they have two digits or so: `36 min`, `2 h 10 min`.
 - Times are to the minute, in the zone of the campaign: `17 Nov 2026, 08:30 CET`.
@@ -50,6 +51,16 @@ def share(value: float | None) -> str:
     if value is None:
         return UNKNOWN
     return f"{value:.0%}" if value in (0, 1) else f"{value:.1%}"
+
+
+def share_range(low: float | None, high: float | None) -> str:
+    """Returns the limits of a share in whole percent, or the share itself if they agree.
+
+    `low` is rounded down and `high` up, so that the true share never lies outside.
+    """
+    if low is None or high is None or low == high:
+        return share(low)
+    return f"{math.floor(100 * low + _TINY)}\N{EN DASH}{math.ceil(100 * high - _TINY)}%"
 
 
 def rate(value: float | None, low: float, high: float) -> str:

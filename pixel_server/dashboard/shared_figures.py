@@ -15,6 +15,8 @@ from starlette.responses import Response
 from pixel_server.api.context import Api
 from pixel_server.campaigns import retention
 from pixel_server.campaigns.campaign import Campaign
+from pixel_server.counters.labels import OTHER
+from pixel_server.counters.web_breakdown import NONE
 from pixel_server.dashboard import formatting, render, svg
 from pixel_server.dashboard.glossary import DIMENSION_TITLES
 from pixel_server.dashboard.site import MAX_WHOLE_ROWS, WHOLE_LIST
@@ -30,7 +32,11 @@ MAX_FIGURES = 4
 MAX_LATE_SHARE = 0.05
 """Largest share of opens on the days after the open rate's last day that the page leaves out."""
 Lists = dict[str, dict[str, Any]]
-"""Rows and rest (see `svg`) by dimension: `{"country": {"rows": [...], "rest": {...}}}`."""
+"""Lists by dimension: `{"country": {"rows": [...], "rest": {...}, "count": "visits", "unnamed": 108}}`.
+
+rows, rest, unnamed: see `svg`. count: the field of a row with its count. is_exact: whether exactly `unnamed`
+is withheld, and not less.
+"""
 DAYS = (7, 30, 90, disclosure.DEFAULT_DAYS)
 """Days up to yesterday that the page of a site can show: `?days=7`. The last is the default."""
 _RANGE_PARAMS = ("from", "to", "interval", "tz")
@@ -267,22 +273,30 @@ async def _lists(
         )
         # Leaves out unused dimensions: a web site without UTM links needs no UTM tables.
         used = {
-            name: rows for name, rows in breakdowns.items() if any(row["name"] != "(none)" for row in rows)
+            name: listed
+            for name, listed in breakdowns.items()
+            if any(row["name"] != NONE for row in listed.rows)
         }
         counts = {name: web_breakdowns.ranking_count(name) for name in used}
         covered = shared_breakdowns.covered(shared.months)
     else:
         # Breakdowns of opens are available for a limited number of days.
         start = shared_stats.first_day_of_opens(campaign, api.clock())
-        stats = (await read_shared(api, campaign, {"from": start})).stats
-        used = {name: rows for name, rows in (stats["opens_person_by"] or {}).items() if rows}
-        counts = dict.fromkeys(used, "opens")
-        covered = stats["covered"]
+        of_opens = await read_shared(api, campaign, {"from": start})
+        used = {"client": of_opens.clients} if of_opens.clients and of_opens.clients.rows else {}
+        counts = {"client": "opens"}
+        covered = of_opens.stats["covered"]
     lists: Lists = {}
-    for name, rows in used.items():
-        max_rows = MAX_WHOLE_ROWS if name == whole_list else svg.MAX_ROWS
-        ranked, rest = (function(rows, counts[name], max_rows) for function in (svg.ranked, svg.rest))
-        lists[name] = {"rows": ranked, "rest": rest}
+    for name, listed in used.items():
+        named = [row for row in listed.rows if row["name"] != OTHER]
+        given = named, counts[name], MAX_WHOLE_ROWS if name == whole_list else svg.MAX_ROWS, listed.withheld
+        lists[name] = {
+            "rows": svg.ranked(*given),
+            "rest": svg.rest(*given),
+            "count": counts[name],
+            "unnamed": listed.withheld,
+            "is_exact": listed.is_exact,
+        }
     if not lists or covered is None:
         return lists, None
     last = date.fromisoformat(covered["to"]) - timedelta(days=1)

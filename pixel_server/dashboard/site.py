@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from pixel_server.api.context import Api
 from pixel_server.campaigns.campaign import Campaign
+from pixel_server.counters.labels import OTHER
 from pixel_server.dashboard import (
     figure_texts,
     forms,
@@ -291,7 +292,8 @@ def _groups(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Returns the list of each breakdown, by heading. Leaves out breakdowns without a name.
 
-    A list has `rows`, the ranked rows; `count`, the field of a row with its count; `rest`, see `svg.rest`;
+    A list has `rows`, the ranked rows; `count`, the field of a row with its count; `rest` and `unnamed`, see
+    `svg`;
     `is_whole`, whether it shows all that a page can show; and `query`, the query of the page that shows
     more, or fewer if `is_whole`. Each row has `query`, the query of the page that the row filters, or "" if
     it cannot filter. has_sample: whether the server keeps the sample by which visits are filtered.
@@ -307,9 +309,12 @@ def _groups(
                 continue  # a site without UTM links needs no UTM tables
             is_whole = dimension == whole_list
             max_rows = MAX_WHOLE_ROWS if is_whole else svg.MAX_ROWS
-            ranked = svg.ranked(rows, count, max_rows)
+            # A name may have been added to (other) on some days, so its count is the least that it has.
+            unnamed = sum(row[count] for row in rows if row["name"] == OTHER)
+            named = [row for row in rows if row["name"] != OTHER]
+            ranked = svg.ranked(named, count, max_rows, unnamed)
             for row in ranked:
-                can_filter = has_visits and has_sample and row["name"] != "(other)"
+                can_filter = has_visits and has_sample
                 row["query"] = (
                     _query(choice, {**choice.filters, dimension: row["name"]}) if can_filter else ""
                 )
@@ -318,7 +323,8 @@ def _groups(
             groups.setdefault(heading, {})[dimension] = {
                 "rows": ranked,
                 "count": count,
-                "rest": svg.rest(rows, count, max_rows),
+                "rest": svg.rest(named, count, max_rows, unnamed),
+                "unnamed": unnamed,
                 "is_whole": is_whole,
                 "query": urlencode({**choice.page_query(choice.filters), **more}),
             }

@@ -85,12 +85,15 @@ def open_rate_bar(rate: Mapping[str, Any] | None, top: float = 1) -> dict[str, f
 
 
 def ranked(
-    rows: Sequence[Mapping[str, Any]], count_field: str, max_rows: int = MAX_ROWS
+    rows: Sequence[Mapping[str, Any]], count_field: str, max_rows: int = MAX_ROWS, unnamed: int = 0
 ) -> list[dict[str, Any]]:
     """Returns the rows with the highest counts, then `(none)` and `(other)`, with their shares and bars.
 
-    count_field: the field of a row that holds its count. share: the count divided by the sum over all rows,
-    also if the row has another share. width: percent of the longest bar.
+    count_field: the field of a row that holds its count. unnamed: the most that can belong to the rows or to
+    other names without being in their counts. If it is not 0, `rows` must not have `(other)`.
+    share: the count divided by the sum over all rows and `unnamed`, also if the row has another share.
+    share_high: the same for the count with `unnamed`. width, width_high: these two as bars, in percent of the
+    longest bar.
 
     The rows `(none)` and `(other)` are no names (`is_nameless`). `(none)` is often much longer than all
     others, such as the visits without a UTM parameter, so the scale is that of the other rows. Its bar is cut
@@ -99,35 +102,43 @@ def ranked(
     named = _named(rows, count_field)
     nameless = sorted((row for row in rows if row["name"] in (NONE, OTHER)), key=lambda row: row["name"])
     shown = [*named[: _shown_count(named, max_rows)], *nameless]
-    whole = sum(row[count_field] for row in rows)
-    top = max((row[count_field] for row in shown if row["name"] != NONE), default=0)
+    whole = sum(row[count_field] for row in rows) + unnamed
+    top = max((row[count_field] + unnamed for row in shown if row["name"] != NONE), default=0)
     return [
         {
             **row,
-            "share": row[count_field] / whole if whole else None,
+            **_shares(row[count_field], unnamed, whole),
             "width": min(100, _percent(row[count_field], top)) if top else 0,
+            "width_high": min(100, _percent(row[count_field] + unnamed, top)) if top else 0,
             "is_nameless": row["name"] in (NONE, OTHER),
-            "is_cut": 0 < top < row[count_field],
+            "is_cut": 0 < top < row[count_field] + unnamed,
         }
         for row in shown
     ]
 
 
 def rest(
-    rows: Sequence[Mapping[str, Any]], count_field: str, max_rows: int = MAX_ROWS
+    rows: Sequence[Mapping[str, Any]], count_field: str, max_rows: int = MAX_ROWS, unnamed: int = 0
 ) -> dict[str, Any] | None:
-    """Returns what `ranked` leaves out: number of rows, their count and its share. None if it shows all.
+    """Returns what `ranked` leaves out: number of rows, their count and its shares. None if it shows all.
 
-    count_field: the field that holds a row's count, and that holds the sum in the result. share: as in
-    `ranked`.
+    count_field: the field that holds a row's count, and that holds the sum in the result. unnamed, share,
+    share_high: as in `ranked`.
     """
     named = _named(rows, count_field)
     left_out = named[_shown_count(named, max_rows) :]
     if not left_out:
         return None
-    whole = sum(row[count_field] for row in rows)
+    whole = sum(row[count_field] for row in rows) + unnamed
     count = sum(row[count_field] for row in left_out)
-    return {"number": len(left_out), count_field: count, "share": count / whole if whole else None}
+    return {"number": len(left_out), count_field: count, **_shares(count, unnamed, whole)}
+
+
+def _shares(count: int, unnamed: int, whole: int) -> dict[str, float | None]:
+    return {
+        "share": count / whole if whole else None,
+        "share_high": (count + unnamed) / whole if whole else None,
+    }
 
 
 def _named(rows: Sequence[Mapping[str, Any]], count_field: str) -> list[Mapping[str, Any]]:

@@ -171,3 +171,8 @@ def add_cells(cells: Iterable[Cell]) -> Cell:
     for cell in cells:
         views, visits = views + cell[0], visits + cell[1]
     return views, visits
+
+
+def subtract_cell(cell: Cell, part: Cell) -> Cell:
+    """Returns a cell less a part of it."""
+    return cell[0] - part[0], cell[1] - part[1]

@@ -17,7 +17,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from pixel_server.counters.labels import OTHER
-from pixel_server.figures.disclosure import Cell, Cells, add_cells
+from pixel_server.figures.disclosure import Cell, Cells, add_cells, subtract_cell
 
 Column = tuple[Cell, ...]
 """The cells of a name, one for each day."""
@@ -36,10 +36,14 @@ class Day(NamedTuple):
 
 
 class Published(NamedTuple):
-    """shown: the columns that are shown, with `(other)`. small: columns in `(other)` with few visits."""
+    """shown: the columns that are shown, with `(other)`. small: columns in `(other)` with few visits.
+
+    withheld: the most that can belong to names without being in their shown columns; see `_withheld`.
+    """
 
     shown: Table
     small: Table
+    withheld: Cell
 
     def cells(self) -> dict[str, Cell]:
         """Returns the sum of each shown column."""
@@ -50,10 +54,11 @@ def publish(days: Sequence[Day], min_cell: int, adds_uncounted: bool) -> Publish
     """Returns the columns of one dimension and week that may be shown. days: the days of the week.
 
     adds_uncounted: whether few visits that are in no cell go into `(other)`. If not, `(other)` is withheld
-    together with them. In a mail campaign, opens by machines are in no cell: the cells count people.
+    together with them, also if there are none. In a mail campaign, opens by machines are in no cell: the
+    cells count people.
     """
     if add_cells(day.whole for day in days)[1] < min_cell:
-        return Published({}, {})
+        return Published({}, {}, (0, 0))
     names = {name: None for day in days for name in day.cells}
     columns = {name: tuple(day.cells.get(name, (0, 0)) for day in days) for name in names}
     table = {name: column for name, column in columns.items() if days_of(column)}
@@ -65,17 +70,31 @@ def publish(days: Sequence[Day], min_cell: int, adds_uncounted: bool) -> Publish
     if adds_uncounted and visits(uncounted) < min_cell:
         other, uncounted = add_columns([other, uncounted]), none
     while True:
-        is_other_shown = visits(other) >= min_cell and not 0 < visits(uncounted) < min_cell
+        is_other_shown = visits(other) >= min_cell and (adds_uncounted or visits(uncounted) >= min_cell)
         hidden = [other, uncounted] if is_other_shown else [add_columns([other, uncounted])]
         revealing = _revealing_days([*shown.values(), *hidden], min_cell)
         if revealing is None:
             break
         if not shown:
-            return Published({}, {})
+            return Published({}, {}, add_cells([*other, *uncounted]))
         inside = [name for name, column in shown.items() if days_of(column) <= revealing]
         smallest = min(inside or shown, key=lambda name: (visits(shown[name]), name))
         other = add_columns([other, shown.pop(smallest)])
-    return Published({**shown, OTHER: other}, small) if is_other_shown else Published(shown, {})
+    withheld = add_cells([*other, *uncounted]) if adds_uncounted else _withheld(other, uncounted, min_cell)
+    if is_other_shown:
+        return Published({**shown, OTHER: other}, small, withheld)
+    return Published(shown, {}, withheld)
+
+
+def _withheld(other: Column, uncounted: Column, min_cell: int) -> Cell:
+    """Returns the largest number of opens by people that a reader must think is withheld in a week.
+
+    If few opens are by machines, perhaps none, this is all that is not shown, because the reader sees only
+    the sum of both. Otherwise it is `other`, or `min_cell` - 1 if `other` is smaller, perhaps 0.
+    """
+    if visits(uncounted) < min_cell:
+        return add_cells([*other, *uncounted])
+    return add_cells(other) if visits(other) >= min_cell else (min_cell - 1, min_cell - 1)
 
 
 def _uncounted(day: Day) -> Cell:
@@ -134,4 +153,4 @@ def add_columns(columns: Iterable[Column]) -> Column:
 
 def subtract(column: Column, part: Column) -> Column:
     """Returns a column less a part of it, day by day."""
-    return tuple((a - c, b - d) for (a, b), (c, d) in zip(column, part, strict=True))
+    return tuple(map(subtract_cell, column, part))

@@ -47,6 +47,23 @@ class Week(NamedTuple):
         return disclosure.add_cells(self.days.values())
 
 
+class Breakdown(NamedTuple):
+    """Cells of one dimension, with `(other)`.
+
+    withheld: the most that can belong to names without being in their cells, so each cell of a name is the
+    least that the name has. It holds `(other)`, and what is in no cell.
+    """
+
+    cells: dict[str, Cell]
+    withheld: Cell
+
+
+def add_up(breakdowns: Sequence[Breakdown]) -> Breakdown:
+    """Returns the sums of breakdowns of successive ranges."""
+    cells = disclosure.add_up(each.cells for each in breakdowns)
+    return Breakdown(cells, disclosure.add_cells(each.withheld for each in breakdowns))
+
+
 class Month(NamedTuple):
     """Weeks of one month. is_whole: whether `weeks` covers the whole month."""
 
@@ -107,29 +124,30 @@ def breakdowns(
     cells_of_day: Mapping[str, Mapping[str, Cells]],
     min_cell: int,
     kind_of: Callable[[str], str],
-) -> dict[str, dict[str, Cell]]:
-    """Returns the cells of these months by dimension.
+) -> dict[str, Breakdown]:
+    """Returns the breakdown of these months by each dimension.
 
     cells_of_day: `{"20261124": {dimension: cells}}`, with each day of the weeks; `referrer_kind` is computed
     from `referrer`. kind_of: returns the kind of a host.
     """
-    parts: dict[str, list[Cells]] = {}
+    parts: dict[str, list[Breakdown]] = {}
     for month in months:
         for dimension in {name: None for day in month.days() for name in cells_of_day[day]}:
             if dimension not in disclosure.DIMENSIONS["web"] or dimension == "referrer_kind":
                 continue
             of_dimension = {day: cells_of_day[day].get(dimension, {}) for day in month.days()}
-            cells = month_cells(month, of_dimension, min_cell, adds_uncounted=True)
-            parts.setdefault(dimension, []).append(cells)
+            of_month = month_breakdown(month, of_dimension, min_cell, adds_uncounted=True)
+            parts.setdefault(dimension, []).append(of_month)
             if dimension == "referrer":
-                parts.setdefault("referrer_kind", []).append(disclosure.sum_by_kind(cells, kind_of))
-    return {dimension: disclosure.add_up(cells) for dimension, cells in parts.items()}
+                kinds = Breakdown(disclosure.sum_by_kind(of_month.cells, kind_of), of_month.withheld)
+                parts.setdefault("referrer_kind", []).append(kinds)
+    return {dimension: add_up(of_months) for dimension, of_months in parts.items()}
 
 
-def month_cells(
+def month_breakdown(
     month: Month, cells_of_day: Mapping[str, Cells], min_cell: int, adds_uncounted: bool
-) -> dict[str, Cell]:
-    """Returns the cells of one dimension over the weeks of a month.
+) -> Breakdown:
+    """Returns the breakdown of the weeks of a month by one dimension.
 
     cells_of_day: by day, `"20261124"`. adds_uncounted: see `published_cells.publish`.
     """
@@ -138,12 +156,13 @@ def month_cells(
         for week in month.weeks
     ]
     sums = disclosure.add_up(week.cells() for week in published)
+    withheld = disclosure.add_cells(week.withheld for week in published)
     if month.is_whole:
         for name, cell in _regained(published, min_cell).items():
             sums[name] = disclosure.add_cells((sums.get(name, (0, 0)), cell))
-            views, visits = sums[OTHER]
-            sums[OTHER] = views - cell[0], visits - cell[1]
-    return sums
+            sums[OTHER] = disclosure.subtract_cell(sums[OTHER], cell)
+            withheld = disclosure.subtract_cell(withheld, cell)
+    return Breakdown(sums, withheld)
 
 
 def _shown_days(week: Week, cells_of_day: Mapping[str, Cells], min_cell: int) -> list[Day]:

@@ -24,19 +24,41 @@ from pixel_server.figures import (
     web_breakdowns,
 )
 from pixel_server.figures.disclosure import Cell
-from pixel_server.figures.shared_breakdowns import Month
+from pixel_server.figures.shared_breakdowns import Breakdown, Month
 from pixel_server.figures.web_breakdowns import by_day, kind_of, rows
 from pixel_server.problems import Problem
 from pixel_server.settings import Settings
 from pixel_server.store import keys
 from pixel_server.store.protocols import AsyncRedis
 
+_EMPTY = Breakdown({}, (0, 0))
+_UNKNOWN = dict[str, float | None].fromkeys(("share", "share_low", "share_high"))
+_PARTS = 10_000
+"""Number of parts into which a share is divided: 4 decimals."""
+
+
+class Listed(NamedTuple):
+    """The rows of one dimension, as an answer has them, with `(other)`.
+
+    withheld: the most (by the count that ranks the dimension) that can belong to the names of the rows, or to
+    others, without being in their rows. So the count of a name is the least that it has. is_exact: whether
+    exactly this much is withheld.
+    """
+
+    rows: list[dict[str, Any]]
+    withheld: int
+    is_exact: bool
+
 
 class Shared(NamedTuple):
-    """The figures of a range, and its closed weeks by month."""
+    """The figures of a range, and its closed weeks by month.
+
+    clients: the mail clients of a mail campaign, or None if they are not known.
+    """
 
     stats: dict[str, Any]
     months: list[Month]
+    clients: Listed | None = None
 
 
 async def read(
@@ -73,18 +95,21 @@ async def read_with_months(
     if campaign.kind == "web":
         return Shared(shown, months)
     shown |= await _sent_and_rate(store, campaign, oldest, settings, late_since, now)
-    shown["opens_person_by"] = None
+    clients = None
     if answer["opens_person_by"] is not None:
         days = [day for month in months for day in month.days()]
         cells = await _clients(store, campaign.id, days, settings.shards)
-        published = [
-            shared_breakdowns.month_cells(month, cells, campaign.min_cell, adds_uncounted=False)
-            for month in months
-        ]
-        ranked = disclosure.ranked(disclosure.add_up(published), stats.MAX_NAMES)
-        rows = _with_shares([{"name": name, "opens": opens} for name, (opens, _) in ranked], "opens")
-        shown["opens_person_by"] = {"client": rows}
-    return Shared({**shown, "covered": shared_breakdowns.covered(months)}, months)
+        published = shared_breakdowns.add_up(
+            [
+                shared_breakdowns.month_breakdown(month, cells, campaign.min_cell, adds_uncounted=False)
+                for month in months
+            ]
+        )
+        ranked = disclosure.ranked(published.cells, stats.MAX_NAMES)
+        rows = [{"name": name, "opens": opens} for name, (opens, _) in ranked]
+        clients = _listed(rows, "opens", published)
+    shown["opens_person_by"] = {"client": clients.rows} if clients else None
+    return Shared({**shown, "covered": shared_breakdowns.covered(months)}, months, clients)
 
 
 def _until(answer: Mapping[str, Any], late_since: int | None, now: float) -> float:
@@ -143,9 +168,10 @@ async def read_breakdowns(
         if opens_by is None:
             raise Problem(409, mail_breakdowns.NOT_KNOWN)
         return {**head, "by": opens_by, "covered": shared.stats["covered"]}
+    by = await by_dimension(store, campaign, shared.months, dimensions, settings.shards)
     return {
         **head,
-        "by": await by_dimension(store, campaign, shared.months, dimensions, settings.shards),
+        "by": {dimension: listed.rows for dimension, listed in by.items()},
         "covered": shared_breakdowns.covered(shared.months),
         "visits": shared_breakdowns.whole(shared.months),
     }
@@ -159,9 +185,9 @@ def first_day_of_opens(campaign: Campaign, now: float) -> str:
 
 async def by_dimension(
     store: AsyncRedis, campaign: Campaign, months: Sequence[Month], dimensions: list[str], shards: int
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, Listed]:
     """Returns the breakdowns of a web campaign over its closed weeks. months: from `read_with_months`."""
-    published: dict[str, dict[str, Cell]] = {}
+    published: dict[str, Breakdown] = {}
     found = await sources.find(store, shards)
     for month in months:  # one after the other: the cells of all days of many years need too much memory
         cells = {
@@ -169,11 +195,12 @@ async def by_dimension(
             async for day, counts in by_day(store, campaign.id, month.days(), dimensions, found.tags)
         }
         of_month = shared_breakdowns.breakdowns([month], cells, campaign.min_cell, kind_of)
-        for dimension, sums in of_month.items():
-            published[dimension] = disclosure.add_up([published.get(dimension, {}), sums])
+        for dimension, breakdown in of_month.items():
+            published[dimension] = shared_breakdowns.add_up([published.get(dimension, _EMPTY), breakdown])
+    by = {dimension: published.get(dimension, _EMPTY) for dimension in dimensions}
     return {
-        dimension: _with_shares(rows(published.get(dimension, {})), web_breakdowns.ranking_count(dimension))
-        for dimension in dimensions
+        dimension: _listed(rows(breakdown.cells), web_breakdowns.ranking_count(dimension), breakdown)
+        for dimension, breakdown in by.items()
     }
 
 
@@ -181,13 +208,36 @@ def _pairs(counts_by_name: CountsByName) -> dict[str, Cell]:
     return {name: (views, visits) for name, (views, visits) in counts_by_name.items()}
 
 
-def _with_shares(rows: list[dict[str, Any]], count: str) -> list[dict[str, Any]]:
-    """Adds to each row its share of the sum of the named rows. The share of `(other)` is None."""
-    whole = sum(row[count] for row in rows if row["name"] != labels.OTHER)
-    return [
-        {**row, "share": round(row[count] / whole, 4) if whole and row["name"] != labels.OTHER else None}
-        for row in rows
-    ]
+def _listed(rows: list[dict[str, Any]], count: str, breakdown: Breakdown) -> Listed:
+    """Returns the rows with their shares of all that is counted. The shares of `(other)` are None.
+
+    rows: those of the breakdown, perhaps with many names added up in `(other)`. `share` is None if anything
+    is withheld: the true share lies between `share_low` and `share_high`.
+    """
+    place = 0 if count == "views" else 1
+    whole = breakdown.withheld[place]
+    whole += sum(cell[place] for name, cell in breakdown.cells.items() if name != labels.OTHER)
+    withheld = whole - sum(row[count] for row in rows if row["name"] != labels.OTHER)
+    in_other = sum(row[count] for row in rows if row["name"] == labels.OTHER)
+    return Listed(
+        [
+            {**row, **(_UNKNOWN if row["name"] == labels.OTHER else _shares(row[count], withheld, whole))}
+            for row in rows
+        ],
+        withheld,
+        count != "opens" or withheld == in_other,
+    )
+
+
+def _shares(count: int, withheld: int, whole: int) -> dict[str, float | None]:
+    """Returns the share of a row and its limits, which are rounded away from each other."""
+    if not whole:
+        return _UNKNOWN
+    if not withheld:
+        share = round(count / whole, 4)
+        return {"share": share, "share_low": share, "share_high": share}
+    low, high = _PARTS * count // whole, -(-_PARTS * (count + withheld) // whole)
+    return {"share": None, "share_low": low / _PARTS, "share_high": high / _PARTS}
 
 
 async def _clients(

@@ -20,19 +20,36 @@ def ranked(*counts):
     """Returns the list of these (name, visits), of which two names are shown."""
     rows = [{"name": name, "visits": visits} for name, visits in counts]
     shown, rest = (function(rows, "visits", 2) for function in (svg.ranked, svg.rest))
-    return PARTS.ranked("utm_source", "UTM source", shown, "visits", "Visits", "", rest, "", "Withheld")
+    return PARTS.ranked("utm_source", "UTM source", shown, "visits", "", rest)
 
 
 def test_list_rows_without_a_name_are_grey_and_come_last():
     html = ranked(("a", 9), ("b", 8), ("c", 2), ("d", 1), ("(none)", 7), (OTHER, 20))
     names = re.findall(r"<bdi>(.*?)</bdi>|>(\d+ more)<", html)
-    assert [name or more for name, more in names] == ["a", "b", "2 more", "None", "Withheld"]
+    assert [name or more for name, more in names] == ["a", "b", "2 more", "None", "Other"]
     assert re.findall(r'class="under([^"]*)"', html) == ["", "", " nameless", " nameless"]
 
 
 def test_list_bar_that_is_cut_says_so():
     assert words(ranked(("a", 58), ("b", 8), ("(none)", 517))).count("bar cut") == 1
     assert "bar cut" not in ranked(("a", 58), ("b", 8), ("(none)", 57))
+
+
+@pytest.mark.parametrize(
+    ("unnamed", "is_exact", "says"),
+    [
+        (1, True, "1 visit is withheld. It belongs to these names or others."),
+        (1200, True, "1,200 visits are withheld. They belong to these names or others."),
+        (8, False, "Up to 8 visits are withheld. They belong to these names or others."),
+    ],
+)
+def test_list_with_withheld_visits_says_how_many(unnamed, is_exact, says):
+    for rows in (svg.ranked([{"name": "a", "visits": 3}], "visits", 2, unnamed), []):
+        html = words(PARTS.ranked("page", "Pages", rows, "visits", unnamed=unnamed, is_exact=is_exact))
+        assert html.endswith(says)
+        assert "Visits, at least" in html
+        assert ("No name is shown." in html) == (not rows)
+    assert "withheld" not in ranked(("a", 3))
 
 
 @pytest.mark.parametrize(

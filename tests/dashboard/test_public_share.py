@@ -164,7 +164,6 @@ def test_public_share_says_when_it_was_sent(story, site, visitor, share):
 def test_public_share_breakdowns_group_small_values(story, visitor, share):
     answer = visitor.get(share("mail"))
     assert "Thunderbird" in answer.text
-    assert "Shares are of the sum of each list, with what is withheld." in answer.text
     found = assert_harmless(visitor.get(share("page")))
     assert "Devices" in found.text
     assert "UTM source" not in found.text, "nobody used one"
@@ -188,8 +187,8 @@ def two_months(site, page, clock, stats):
     stats("page")
 
 
-def test_public_share_shares_count_what_is_withheld(site, page, clock, stats, visitor, share):
-    """A share of the named rows alone would be too large, as if nothing were withheld."""
+def test_public_share_list_with_withheld_visits_shows_limits(site, page, clock, stats, visitor, share):
+    """What is withheld may belong to any row, so no row shows all that a name has."""
     page(min_cell=3, name="Our site")
     clock.at("2026-09-14T10:00Z")
     for number, path in enumerate(["/a"] * 6 + ["/b", "/c", "/d"]):
@@ -200,7 +199,15 @@ def test_public_share_shares_count_what_is_withheld(site, page, clock, stats, vi
     text = visitor.get(share("page")).text
     pages = text.partition(">Pages<")[2].partition("</table>")[0]
     rows = re.findall(r'<bdi>([^<]*)</bdi></td><td class="n">([^<]*)</td><td class="n dim">([^<]*)<', pages)
-    assert rows == [("/a", "6", "66.7%"), ("Withheld", "3", "33.3%")]
+    assert rows == [("/a", "6", "66\u2013100%")]
+    assert '>Views, <span class="base">at least<' in pages
+    assert re.findall(r'<rect[^>]* width="([^"]*)"', pages) == ["100%", "66.67%"]
+    below = text.partition(">Pages<")[2].partition("</section>")[0]
+    assert "3 views are withheld. They belong to these names or others." in below
+    devices = text.partition(">Devices<")[2].partition("</section>")[0]
+    assert ">Visits<" in devices, "nothing is withheld"
+    assert "100%" in devices
+    assert "withheld" not in devices
 
 
 def main_figures(text):

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from pixel_server.counters import web_breakdown
 from tests.dashboard.test_pages import assert_harmless, figures
 from tests.stack import READER
 
@@ -67,6 +68,26 @@ def test_site_page_list_tells_what_it_leaves_out_and_shows_it_on_request(page, v
     assert "language=de" in link, "the filter stays"
     assert "Show fewer" in whole.text
     assert_harmless(reader.get(f"/campaigns/page?list={quote(HOSTILE)}"))
+
+
+def test_site_page_list_with_visits_beyond_the_kept_names_shows_limits(
+    page, visit, clock, stats, reader, monkeypatch
+):
+    """A name may be added to `(other)` on one day and kept on another, so no row shows all that it has."""
+    monkeypatch.setattr(web_breakdown, "MAX_NAMES", 2)
+    monkeypatch.setattr(web_breakdown, "KEPT_NAMES", 1)
+    page(identity="own")
+    visit(f"{DAY}T09:00Z", "ada", "/a", "/a", "/a", "/b", "/c")
+    clock.at(f"{DAY}T12:00Z")
+    stats("page")
+    text = reader.get("/campaigns/page").text
+    pages = text.partition('id="list-page"')[2].partition("</section>")[0]
+    rows = re.findall(
+        r'<bdi>([^<]*)</bdi></a></td><td class="n">([^<]*)</td><td class="n dim">([^<]*)<', pages
+    )
+    assert rows == [("/a", "3", "60\u2013100%")]
+    assert "2 views are not counted by name. They belong to these names or others." in pages
+    assert "at least" not in text.partition('id="list-country"')[2]
 
 
 def test_site_page_names_its_own_days_in_the_range(visited, reader):

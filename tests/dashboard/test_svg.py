@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from pixel_server.counters.labels import OTHER
-from pixel_server.dashboard import svg
+from pixel_server.dashboard import formatting, svg
 from pixel_server.verdicts import CLASSES
 
 
@@ -62,7 +62,7 @@ def test_bars_stay_in_the_view_box():
 
 def test_rest_is_what_ranked_rows_leave_out():
     rows = [{"name": f"n{i}", "opens": 12 - i} for i in range(12)] + [{"name": OTHER, "opens": 22}]
-    assert svg.rest(rows, "opens") == {"number": 2, "opens": 3, "share": 0.03}
+    assert svg.rest(rows, "opens") == {"number": 2, "opens": 3, "share": 0.03, "share_high": 0.03}
     shown = svg.ranked(rows, "opens")
     assert sum(row["opens"] for row in shown) + 3 == 100
     assert svg.rest(rows, "opens", 12) is None
@@ -90,13 +90,40 @@ def bars_of(rows):
 def test_ranked_row_of_none_is_shown_however_small():
     rows = [{"name": name, "opens": 5} for name in "abcd"] + [{"name": "(none)", "opens": 1}]
     assert [row["name"] for row in svg.ranked(rows, "opens", 2)] == ["a", "b", "(none)"]
-    assert svg.rest(rows, "opens", 2) == {"number": 2, "opens": 10, "share": pytest.approx(10 / 21)}
+    share = pytest.approx(10 / 21)
+    assert svg.rest(rows, "opens", 2) == {"number": 2, "opens": 10, "share": share, "share_high": share}
 
 
 def test_ranked_a_single_row_left_over_is_shown():
     rows = [{"name": name, "opens": 1} for name in "abc"]
     assert len(svg.ranked(rows, "opens", 2)) == 3
     assert svg.rest(rows, "opens", 2) is None
+
+
+def test_ranked_rows_with_unnamed_counts_have_limits():
+    rows = [{"name": name, "visits": n} for name, n in (("a", 60), ("b", 20), ("c", 5), ("d", 5), ("e", 0))]
+    found = svg.ranked(rows, "visits", 2, 10)
+    assert [(row["share"], row["share_high"], row["width"], row["width_high"]) for row in found] == [
+        (0.6, 0.7, 85.71, 100),
+        (0.2, 0.3, 28.57, 42.86),
+    ]
+    assert svg.rest(rows, "visits", 2, 10) == {"number": 3, "visits": 10, "share": 0.1, "share_high": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (106 / 649, 214 / 649, "16\u201333%"),
+        (0.16, 0.33, "16\u201333%"),
+        (0.29, 0.2901, "29\u201330%"),
+        (0.0001, 0.004, "0\u20131%"),
+        (0.0, 1.0, "0\u2013100%"),
+        (0.1304, 0.1304, "13.0%"),
+        (None, None, "\u2013"),
+    ],
+)
+def test_share_range_is_never_too_narrow(low, high, text):
+    assert formatting.share_range(low, high) == text
 
 
 def test_ranked_rows_have_their_share_of_the_sum():

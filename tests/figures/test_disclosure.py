@@ -360,8 +360,9 @@ def test_disclosure_kinds_are_sums_of_published_hosts():
     hosts = {"google": (9, 9), "bing": (3, 3), "mastodon": (6, 6), "blog": (2, 2)}
     month = Month((week("20260302", (20, 20)),), False)
     found = shared_breakdowns.breakdowns([month], {"20260302": {"referrer": hosts}}, LEAST, KIND.get)
-    assert found["referrer"] == {"google": (9, 9), "mastodon": (6, 6), OTHER: (5, 5)}
-    assert found["referrer_kind"] == {"search": (9, 9), "social": (6, 6), OTHER: (5, 5)}
+    assert found["referrer"].cells == {"google": (9, 9), "mastodon": (6, 6), OTHER: (5, 5)}
+    assert found["referrer_kind"].cells == {"search": (9, 9), "social": (6, 6), OTHER: (5, 5)}
+    assert found["referrer"].withheld == found["referrer_kind"].withheld == (5, 5)
 
 
 def test_disclosure_revealing_dimension_is_403():
@@ -452,7 +453,8 @@ def answers(visits):
         ranges_of_weeks += [(tuple(weeks), False), (tuple(weeks), True)]
     for asked, is_whole in ranges_of_weeks:
         found = shared_breakdowns.breakdowns([Month(asked, is_whole)], cells, LEAST, KIND.get)
-        yield {**found, "total": {"total": disclosure.add_cells(one.whole for one in asked)}}
+        told = {dimension: {**each.cells, "withheld": each.withheld} for dimension, each in found.items()}
+        yield {**told, "total": {"total": disclosure.add_cells(one.whole for one in asked)}}
 
 
 def thinned(found):
@@ -496,8 +498,11 @@ def test_disclosure_totals_less_cells_are_never_small(visits):
     for found in answers(visits):
         total = sum(n for _, n in found["total"].values())
         for dimension in (*NAMES, "referrer_kind"):
-            shown = [n for _, n in found.get(dimension, {}).values()]
+            shown = [n for name, (_, n) in found.get(dimension, {}).items() if name != "withheld"]
             assert all(n >= LEAST for n in shown)
+            if dimension in found:
+                named = [n for name, (_, n) in found[dimension].items() if name not in (OTHER, "withheld")]
+                assert total - sum(named) == found[dimension]["withheld"][1]
             assert total - sum(shown) == 0 or total - sum(shown) >= LEAST
 
 
@@ -510,7 +515,7 @@ def test_disclosure_month_shows_names_that_each_week_withholds():
 
     def shown(is_whole, least=LEAST):
         month = Month(tuple(weeks), is_whole)
-        return shared_breakdowns.breakdowns([month], cells, least, KIND.get)["device"]
+        return shared_breakdowns.breakdowns([month], cells, least, KIND.get)["device"].cells
 
     assert shown(False) == {"desktop": (60, 60), OTHER: (30, 30)}, "watch hides the small rest"
     for one in cells.values():
@@ -578,7 +583,8 @@ def test_disclosure_answers_of_many_ranges_and_times_reveal_nothing(days):
             for day in month.days()
         }
         found = shared_breakdowns.breakdowns(months, cells, LEAST, KIND.get)
-        vectors |= {views for views, _ in found.get("device", {}).values()}
+        if "device" in found:
+            vectors |= {views for views, _ in [*found["device"].cells.values(), found["device"].withheld]}
         vectors.add(disclosure.add_cells(one.whole for month in months for one in month.weeks)[0])
     rows = span(vectors)
     for n, counts in enumerate(days):
@@ -651,6 +657,41 @@ def test_disclosure_open_rate_with_few_unopened_mails_is_withheld(
     assert (partner("mail/stats")["open_rate"] is not None) == shown
 
 
+def exact(share):
+    return {"share": share, "share_low": share, "share_high": share}
+
+
+def test_disclosure_shares_with_withheld_visits_are_limits(site, page, clock, count, partner):
+    """In the first week `/b` is withheld, so its number in the second week is not all that it has."""
+    page(identity="own", min_cell=3)
+    for day, names in ((2, "aaaaaabbc"), (9, "aaabbb")):
+        clock.at(f"2026-03-0{day}T12:00Z")
+        for visitor, name in enumerate(names):
+            site.get("/p/page.gif", params={"v": f"{day}{visitor}", "u": f"https://a.example/{name}"})
+        count(clock.now)
+    clock.at("2026-03-16T12:00Z")
+    unknown = dict.fromkeys(("share", "share_low", "share_high"))
+    assert partner("page/breakdowns", by="page", from_="2026-03-02")["by"]["page"] == [
+        {"name": "/a", "views": 9, "visits": 9, "share": None, "share_low": 0.6, "share_high": 0.8},
+        {"name": "/b", "views": 3, "visits": 3, "share": None, "share_low": 0.2, "share_high": 0.4},
+        {"name": OTHER, "views": 3, "visits": 3, **unknown},
+    ]
+    alone = partner("page/breakdowns", by="page", from_="2026-03-09")["by"]["page"]
+    assert [row["share"] for row in alone] == [0.5, 0.5], "nothing is withheld in this week"
+
+
+def test_disclosure_limits_of_shares_are_rounded_away_from_each_other(site, page, clock, count, partner):
+    page(identity="own", min_cell=3)
+    clock.at("2026-03-02T12:00Z")
+    for visitor, name in enumerate("aaabcde"):
+        site.get("/p/page.gif", params={"v": str(visitor), "u": f"https://a.example/{name}"})
+    count(clock.now)
+    clock.at("2026-03-09T12:00Z")
+    row, _ = partner("page/breakdowns", by="page", from_="2026-03-02")["by"]["page"]
+    assert (row["share_low"], row["share_high"]) == (0.4285, 1.0)
+    assert row["share_low"] < 3 / 7
+
+
 def test_disclosure_breakdowns_are_shared_by_closed_week(site, page, clock, count, partner):
     page(identity="own", min_cell=3)
     for day in (2, 3, 4):  # a page that one visitor sees each day is withheld by day, and shown by week
@@ -665,10 +706,10 @@ def test_disclosure_breakdowns_are_shared_by_closed_week(site, page, clock, coun
     found = partner("page/breakdowns", by="page,referrer_kind", from_="2026-03-02")
     assert found["by"] == {
         "page": [
-            {"name": "/a", "views": 12, "visits": 12, "share": 0.8},
-            {"name": "/b", "views": 3, "visits": 3, "share": 0.2},
+            {"name": "/a", "views": 12, "visits": 12, **exact(0.8)},
+            {"name": "/b", "views": 3, "visits": 3, **exact(0.2)},
         ],
-        "referrer_kind": [{"name": "(none)", "views": 15, "visits": 15, "share": 1.0}],
+        "referrer_kind": [{"name": "(none)", "views": 15, "visits": 15, **exact(1.0)}],
     }
     assert (found["covered"], found["visits"]) == ({"from": "2026-03-02", "to": "2026-03-09"}, 15)
     cut = partner("page/breakdowns", by="page", from_="2026-03-03")
@@ -684,7 +725,7 @@ def test_disclosure_mail_breakdowns_show_clients_of_the_last_days(mail, opened, 
         opened("2026-03-02T09:00Z", who)
     clock.at("2026-03-09T12:00Z")
     found = partner("mail/breakdowns")
-    assert found["by"] == {"client": [{"name": "Thunderbird", "opens": 3, "share": 1.0}]}
+    assert found["by"] == {"client": [{"name": "Thunderbird", "opens": 3, **exact(1.0)}]}
     assert (found["from"][:10], found["covered"]["to"]) == ("2026-02-06", "2026-03-09")
     assert partner("mail/breakdowns", by="client", from_="2026-03-02")["by"] == found["by"]
     partner("mail/breakdowns", status=403, by="device")

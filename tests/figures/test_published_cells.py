@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, combinations
 from typing import TypeVar
 
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from pixel_server.counters.labels import OTHER
 from pixel_server.figures import disclosure, shared_breakdowns
-from pixel_server.figures.disclosure import Cell
+from pixel_server.figures.disclosure import Cell, Cells
 from pixel_server.figures.published_cells import Day, publish
-from pixel_server.figures.shared_breakdowns import Month, Week
+from pixel_server.figures.shared_breakdowns import Breakdown, Month, Week
 from tests.figures.linear_span import follows, span
 from tests.properties import examples
 
@@ -63,13 +63,33 @@ def test_published_cells_and_days_never_differ_by_few_visits(
         ([{"a": 9, "b": 3, None: 1}], {}),
         ([{"a": 9, "b": 6, "c": 3, None: 1}], {"a": (9,)}),
         ([{"a": 9, "b": 3, "c": 2, None: 5}], {"a": (9,), OTHER: (5,)}),
-        ([{"a": 9, "b": 3, "c": 2}], {"a": (9,), OTHER: (5,)}),
+        ([{"a": 9, "b": 3, "c": 2}], {"a": (9,)}),
     ],
 )
 def test_published_cells_without_uncounted_visits_count_none_of_them(
     days: list[Counts], shown: dict[str, tuple[int, ...]]
 ) -> None:
     assert one_week(*days, adds_uncounted=False) == shown
+
+
+@pytest.mark.parametrize(
+    ("day", "withheld"),
+    [
+        ({"a": 9, "b": 6}, 0),
+        ({"a": 9, "b": 3, "c": 2}, 5),
+        ({"a": 9, "b": 3, "c": 2, None: 4}, 9),
+        ({"a": 9, "b": 3, "c": 2, None: 5}, 5),
+        ({"a": 9, "b": 3, None: 50}, 4),
+        ({"a": 9, None: 50}, 4),
+        ({"a": 9, "b": 3, None: 1}, 13),
+        ({"a": 2, "b": 2}, 0),
+    ],
+)
+def test_published_cells_of_opens_tell_the_most_that_is_withheld(day: Counts, withheld: int) -> None:
+    """A reader cannot tell 0 opens by machines from a few, nor 0 withheld opens by people from a few."""
+    cells = {name: (n, n) for name, n in day.items() if name}
+    found = publish([Day(cells, (total(day),) * 2)], LEAST, adds_uncounted=False)
+    assert found.withheld == (withheld, withheld)
 
 
 def test_published_cells_of_a_busy_week_are_all_shown() -> None:
@@ -115,11 +135,22 @@ def told(weeks: list[list[Counts]], places: Places, adds_uncounted: bool) -> set
             wholes = {name: whole for name, whole in wholes.items() if whole[1] >= LEAST}
         month.append(Week(names[0], names[-1], wholes))
     for asked in (*(Month((week,), False) for week in month), Month(tuple(month), True)):
-        found = shared_breakdowns.month_cells(asked, cells, LEAST, adds_uncounted)
-        assert all(visits >= LEAST for _, visits in found.values())
-        sums |= {views for views, _ in found.values()}
+        found = shared_breakdowns.month_breakdown(asked, cells, LEAST, adds_uncounted)
+        assert all(visits >= LEAST for _, visits in found.cells.values())
+        assert_is_within_limits(asked, cells, found)
+        sums |= {views for views, _ in found.cells.values()}
+        if adds_uncounted:  # else it is a sum of other figures, or LEAST - 1
+            sums.add(found.withheld[0])
         sums.add(disclosure.add_cells(week.whole for week in asked.weeks)[0])
     return sums
+
+
+def assert_is_within_limits(asked: Month, cells: Mapping[str, Cells], found: Breakdown) -> None:
+    """Checks that each name has at least what is shown, and at most what is withheld besides."""
+    of_days = disclosure.add_up(cells[day] for day in asked.days())
+    for name in of_days.keys() - {OTHER}:
+        visits, shown = of_days[name][1], found.cells.get(name, (0, 0))[1]
+        assert shown <= visits <= shown + found.withheld[1]
 
 
 numbers = st.sampled_from([0, 0, 0, 1, 2, 3, LEAST, 2 * LEAST])

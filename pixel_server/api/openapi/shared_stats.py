@@ -18,10 +18,19 @@ COVERED = or_null(
     "The part of the range that breakdowns count: the whole weeks (or parts of weeks at the ends of "
     "months) that have ended. Null if no such week has ended.",
 )
-SHARE = or_null(
-    {"type": "number", "minimum": 0, "maximum": 1},
-    "Share of the rows that are shown by name. Null for `(other)`, the sum of the withheld rows.",
-)
+SHARES = {
+    "share": or_null(
+        _RATE, "Share of all that is counted. Null for `(other)`, and if anything of the list is withheld."
+    ),
+    "share_low": or_null(
+        _RATE, "Least share of the name: nothing that is withheld belongs to it. Null for `(other)`."
+    ),
+    "share_high": or_null(
+        _RATE, "Largest share of the name: all that is withheld belongs to it. Null for `(other)`."
+    ),
+}
+"""The share of a row of a breakdown, and its limits."""
+_LEAST = "If anything of the list is withheld, this is the least that the name has."
 
 _EMAIL = {
     "opens": _figure("GET requests for pixels, except `bottom` pixels and hits of class `own`."),
@@ -55,9 +64,7 @@ SCHEMAS = {
         series=array({"anyOf": [answer(start=_START, **_EMAIL), answer(("visits",), start=_START, **_WEB)]}),
         opens_person_by=or_null(
             answer(
-                client=array(
-                    ref("SharedOpensOf"), description="Names with few opens are added up in `(other)`."
-                )
+                client=array(ref("SharedOpensOf"), description="What is withheld is added up in `(other)`.")
             ),
             "Only for mails, in weeks that have ended. Null if not known, or in a range of over "
             f"{campaign_sums.MAX_BREAKDOWN_DAYS} days.",
@@ -77,10 +84,13 @@ SCHEMAS = {
         estimates=mapping(ref("Estimate"), "Figures that are estimates, and how good they are."),
     ),
     "SharedOpensOf": answer(
-        name=text("The name, or `(other)`."), opens=count("Opens by people."), share=SHARE
+        name=text("The name, or `(other)`."), opens=count(f"Opens by people. {_LEAST}"), **SHARES
     ),
     "SharedViewsOf": answer(
-        name=text("The name, or `(other)`."), views=count("Views."), visits=count("Visits."), share=SHARE
+        name=text("The name, or `(other)`."),
+        views=count(f"Views. {_LEAST}"),
+        visits=count(f"Visits. {_LEAST}"),
+        **SHARES,
     ),
     "SharedBreakdowns": answer(
         campaign=ref("CampaignId"),
@@ -91,7 +101,7 @@ SCHEMAS = {
             "type": "object",
             "properties": {name: array(ref("SharedViewsOf")) for name in disclosure.DIMENSIONS["web"]},
             "additionalProperties": False,
-            "description": "Most visits first. `(other)` is the sum of the withheld names.",
+            "description": "Most visits first. `(other)` is what is withheld. It may belong to any name.",
         },
         covered=COVERED,
         visits=count("Visits of the weeks that are covered."),
@@ -105,7 +115,7 @@ SCHEMAS = {
             "type": "object",
             "properties": {name: array(ref("SharedOpensOf")) for name in disclosure.DIMENSIONS["email"]},
             "additionalProperties": False,
-            "description": "Most opens first. `(other)` is the sum of the withheld names.",
+            "description": "Most opens first. `(other)` is what is withheld. It may belong to any name.",
         },
         covered=COVERED,
     ),
