@@ -10,16 +10,17 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from pixel_server.counters.delivery_record import Kind
 from pixel_server.deliveries.event import BadSignature, Delivery, Events, Head, convert, delivery, read_items
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+# `cryptography` is imported where it is needed: only servers with a source of SendGrid or SES pay for it.
 
 SIGNATURE_HEADER = "x-twilio-email-event-webhook-signature"
 TIMESTAMP_HEADER = "x-twilio-email-event-webhook-timestamp"
@@ -48,6 +49,10 @@ def check_key(text: str) -> str:
 
 
 def _public_key(text: str) -> ec.EllipticCurvePublicKey:
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_der_public_key  # noqa: PLC0415
+
     try:
         key = load_der_public_key(base64.b64decode(text, validate=True))
     except (binascii.Error, ValueError, UnsupportedAlgorithm):
@@ -59,6 +64,10 @@ def _public_key(text: str) -> ec.EllipticCurvePublicKey:
 
 def verify(body: bytes, head: Head, key: str) -> None:
     """Raises BadSignature if the body was not signed by the private part of this key."""
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+
     try:
         signature = base64.b64decode(head.signature, validate=True)
         signed = head.timestamp.encode() + body

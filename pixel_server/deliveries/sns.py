@@ -11,16 +11,17 @@ import base64
 import binascii
 import re
 from collections.abc import Awaitable, Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from pixel_server.deliveries.event import BadPayload, BadSignature, decode
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+# `cryptography` is imported where it is needed: only servers with a source of SendGrid or SES pay for it.
 
 Fetch = Callable[[str], Awaitable[str]]
 """Returns the text at an https URL. Raises webhooks.request.NoAnswerError."""
@@ -90,6 +91,8 @@ class Certificates:
         if not (is_of_sns(url) and urlsplit(url).path.endswith(".pem")):
             raise BadSignature("the message names a certificate that is not one of SNS")
         if url not in self._known:
+            from cryptography import x509  # noqa: PLC0415
+
             text = await self.fetch(url)
             try:
                 certificate = x509.load_pem_x509_certificate(text.encode())
@@ -115,6 +118,10 @@ async def verify(message: Message, topic: str, certificates: Certificates, now: 
 
     Raises NoAnswerError if the certificate cannot be fetched.
     """
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa  # noqa: PLC0415
+
     if message.topic_arn != topic:
         raise BadSignature("the message is of another topic than that of this address")
     certificate = await certificates.find(message.signing_cert_url)

@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from pixel_server.api import routes
 from pixel_server.app import create_app
+from pixel_server.auth import throttle
 from pixel_server.store import jobs, keys
 from pixel_server.store.client import connect, connect_async
 
@@ -42,14 +43,13 @@ def test_find_used_key_has_last_used(web):
     assert record["last_used"] >= created["created"]
 
 
-@pytest.mark.parametrize(
-    "call", [call for call in routes.CALLS if call.scope], ids=lambda call: call.handler.__name__
-)
 @pytest.mark.parametrize("scope", ["read", "write"])
-def test_scopes_key_may_make_the_calls_of_its_scopes(web, call, scope):
+def test_scopes_key_may_make_the_calls_of_its_scopes(web, scope):
     key = create_key(web, scope)["key"]
-    response = web.request(call.method, call.path.replace("{id}", "unknown"), headers=bearer(key))
-    assert (response.status_code == 403) == (call.scope != scope)
+    for call in routes.CALLS:
+        if call.scope:
+            response = web.request(call.method, call.path.replace("{id}", "unknown"), headers=bearer(key))
+            assert (response.status_code == 403) == (call.scope != scope), call
 
 
 def test_scopes_shared_key_reads_its_campaigns_only(web):
@@ -116,15 +116,15 @@ def test_scopes_shared_key_of_a_deleted_campaign_is_404(web):
         "Bearer " + "x" * 5000,
     ],
 )
-@pytest.mark.parametrize(
-    "call", [call for call in routes.CALLS if call.scope], ids=lambda call: call.handler.__name__
-)
-def test_call_without_a_known_key_is_401(web, call, header):
+def test_call_without_a_known_key_is_401(web, monkeypatch, header):
+    monkeypatch.setattr(throttle, "FREE_FAILURES", len(routes.CALLS))  # without a delay
     web.headers.pop("authorization")
     headers = {} if header is None else {"Authorization": header.encode("latin-1")}
-    response = web.request(call.method, call.path.replace("{id}", "unknown"), headers=headers)
-    assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
-    assert response.json()["status"] == 401
+    for call in routes.CALLS:
+        if call.scope:
+            response = web.request(call.method, call.path.replace("{id}", "unknown"), headers=headers)
+            assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer"), call
+            assert response.json()["status"] == 401
 
 
 def test_openapi_document_needs_no_key(web):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -229,3 +231,10 @@ def test_basic_auth_right_password_is_taken(provider):
 def test_key_that_cannot_be_one_is_refused(provider, key):
     with pytest.raises(ValueError, match="must be"):
         providers.PROVIDERS[provider].stored_key(key)
+
+
+def test_signatures_library_is_not_loaded_before_it_is_needed():
+    code = "import sys, pixel_server.deliveries.providers; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pixel_server.deliveries.sns" in done.stdout.split()
+    assert "cryptography.x509" not in done.stdout.split()

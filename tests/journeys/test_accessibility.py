@@ -49,12 +49,12 @@ OVERHANG = "document.documentElement.scrollWidth - document.documentElement.clie
 
 COLOURS = ["color-contrast", "link-in-text-block"]
 PLACES = ["scrollable-region-focusable", "target-size", "meta-viewport", "aria-hidden-focus"]
-PARTS = 3
-"""Number of tests among which the pages are shared, because all of them take minutes."""
+PARTS = 2
+"""Number of tests among which the pages are shared, because all of them take a minute."""
 LOOKS = (
     (1280, "light", None),
     (1280, "dark", COLOURS),
-    (360, "dark", [*COLOURS, *PLACES]),
+    (360, "dark", PLACES),
 )
 """Width, colour scheme, and the rules to check, None for all. Colours do not depend on the width."""
 

@@ -15,11 +15,11 @@ from tests.journeys.up_steps import create_link, send_hits
 from tests.stack import Stack, until
 
 LOOPS_ON_SIGNAL = """
-import signal
+import signal, time
 
 def loop(*_):
     while True:
-        pass
+        time.sleep(0.01)  # leaves the processor to other tests
 
 signal.signal(signal.SIGUSR2, loop)
 """
