@@ -23,6 +23,7 @@ def context(
     campaign_stats: Mapping[str, Any],
     columns: Sequence[tuple[str, str]],
     drawn_figures: Sequence[tuple[str, str, bool]] = (),
+    unit: str = "",
 ) -> dict[str, Any]:
     """Returns what the template of the chart needs. Intervals that begin after now are left out.
 
@@ -31,14 +32,14 @@ def context(
 
     columns: name and label of each column of the table. drawn_figures: (name, label, whether its values can
     be added up) of what the chart draws. Default: the first two columns. The chart without JavaScript shows
-    the first of them.
+    the first of them. unit: what the chart draws, in words. Default: the name of the first figure.
     """
     now = datetime.fromisoformat(campaign_stats["as_of"])
     until_now = [item for item in campaign_stats["series"] if datetime.fromisoformat(item["start"]) <= now]
     series = _with_notes(until_now, campaign_stats["notes"])
     drawn_figures = drawn_figures or [(name, label, True) for name, label in columns[:2]]
     name, label, _ = drawn_figures[0]
-    unit = name.replace("_", " ")
+    unit = unit.lower() or name.replace("_", " ")
     interval = campaign_stats["interval"]
     drawn, hours = [item[name] for item in series], None
     if interval == ranges.HOUR_THEN_DAY:

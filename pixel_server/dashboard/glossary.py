@@ -52,6 +52,8 @@ DEFINITIONS = {
     "views_no_visitor": "Views whose visitor is not known.",
     "views_no_visit": "Views that were reported too late to belong to a visit.",
     "visits": "Views of one visitor with pauses of less than 30 minutes.",
+    "visits_matching": "Visits that pass all filters. A visit that saw a page has views of other pages too.",
+    "views_matching": "All views of the matching visits, also of pages that no filter names.",
     "visits_new": "Visits by visitors who were never here before.",
     "visits_returning": "Visits by visitors who were here before.",
     "bounces": "Visits with exactly one view.",

@@ -60,12 +60,35 @@ MORE_FIGURES = {
 """Labels of the totals that the page does not show elsewhere."""
 NOT_FILTERED = ("totals.unique_visitors", "time_on_page.median")
 """Paths of the main figures that are not known with filters. See `figures.filtered`."""
+OF_MATCHING = {
+    "totals.visits": ("Matching visits", "visits_matching"),
+    "totals.views": ("Views in these visits", "views_matching"),
+}
+"""Label and definition of main figures with filters, by path. A visit that matches has other pages too."""
+_NOTES_OF_MATCHING = {"bounce_share": "of these visits", "time_of_visit.median": "of these visits"}
+"""Words below main figures that a filter changes, by path."""
+CHIP_WORDS = {
+    "page": "Visits that saw",
+    "entry_page": "Visits that began on",
+    "exit_page": "Visits that ended on",
+}
+"""Words before the name in a chip. A filter by another dimension has the name of the dimension."""
 MAX_WHOLE_ROWS = 200
 """Largest number of rows of a list that is shown whole. The download has all rows."""
 WHOLE_LIST = "list"
 """Parameter that names the breakdown to show whole: `?list=page`."""
 ALL = "all"
 """Value of the parameter `range` for all days."""
+
+
+class LeadFigure(NamedTuple):
+    """A main figure. is_hidden: whether filters hide it. note: words below the figure, or ""."""
+
+    label: str
+    definition: str
+    path: str
+    is_hidden: bool = False
+    note: str = ""
 
 
 class _Choice(NamedTuple):
@@ -158,7 +181,7 @@ async def _render(
 ) -> Response:
     now = api.clock()
     late_since = await asyncio.to_thread(api.late_since)
-    page_stats, by = await _read(api, campaign, choice, now)
+    page_stats, by, own_views = await _read(api, campaign, choice, now)
     texts = figure_texts.texts_of(page_stats)
     changes = await _changes(api, campaign, choice, page_stats, now)
     picker = range_picker.context(choice.query, campaign.zone, choice.days, now, list(choice.kept.items()))
@@ -172,6 +195,7 @@ async def _render(
         "not_before": changes.not_before,
         "without_today": changes.without_today,
         "lead": _lead(page_stats, choice.filters),
+        "own_views": own_views,
         "range_query": urlencode({**choice.query, **choice.filters}),
         "page_query": _query(choice, choice.filters),
         "unfiltered_query": _query(choice, {}),
@@ -182,7 +206,15 @@ async def _render(
         "chips": _chips(choice),
         "range_errors": range_errors,
         "kept": choice.kept,
-        "chart": site_chart.context(campaign, page_stats, choice.chart, choice.page_query(choice.filters)),
+        "chart": site_chart.context(
+            campaign,
+            page_stats,
+            choice.chart,
+            choice.page_query(choice.filters),
+            {path.removeprefix("totals."): label for path, (label, _) in OF_MATCHING.items()}
+            if choice.filters
+            else {},
+        ),
         **await note_forms.context(api, campaign, page_stats, edited_note),
         "titles": DIMENSION_TITLES,
         "groups": None
@@ -215,13 +247,18 @@ async def _changes(
 
 async def _read(
     api: Api, campaign: Campaign, choice: _Choice, now: float
-) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]] | None]:
-    """Returns stats and breakdowns. The breakdowns are None if the range has none."""
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]] | None, int | None]:
+    """Returns stats, breakdowns, and the views of the page that is a filter.
+
+    The breakdowns are None if the range has none, and the views if no page is a filter.
+    """
     store, settings, days = api.store, api.settings, choice.days
     page_stats = await page_figures.read(api, campaign, days, now)
     if choice.filters:
         found = await filtered.read(store, campaign, days, choice.filters, DIMENSIONS, settings, now)
-        return filtered.as_stats(page_stats, days, found), filtered.breakdowns(found)
+        page = choice.filters.get("page")
+        own_views = None if page is None else round(found.by["page"].get(page, (0, 0))[0])
+        return filtered.as_stats(page_stats, days, found), filtered.breakdowns(found), own_views
     if choice.is_all:
         of_all = await stats.read(store, campaign, ranges.parse({}, campaign.time_zone, now), settings, now)
         page_stats = {**of_all, **{name: page_stats[name] for name in ("interval", "series", "notes")}}
@@ -229,14 +266,15 @@ async def _read(
         by_days = range_picker.days(campaign.time_zone, choice.query, now)
         answer = await web_breakdowns.read(store, campaign, by_days, list(DIMENSIONS), settings, now)
     except Problem:
-        return page_stats, None
-    return page_stats, answer["by"]
+        return page_stats, None, None
+    return page_stats, answer["by"], None
 
 
-def _lead(page_stats: Mapping[str, Any], filters: Filters) -> list[tuple[str, str, str, bool]]:
-    """Returns (label, definition, path, whether filters hide it) of each main figure.
+def _lead(page_stats: Mapping[str, Any], filters: Filters) -> list[LeadFigure]:
+    """Returns the main figures.
 
-    Without filters, figures that are not known are left out. With filters, each figure keeps its place.
+    Without filters, figures that are not known are left out. With filters, each figure keeps its place, and
+    its words say that it is one of the visits that match.
     """
     totals = page_stats["totals"]
     is_by_visitor = page_stats["visitor_unit"] == "visitors"
@@ -250,10 +288,16 @@ def _lead(page_stats: Mapping[str, Any], filters: Filters) -> list[tuple[str, st
         ("Visit duration", "time_of_visit", "time_of_visit.median", page_stats["time_of_visit"]),
         ("Time on page", "time_on_page", "time_on_page.median", page_stats["time_on_page"]),
     ]
+    if not filters:
+        return [LeadFigure(label, name, path) for label, name, path, value in figures if value is not None]
     return [
-        (label, name, path, bool(filters) and path in NOT_FILTERED)
-        for label, name, path, value in figures
-        if filters or value is not None
+        LeadFigure(
+            *OF_MATCHING.get(path, (label, name)),
+            path,
+            path in NOT_FILTERED,
+            _NOTES_OF_MATCHING.get(path, ""),
+        )
+        for label, name, path, _ in figures
     ]
 
 
@@ -267,10 +311,15 @@ def _presets(presets: Sequence[tuple[str, str, bool]], choice: _Choice) -> list[
 
 
 def _chips(choice: _Choice) -> list[dict[str, str]]:
-    """Returns the filters: label, name as people read it, and the query of the page without the filter."""
+    """Returns the filters.
+
+    label: words before the name, which say what a visit that matches is. name: as people read it. filter: the
+    name of the filter alone. query: that of the page without the filter.
+    """
     return [
         {
-            "label": DIMENSION_NAMES[dimension],
+            "label": CHIP_WORDS.get(dimension, f"{DIMENSION_NAMES[dimension]}:"),
+            "filter": DIMENSION_NAMES[dimension],
             "name": display_name(name, dimension),
             "query": _query(choice, {key: text for key, text in choice.filters.items() if key != dimension}),
         }

@@ -16,7 +16,6 @@ NAMES = {"visitors": "unique_visitors", "visits": "visits", "views": "views"}
 """Names of the figures in the stats, by value of PARAMETER. The first that is known is the default."""
 _DRAWN = {"visitors": ("unique_visitors",), "visits": ("visits",), "views": ("views", "visits")}
 """Names of the figures that the chart draws, by value of PARAMETER."""
-_LABELS = dict(COLUMNS)
 
 
 class Option(NamedTuple):
@@ -34,25 +33,33 @@ def parse(params: Mapping[str, str]) -> dict[str, str]:
 
 
 def context(
-    campaign: Campaign, page_stats: Mapping[str, Any], chosen: Mapping[str, str], query: Mapping[str, str]
+    campaign: Campaign,
+    page_stats: Mapping[str, Any],
+    chosen: Mapping[str, str],
+    query: Mapping[str, str],
+    filtered_labels: Mapping[str, str],
 ) -> dict[str, Any]:
     """Returns what the templates of the chart need, see `chart.context`, and `options`, the links above it.
 
-    chosen: see `parse`. query: the parameters of the page. A figure that is not known in this range, such as
+    chosen: see `parse`. query: the parameters of the page. filtered_labels: labels that replace those of
+    COLUMNS, by name of the figure. A figure that is not known in this range, such as
     the visitors of an hour, has no link. If it is chosen, the chart draws views and visits.
     """
     series = page_stats["series"]
+    labels = {**dict(COLUMNS), **filtered_labels}
     known = [value for value, name in NAMES.items() if any(item[name] is not None for item in series)]
     default = known[0] if "visitors" in known else "views"
     current = chosen.get(PARAMETER, default)
     current = current if current in known else "views"
-    columns = [column for column in COLUMNS if column[0] in (NAMES[value] for value in known)]
-    drawn = [(name, _LABELS[name], name != "unique_visitors") for name in _DRAWN[current]]
+    columns = [(name, labels[name]) for name, _ in COLUMNS if name in (NAMES[value] for value in known)]
+    drawn = [(name, labels[name], name != "unique_visitors") for name in _DRAWN[current]]
     options = [
-        Option(_LABELS[NAMES[value]], urlencode({**query, PARAMETER: value}), value == current)
+        Option(labels[NAMES[value]], urlencode({**query, PARAMETER: value}), value == current)
         for value in known
     ]
     return {
-        **chart.context(campaign, page_stats, columns or COLUMNS, drawn),
+        **chart.context(
+            campaign, page_stats, columns or COLUMNS, drawn, filtered_labels.get(drawn[0][0], "")
+        ),
         "options": options if len(options) > 1 else [],
     }

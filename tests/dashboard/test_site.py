@@ -133,18 +133,28 @@ def test_site_page_links_choose_what_the_chart_draws(visited, reader):
         link = unescape(re.search(rf'href="([^"]*)"[^>]*>{label}<', visits.text)[1])
         assert chart(reader.get(link))[1] == ["visits"], "another range keeps the chart"
     filtered = reader.get(f"/campaigns/page?{row_links(visits)['German']}")
-    assert chart(filtered)[3] == ["Visits"], "a filter keeps the chart"
+    assert chart(filtered)[3] == ["Matching visits"], "a filter keeps the chart"
+    assert chart(filtered)[0] == "Matching visits per day"
     assert '<input type="hidden" name="chart" value="visits">' in visits.text
 
 
 @pytest.mark.parametrize(
-    "query", ["chart=visitors&language=de", "chart=visitors&interval=hour", "language=de"]
+    ("query", "interval", "visits", "views"),
+    [
+        ("chart=visitors&language=de", "day", "Matching visits", "Views in these visits"),
+        ("chart=visitors&interval=hour", "hour", "Visits", "Views"),
+        ("language=de", "day", "Matching visits", "Views in these visits"),
+    ],
 )
-def test_site_page_chart_without_known_visitors_draws_views_and_visits(visited, reader, query):
+def test_site_page_chart_without_known_visitors_draws_views_and_visits(
+    visited, reader, query, interval, visits, views
+):
     answer = reader.get(f"/campaigns/page?from=2026-09-20&{query}")
     title, drawn, links, current = chart(answer)
-    assert (title.partition(" ")[0], drawn, current) == ("Views", ["views", "visits"], ["Views"])
-    assert list(links) == ["Visits", "Views"]
+    assert (title, drawn, current) == (f"{views} per {interval}", ["views", "visits"], [views])
+    assert list(links) == [visits, views]
+    assert f'<th scope="col" class="n">{views}</th>' in answer.text
+    assert json.loads(unescape(re.search(r'data-series="([^"]*)"', answer.text)[1]))[0][1] == views
     assert "Unique visitors</th>" not in answer.text
 
 
@@ -209,8 +219,8 @@ def test_site_page_click_on_rows_filters_the_whole_page(visited, reader, site):
     two = reader.get(f"/campaigns/page?{row_links(one)['German']}")
     assert figures(two)["totals.visits"] == "1"
     assert (figures(two)["totals.views"], figures(two)["bounce_share"]) == ("2", "0%")
-    chips = re.findall(r"<li>([^:<]*): <bdi>([^<]*)</bdi> <a href=\"([^\"]*)\"", two.text)
-    assert [chip[:2] for chip in chips] == [("Page", "/pricing"), ("Language", "German")]
+    chips = re.findall(r"<li>([^<]*) <bdi>([^<]*)</bdi> <a href=\"([^\"]*)\"", two.text)
+    assert [chip[:2] for chip in chips] == [("Visits that saw", "/pricing"), ("Language:", "German")]
     assert "page=" not in chips[0][2]
     assert "language=de" in chips[0][2]
     assert "from=2026-09-01" in chips[0][2], "the range stays"
@@ -220,8 +230,9 @@ def test_site_page_click_on_rows_filters_the_whole_page(visited, reader, site):
     assert "language=" not in clear
     assert "data-live" not in two.text, "live figures have no filter"
     assert lead(two) == {
-        **{"Unique visitors": "\u2013not with a filter", "Visits": "1", "Views": "2", "Bounce rate": "0%"},
-        **{"Visit duration": "1 min", "Time on page": "\u2013not with a filter"},
+        **{"Unique visitors": "\u2013not with a filter", "Matching visits": "1"},
+        **{"Views in these visits": "21 of /pricing", "Bounce rate": "0%of these visits"},
+        **{"Visit duration": "1 minof these visits", "Time on page": "\u2013not with a filter"},
     }
     assert list(lead(two)) == list(lead(one)), "each figure keeps its place"
     data = unescape(re.search(r'data-chart="([^"]*)"', two.text)[1])
@@ -232,6 +243,10 @@ def test_site_page_click_on_rows_filters_the_whole_page(visited, reader, site):
     ask = {"page": "/pricing", "language": "de", "from": "2026-09-01"}
     found = site.get("/api/campaigns/page/stats", params=ask).json()
     assert found["totals"]["views"] == 2, "the API has the same figures under the same names"
+    assert "of /pricing" not in reader.get("/campaigns/page?language=de").text
+    assert lead(reader.get("/campaigns/page?page=/none"))["Views in these visits"] == "00 of /none"
+    text = reader.get("/campaigns/page?entry_page=/&exit_page=/pricing").text
+    assert re.findall(r"<li>([^<]*) <bdi>", text) == ["Visits that began on", "Visits that ended on"]
 
 
 def test_site_page_hostile_names_in_filters_are_harmless(visited, reader, visit, clock, stats):

@@ -46,7 +46,9 @@ def _or_csv(description: str, schema: Schema) -> Schema:
 
 _FILTERED = (
     "The parameters named like a breakdown (`page`, `country` and so on) filter the visits of a web "
-    "campaign, for example `page=/pricing&country=DE`. A visit must pass all of them. Figures are then "
+    "campaign, for example `page=/pricing&country=DE`. A visit must pass all of them, so `page` passes "
+    "each visit that saw the page. `views`, `bounce_share` and `time_of_visit` are then those of the visits "
+    "that pass, also on other pages; `/breakdowns` by `page` has the views of one page. Figures are "
     f"estimated from the sample of visits, stored for {visit_sample.KEPT_DAYS} days. `sample` says how "
     "good they are. Figures that the sample does not know are null. Without `from` and `to`: the last "
     f"{ranges.DEFAULT_DAYS} days. Shared figures cannot be filtered (403), nor those "
