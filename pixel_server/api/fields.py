@@ -57,7 +57,7 @@ def name(value: Any) -> str:
 
 def text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > MAX_TEXT_CHARACTERS or _has_surrogates(value):
-        raise ValueError(f"must be text of at most {MAX_TEXT_CHARACTERS} characters")
+        raise ValueError(f"must be text of at most {MAX_TEXT_CHARACTERS:,} characters")
     return value
 
 
@@ -74,7 +74,7 @@ def recipient(value: Any) -> str:
 def recipients(value: Any) -> list[Any]:
     """Checks that the value is a list, but not the items of the list."""
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_RECIPIENTS:
-        raise ValueError(f"must be a list of 1 to {MAX_RECIPIENTS} recipients")
+        raise ValueError(f"must be a list of 1 to {MAX_RECIPIENTS:,} recipients")
     return value
 
 

@@ -121,7 +121,7 @@ class FileForm:
     def _check_size(self) -> None:
         if len(self._values) > MAX_FIELDS or sum(map(len, self._values.values())) > MAX_FIELD_BYTES:
             raise BodyError(
-                413, f"has more than {MAX_FIELDS} fields, or more than {MAX_FIELD_BYTES} bytes in them"
+                413, f"has more than {MAX_FIELDS} fields, or more than {MAX_FIELD_BYTES:,} bytes in them"
             )
 
     def _end_part(self) -> None:

@@ -93,6 +93,7 @@ async def show(
         "range_errors": range_errors,
         "default_days": ranges.DEFAULT_DAYS,
         "chart": chart.context(campaign, campaign_stats, mailing.COLUMNS),
+        "is_never_counted": await page_figures.is_never_counted(api, campaign),
         **await note_forms.context(api, campaign, campaign_stats, edited_note),
         "titles": DIMENSION_TITLES,
         "keeps_recipients": keeps_recipients(api, campaign),

@@ -180,9 +180,7 @@ def points(now: float | None, before: float | None) -> str:
 def whole_points(difference: float) -> str:
     """Returns the size of a difference of two shares: `"34 points"`, `"1 point"`, `"less than 1 point"`."""
     size = round(100 * abs(difference))
-    if size == 0:
-        return "less than 1 point"
-    return f"{size} point{'' if size == 1 else 's'}"
+    return counted(size, "point") if size else "less than 1 point"
 
 
 def between(low: float, high: float) -> str:

@@ -25,7 +25,7 @@ from pixel_server.api.request_file import FileForm
 from pixel_server.api.request_stream import BodyError
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import Campaign
-from pixel_server.dashboard import permissions, pixel, render
+from pixel_server.dashboard import formatting, permissions, pixel, render
 from pixel_server.figures import recipients as recipient_rows
 from pixel_server.figures.recipients import Parts
 from pixel_server.mail.links import Link, Minter
@@ -285,7 +285,7 @@ async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
 def _why_refused(checked: Checked) -> str:
     if not checked.rows:
         return "no line of this list can be used; no link was made"
-    lines = "1 line" if checked.bad == 1 else f"{checked.bad:,} lines"
+    lines = formatting.counted(checked.bad, "line")
     return f"{lines} of this list cannot be used, so no link was made: mend or leave out these lines"
 
 

@@ -121,10 +121,8 @@ def deliveries(whole: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     reported = sum(counts[kind] for kind in _OF_EACH_MAIL)
     is_useful = not sent or source == "deliveries" or reported >= MIN_REPORTED_SHARE * sent
-    mails = (
-        f"{formatting.number(reported)} of {formatting.number(sent)}" if sent else formatting.number(reported)
-    )
-    says = f"The mail service has reported on {mails} mail{'' if (sent or reported) == 1 else 's'}."
+    of_sent = f"{formatting.number(reported)} of " if sent else ""
+    says = f"The mail service has reported on {of_sent}{formatting.counted(sent or reported, 'mail')}."
     if source is not None:
         is_entered = whole["bounced"] != counts["bounced_hard"] + counts["bounced_soft"]
         bounces = "entered" if is_entered else "reported"

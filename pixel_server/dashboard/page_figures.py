@@ -5,12 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from pixel_server.api.context import Api
-from pixel_server.campaigns.campaign import Campaign
+from pixel_server.campaigns import storage
+from pixel_server.campaigns.campaign import Campaign, Uses
 from pixel_server.dashboard import figure_texts
 from pixel_server.figures import ranges, stats
 from pixel_server.figures.ranges import Range
 
 _OF_ALL_TIME = ("over", "hidden")
+
+
+def is_waiting(campaign: Campaign, uses: Uses) -> bool:
+    """Returns whether a campaign waits for its first counted request."""
+    return not uses.first_hit and campaign.closed_at is None
+
+
+async def is_never_counted(api: Api, campaign: Campaign) -> bool:
+    """Returns what `is_waiting` returns, for pages that have not read the campaign's uses."""
+    return is_waiting(campaign, (await storage.get_uses(api.store, campaign.id))[1])
 
 
 async def read(api: Api, campaign: Campaign, period: Range, now: float) -> dict[str, Any]:

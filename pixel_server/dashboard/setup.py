@@ -19,6 +19,7 @@ from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import Campaign, Uses
 from pixel_server.dashboard import campaign as campaign_page
 from pixel_server.dashboard import campaign_form, formatting, forms, pixel
+from pixel_server.dashboard.page_figures import is_waiting
 from pixel_server.problems import Problem
 
 NOT_COUNTED = {
@@ -36,7 +37,7 @@ async def page(api: Api, request: Request) -> Response:
     campaign = await api.campaign(request.path_params["id"])
     _, uses = await storage.get_uses(api.store, campaign.id)
     has_range = any(request.query_params.get(name) for name in _RANGE_PARAMS)
-    if request.state.has_shared_key or has_range or not _is_waiting(campaign, uses):
+    if request.state.has_shared_key or has_range or not is_waiting(campaign, uses):
         return await campaign_page.page(api, request)
     return await _show(api, request, campaign, {})
 
@@ -47,7 +48,7 @@ async def submit(api: Api, request: Request) -> Response:
     if request.state.form.get("step") != "pixel":
         return await _store_sent(api, request, campaign)
     _, uses = await storage.get_uses(api.store, campaign.id)
-    if not _is_waiting(campaign, uses):
+    if not is_waiting(campaign, uses):
         return await pixel.create(api, request)
     fields = pixel.fields_of(request.state.form)
     try:
@@ -87,10 +88,6 @@ async def texts_and_as_of(
 
 def _last_link(uses: Uses) -> str:
     return formatting.instant(uses.last_link) if uses.last_link else formatting.UNKNOWN
-
-
-def _is_waiting(campaign: Campaign, uses: Uses) -> bool:
-    return not uses.first_hit and campaign.closed_at is None
 
 
 async def _show(

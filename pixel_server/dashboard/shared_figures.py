@@ -68,7 +68,7 @@ async def json_for_link(api: Api, campaign: Campaign, query: Mapping[str, str]) 
     oldest = retention.oldest_day(campaign, retention.campaign_days(api.settings, campaign).days, now)
     period = disclosure.parse(range_query, campaign, oldest, now)
     if period.end - period.start > (MAX_DAYS_OF_LINK + 1) * DAY:
-        message = f"the range must not be longer than {MAX_DAYS_OF_LINK} days"
+        message = f"the range must not be longer than {MAX_DAYS_OF_LINK:,} days"
         raise Problem(422, "some parameters cannot be used", [{"field": "from", "message": message}])
 
     async def read_json() -> bytes:
@@ -111,7 +111,7 @@ async def show(
     context = {
         "campaign": campaign,
         "stats": stats,
-        "labels": {name: LABELS[name] for name in figure_names},
+        "labels": {name: _label(campaign, name) for name in figure_names},
         "figures": _figures(campaign, stats),
         "rate": _rate_bar(stats.get("open_rate")),
         "path": path,
@@ -208,6 +208,12 @@ def _sum(span: Sequence[Mapping[str, Any]], name: str, stats: Mapping[str, Any])
     return sum(known) if known and stats["totals"][name] is not None else None
 
 
+def _label(campaign: Campaign, name: str) -> str:
+    """Returns the label of a shared figure."""
+    is_by_day = name == "unique_visitors" and campaign.identity == "cookieless"
+    return "Visitor-days" if is_by_day else LABELS[name]
+
+
 def _figures(campaign: Campaign, stats: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Returns (label, name of its definition or "", text) of at most MAX_FIGURES figures.
 
@@ -219,8 +225,8 @@ def _figures(campaign: Campaign, stats: Mapping[str, Any]) -> list[tuple[str, st
     shown = []
     for name, value in totals.items():
         if value is not None:
-            is_by_day = name == "unique_visitors" and campaign.identity == "cookieless"
-            label, definition = ("Visitor-days", "visitor-days") if is_by_day else (LABELS[name], name)
+            label = _label(campaign, name)
+            definition = "visitor-days" if label == "Visitor-days" else name
             shown.append((label, definition, formatting.number(value)))
     if totals.get("views") is not None and totals.get("visits"):
         shown.append(("Views per visit", "", f"{totals['views'] / totals['visits']:.1f}"))

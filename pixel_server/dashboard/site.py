@@ -65,6 +65,7 @@ OF_MATCHING = {
     "totals.views": ("Views in these visits", "views_matching"),
 }
 """Label and definition of main figures with filters, by path. A visit that matches has other pages too."""
+_CHART_LABELS_OF_MATCHING = {path.removeprefix("totals."): label for path, (label, _) in OF_MATCHING.items()}
 _NOTES_OF_MATCHING = {"bounce_share": "of these visits", "time_of_visit.median": "of these visits"}
 """Words below main figures that a filter changes, by path."""
 CHIP_WORDS = {
@@ -185,6 +186,8 @@ async def _render(
     texts = figure_texts.texts_of(page_stats)
     changes = await _changes(api, campaign, choice, page_stats, now)
     picker = range_picker.context(choice.query, campaign.zone, choice.days, now, list(choice.kept.items()))
+    is_one_day = picker["from"] == picker["until"]
+    visitors = site_chart.visitors_label(page_stats["visitor_unit"], is_one_day=is_one_day)
     context: dict[str, Any] = {
         "campaign": campaign,
         "submitted": submitted or {},
@@ -194,7 +197,8 @@ async def _render(
         "changes": changes.texts,
         "not_before": changes.not_before,
         "without_today": changes.without_today,
-        "lead": _lead(page_stats, choice.filters),
+        "lead": _lead(page_stats, visitors, choice.filters),
+        "has_visitor_days": visitors == "Visitor-days",
         "own_views": own_views,
         "range_query": urlencode({**choice.query, **choice.filters}),
         "page_query": _query(choice, choice.filters),
@@ -211,10 +215,9 @@ async def _render(
             page_stats,
             choice.chart,
             choice.page_query(choice.filters),
-            {path.removeprefix("totals."): label for path, (label, _) in OF_MATCHING.items()}
-            if choice.filters
-            else {},
+            {"unique_visitors": visitors, **(_CHART_LABELS_OF_MATCHING if choice.filters else {})},
         ),
+        "is_never_counted": await page_figures.is_never_counted(api, campaign),
         **await note_forms.context(api, campaign, page_stats, edited_note),
         "titles": DIMENSION_TITLES,
         "groups": None
@@ -270,18 +273,16 @@ async def _read(
     return page_stats, answer["by"], None
 
 
-def _lead(page_stats: Mapping[str, Any], filters: Filters) -> list[LeadFigure]:
-    """Returns the main figures.
+def _lead(page_stats: Mapping[str, Any], visitors: str, filters: Filters) -> list[LeadFigure]:
+    """Returns the main figures. visitors: the label of the visitors, see `site_chart.visitors_label`.
 
     Without filters, figures that are not known are left out. With filters, each figure keeps its place, and
     its words say that it is one of the visits that match.
     """
     totals = page_stats["totals"]
-    is_by_visitor = page_stats["visitor_unit"] == "visitors"
+    definition = site_chart.VISITOR_DAYS if visitors == "Visitor-days" else "unique_visitors"
     figures = [
-        ("Unique visitors", "unique_visitors", "totals.unique_visitors", totals["unique_visitors"])
-        if is_by_visitor
-        else ("Visitor-days", "visitor-days", "totals.unique_visitors", totals["unique_visitors"]),
+        (visitors, definition, "totals.unique_visitors", totals["unique_visitors"]),
         ("Visits", "visits", "totals.visits", totals["visits"]),
         ("Views", "views", "totals.views", totals["views"]),
         ("Bounce rate", "bounce_share", "bounce_share", page_stats["bounce_share"]),

@@ -119,6 +119,7 @@ def retention_times(days_by_kind: Mapping[str, int], texts: SharedTexts) -> Iter
     yield f"<h2>{escape(texts.retention_heading)}</h2>\n<dl>"
     for kind in kinds:
         days = days_by_kind[kind]
-        text = (texts.one_day if days == 1 else texts.several_days).format(days=days)
+        number = f"{days:,}".replace(",", texts.thousands)
+        text = (texts.one_day if days == 1 else texts.several_days).format(days=number)
         yield f"<div><dt>{escape(getattr(texts.retention, kind))}</dt>\n<dd>{escape(text)}</dd></div>"
     yield "</dl>"

@@ -35,7 +35,7 @@ class RetentionTexts(_Texts, frozen=True):
 
 
 class SharedTexts(_Texts, frozen=True):
-    """Texts of both pages. one_day, several_days: contain `{days}`."""
+    """Texts of both pages. one_day, several_days: contain `{days}`. thousands: separates groups of digits."""
 
     recorded_heading: str
     recorded_if_allowed_heading: str
@@ -43,6 +43,7 @@ class SharedTexts(_Texts, frozen=True):
     retention_heading: str
     one_day: str
     several_days: str
+    thousands: str
     retention: RetentionTexts
 
 

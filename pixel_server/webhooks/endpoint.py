@@ -163,7 +163,7 @@ def check_url(url: str, is_private_allowed: bool) -> str:
     is_private_allowed: whether PIXEL_WEBHOOK_PRIVATE allows private addresses, and with them http.
     """
     if len(url) > MAX_URL_CHARACTERS:
-        raise EndpointError("url", f"must have at most {MAX_URL_CHARACTERS} characters")
+        raise EndpointError("url", f"must have at most {MAX_URL_CHARACTERS:,} characters")
     if not re.fullmatch(r"[!-~]+", url) or set(url) & set("\"'<>\\^`{|}"):
         raise EndpointError("url", "must be an https address of ASCII characters; write others as %XX")
     try:

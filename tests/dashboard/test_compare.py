@@ -43,14 +43,14 @@ def story(site, mail, page, clock, secrets, viewed, stats):
 
 
 def rows(answer):
-    """Returns the text of each labelled cell by campaign."""
+    """Returns the text of each cell by campaign and label: the words of its column up to a comma."""
     found = {}
-    for row in re.findall(r"<tr><th scope=\"row\">.*?</tr>", answer.text, re.S):
-        link = re.search(r"/campaigns/([a-z0-9-]+)", row)
-        cells = re.findall(r'data-label="([\w ]+)[^"]*">(.*?)</td>', row, re.S)
-        if link and cells:
-            plain = {name: " ".join(re.sub("<[^>]*>", " ", cell).split()) for name, cell in cells}
-            found[link[1]] = plain
+    for table in re.findall(r'<table class="compared.*?</table>', answer.text, re.S):
+        labels = re.findall(r'<th scope="col"[^>]*>(?:<span[^>]*>)?([\w ]+)', table)[1:]
+        for row in re.findall(r"<tr><th scope=\"row\">.*?</tr>", table, re.S):
+            cells = re.findall(r"<td[^>]*>(.*?)</td>", row, re.S)
+            plain = [" ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in cells]
+            found[re.search(r"/campaigns/([a-z0-9-]+)", row)[1]] = dict(zip(labels, plain, strict=True))
     return found
 
 
@@ -100,7 +100,7 @@ def test_compare_open_rates_share_one_scale(story, reader):
 
 def cells(table):
     """Returns the texts of the cells of a table of shares."""
-    return re.findall(r'<td class="n" data-label="[^"]*">(.*?)<', table)
+    return re.findall(r'<td class="n">(.*?)<', table)
 
 
 def test_compare_mailing_without_enough_facts_gets_no_verdict(story, site, mail, reader):

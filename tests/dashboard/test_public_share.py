@@ -415,7 +415,7 @@ def test_public_share_range_of_many_years_is_refused(story, visitor, share):
     answer = visitor.get(f"{share()}/stats.json?from=2016-12-01&to=2026-09-20")
     assert answer.status_code == 422
     assert answer.json()["errors"] == [
-        {"field": "from", "message": "the range must not be longer than 1100 days"}
+        {"field": "from", "message": "the range must not be longer than 1,100 days"}
     ]
     assert_headers(answer)
     assert visitor.get(f"{share()}/stats.json?from=2023-10-01&to=2026-09-20").status_code == 200

@@ -297,7 +297,7 @@ def test_site_page_bots_are_one_line(visited, reader, site, clock, stats):
     clock.at(f"{DAY}T12:30Z")
     stats("page")
     text = re.sub(r"<[^>]*>", "", reader.get("/campaigns/page").text)
-    assert re.search(r"Bots.*: 1 views \(25\.0% of all\) were by machines", text)
+    assert re.search(r"Bots.*: 1 view \(25\.0% of all\) by machines", text)
 
 
 @pytest.mark.parametrize("shown", ["from=2026-09-01", "range=all&chart=visits"])
@@ -322,3 +322,30 @@ def test_site_page_note_saved_drops_foreign_parameters(visited, reader, send):
     assert_harmless(reader.get(saved.headers["location"]))
     assert send("/campaigns/page", NOTES, text="Kept out", range=f"page={'x' * 161}").status_code == 422
     assert "Kept out" not in reader.get("/campaigns/page").text
+
+
+def test_site_page_visitor_days_have_one_name_and_are_visitors_on_one_day(page, visit, clock, stats, reader):
+    page(identity="cookieless")
+    for day in ("2026-09-19", DAY):
+        visit(f"{day}T09:00Z", "", "/")
+    clock.at(f"{DAY}T12:00Z")
+    stats("page")
+    two_days = assert_harmless(reader.get(f"/campaigns/page?from=2026-09-19&until={DAY}")).text
+    assert "Visitor-days are the visitors of each day" in two_days
+    assert two_days.count("Visitor-days") >= 3
+    assert "Unique visitors" not in two_days
+    one_day = assert_harmless(reader.get(f"/campaigns/page?from={DAY}&until={DAY}")).text
+    assert "Unique visitors per day" in one_day
+    assert "isitor-days" not in one_day
+
+
+@pytest.mark.parametrize("kind", ["mail", "page"])
+def test_campaign_page_without_a_request_leads_to_its_setup(kind, mail, page, opened, viewed, stats, reader):
+    {"mail": mail, "page": page}[kind]()
+    path = f"/campaigns/{kind}?from={DAY}&until={DAY}"
+    shown = assert_harmless(reader.get(path))
+    assert "Nothing was ever counted here. Set up the pixel" in shown.text
+    assert f"/campaigns/{kind}" in [link["href"] for link in shown.all("a")]
+    {"mail": opened, "page": viewed}[kind](f"{DAY}T09:00Z", "ada")
+    stats(kind)
+    assert "Nothing was ever counted" not in reader.get(path).text

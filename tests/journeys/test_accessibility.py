@@ -5,6 +5,7 @@ The same visit measures each page on a phone, because starting and filling a ser
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,21 @@ SHORTEN = """() => {
     for (const row of document.querySelectorAll("tbody > tr:nth-child(n+4):nth-last-child(n+4)")) row.remove()
 }"""
 """Opens all details. Long tables keep their first and last rows, because the others are like them."""
+FIRST_NAME_PX = 480
+"""Height within which the first recipient of a list begins on a phone."""
+FIRST_NAME = "document.querySelector('.recipients tbody')?.getBoundingClientRect().top + scrollY"
+SIDE_OVERHANG = """Math.max(0, ...[...document.querySelectorAll(".scroll:has(.side)")].map(
+    (table) => table.scrollWidth - table.clientWidth))"""
+"""Width in px by which a table of campaigns side by side is too wide."""
+OWN_WORDS = """() => {
+    for (const one of document.querySelectorAll("code, bdi, time, textarea, pre")) one.remove()
+    return document.body.innerText
+}"""
+"""Returns the text of a page without names, ids, times and code. Removes these from the page."""
+NOUNS = "recipients|visitors|visits|views|opens|mails|requests|campaigns|events|notes|rows|names|lines|days"
+BAD_PLURAL = re.compile(rf"(?<![\d.,])1 (?:more )?(?:{NOUNS})\b")
+BAD_NUMBER = re.compile(r"(?<![\w.,:/=%#+-])(?!(?:19|20)\d\d\b)\d{4,7}(?![\w:/=-]|\.\d)")
+"""A number of four digits or more without a comma, which is not a year."""
 HEIGHT = "document.documentElement.scrollHeight"
 OVERHANG = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -76,11 +92,22 @@ def wrong_on_a_phone(page: Page, name: str) -> Iterator[str]:
     page.set_viewport_size(PHONE)
     if name in LEADING and (top := page.evaluate(FIRST_FIGURE)) > FIRST_FIGURE_PX:
         yield f"the first figure begins at {top} px"
+    if name.startswith("recipients") and (page.evaluate(FIRST_NAME) or 0) > FIRST_NAME_PX:
+        yield f"the first recipient begins at {page.evaluate(FIRST_NAME)} px"
     if (height := page.evaluate(HEIGHT)) > MAX_SCREENS * PHONE["height"]:
         yield f"{height} px high"
     page.set_viewport_size({**PHONE, "width": NARROW})
     if (overhang := page.evaluate(OVERHANG)) > 0:
         yield f"{overhang} px too wide"
+    if (overhang := page.evaluate(SIDE_OVERHANG)) > 0:
+        yield f"a table of campaigns is {overhang} px too wide"
+
+
+def wrongly_counted(text: str) -> Iterator[str]:
+    """Yields each number that has no comma, and each "1" with a plural."""
+    for pattern in (BAD_PLURAL, BAD_NUMBER):
+        for match in pattern.finditer(text):
+            yield f"wrongly counted: {text[max(0, match.start() - 30) : match.end() + 30]!r}"
 
 
 def look(lookers: Lookers, filled: Filled, pages: Iterable[Shown]) -> list[str]:
@@ -95,6 +122,7 @@ def look(lookers: Lookers, filled: Filled, pages: Iterable[Shown]) -> list[str]:
             page.set_viewport_size({"width": width, "height": 800})
             page.emulate_media(color_scheme=scheme)
             wrong += [f"{shown.name}, {width} px, {scheme}: {one}" for one in found(page, rules)]
+        wrong += [f"{shown.name}: {one}" for one in wrongly_counted(page.evaluate(OWN_WORDS))]
     return wrong
 
 
@@ -126,6 +154,20 @@ def test_phone_check_finds_faults(browser: Browser, html: str, finding: str):
     page.set_content(f"<!doctype html><meta name='viewport' content='width=device-width'>{html}")
     [wrong] = wrong_on_a_phone(page, "campaign-web")
     assert finding in wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "is_wrong"),
+    [
+        ("1 recipients", True),
+        ("1 more visits", True),
+        ("at most 1100 days", True),
+        ("11 recipients, 1 recipient, 2.1 views", False),
+        ("1,100 days, 18 Nov 2026, 10:54, id a1234, 2026-05", False),
+    ],
+)
+def test_wrongly_counted_finds_plurals_and_numbers(text: str, is_wrong: bool):
+    assert bool(list(wrongly_counted(text))) == is_wrong
 
 
 @pytest.mark.parametrize(

@@ -440,6 +440,27 @@ def test_chart_of_a_mailing_draws_days_as_steps(open_page: Callable[..., Page], 
     until(lambda: pointed().startswith("Fri 20 Nov 2026"))
 
 
+def test_chart_of_one_day_draws_a_step_and_names_no_other_day(open_page: Callable[..., Page], site: Site):
+    site.stats = stats(1)
+    page = drawn(open_page())
+    width = page.locator(".u-over").evaluate("node => node.clientWidth")
+    until(lambda: min(page.evaluate(COLUMNS, SECOND)) == pytest.approx(0, abs=3))
+    assert max(page.evaluate(COLUMNS, SECOND)) > width / 4, "a level line up to now"
+    page.evaluate(
+        """() => {
+            const { fillText } = CanvasRenderingContext2D.prototype
+            window.written = []
+            CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+                window.written.push(text)
+                fillText.call(this, text, ...place)
+            }
+        }"""
+    )
+    page.set_viewport_size({"width": 900, "height": 700})  # draws the chart again
+    until(lambda: "26 Nov" in page.evaluate("written"))
+    assert "27 Nov" not in page.evaluate("written")
+
+
 def test_chart_since_sending_draws_days_per_hour(open_page: Callable[..., Page], site: Site):
     """Sent 70 hours ago: 48 hours with ten opens each, then a day so far with as many opens an hour."""
     sent = datetime(2026, 11, 23, 12, 45, tzinfo=UTC)

@@ -219,7 +219,7 @@ def test_browser_page_redis_away_works(settings, secrets, query):
     shown = web.get(f"/privacy{query}")
     assert shown.status_code == 200
     assert policy(shown) == "'none'"
-    assert Page(shown.content).texts["dd"][0] == f"{settings.keep_buckets} days"
+    assert Page(shown.content).texts["dd"][0] == f"{settings.keep_buckets:,} days"
     posted = web.post("/privacy", data={"do": "no", "c": "page"}, headers=OWN, follow_redirects=False)
     assert (posted.status_code, posted.headers["location"]) == (303, "privacy?said=no")
     assert posted.headers["set-cookie"].startswith("px-no=1; Path=/; Max-Age=34560000;")
@@ -234,7 +234,7 @@ def test_browser_page_redis_lost_keeps_the_frame_rule(site, page, monkeypatch):
     monkeypatch.setattr("pixel_server.campaigns.storage.get", away)
     shown = site.get("/privacy?c=page")
     assert policy(shown) == SITE
-    assert Page(shown.content).texts["dd"] == ["36500 days", "36500 days", "90 days", "7 days"]
+    assert Page(shown.content).texts["dd"] == ["36,500 days", "36,500 days", "90 days", "7 days"]
 
 
 def test_browser_page_too_long_form_sets_nothing(site):

@@ -38,7 +38,7 @@ def test_texts_each_file_is_a_language():
 def test_texts_each_language_has_the_fields_of_english(language):
     texts, english = read_texts(language), read_texts("en")
     assert texts.keys() == english.keys()
-    assert all(text.strip() == text != "" for text in texts.values())
+    assert all(text.strip(" \n") == text != "" for text in texts.values())
     assert placeholders(texts) == placeholders(english)
 
 

@@ -80,11 +80,11 @@
 
   // Converts stats to columns for uPlot. Series without any known value are left out. Intervals after now have
   // no value, nor have intervals without requests before `begins`. Intervals shorter than a day are drawn as
-  // steps, because a line would rise before the first request; longer ones if `hasSteps`. The data of each series is drawn in two parts: the intervals that are over, then the running one.
+  // steps, because a line would rise before the first request; longer ones if `hasSteps`, and a single one. The data of each series is drawn in two parts: the intervals that are over, then the running one.
   function toColumns(stats, labels, begins, hasSteps) {
     const starts = stats.series.map((item) => Date.parse(item.start) / 1000);
     const isPerHour = stats.interval === HOUR_THEN_DAY;
-    const step = isPerHour ? HOUR : STEP[stats.interval] || DAY, isStepped = hasSteps || step < DAY;
+    const step = isPerHour ? HOUR : STEP[stats.interval] || DAY, isStepped = hasSteps || step < DAY || starts.length === 1;
     const lastStep = isPerHour && starts.at(-1) - starts[0] >= 2 * DAY ? DAY : step;
     const ends = starts.map((start, i) => starts[i + 1] ?? start + lastStep);
     const upTo = Date.parse(stats.as_of) / 1000 || Infinity;
@@ -363,8 +363,9 @@
     }
 
     axisLabels(instants, step) {
-      const { calendar } = this.shown;
+      const { calendar, isStepped, lastX } = this.shown;
       return instants.map((at) => {
+        if (isStepped && at >= lastX) return ""; // the end of the range is not a day of the range
         if (step >= YEAR) return calendar.year(at);
         if (step >= MONTH) return calendar.month(at);
         if (step >= DAY || calendar.time(at) === "00:00") return calendar.day(at);
