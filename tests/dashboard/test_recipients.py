@@ -115,6 +115,16 @@ def test_recipients_page_tabs_show_the_counts_of_the_api(story, site, reader):
         assert (f"{label} {number}" in text) == (number is not None)
 
 
+def test_recipients_page_select_of_a_phone_offers_the_states_of_the_tabs(story, reader):
+    page = Page(reader.get(f"{PATH}?state=machine_only"))
+    options = [(option["value"], "selected" in option) for option in page.all("option")]
+    assert options == [(state, state == "machine_only") for state in pages.STATES]
+    assert "Machines only (1)" in page.text
+    [form] = [form for form in page.all("form") if form.get("class") == "state-form"]
+    assert (form["method"], form["action"]) == ("get", PATH)
+    assert "Combine with other campaigns" in page.text
+
+
 def test_recipients_page_tabs_add_up(site, mail, sign_in, secrets, clock, stats):
     clock.at("2026-09-20T08:00Z")
     mail()
