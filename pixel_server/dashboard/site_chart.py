@@ -66,10 +66,10 @@ def context(
         for value in known
     ]
     unit = own_labels.get(drawn[0][0], "")
-    context = chart.context(campaign, page_stats, columns or COLUMNS, drawn, unit)
+    shown = chart.context(campaign, page_stats, columns or COLUMNS, drawn, unit)
     if is_by_day and current == "visitors":
-        context["title"] = unit
+        shown["title"] = unit
     return {
-        **context,
+        **shown,
         "options": options if len(options) > 1 else [],
     }
