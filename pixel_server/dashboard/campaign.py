@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -27,6 +27,7 @@ from pixel_server.dashboard import (
     site,
 )
 from pixel_server.dashboard.glossary import DIMENSION_TITLES
+from pixel_server.dashboard.refused import NOTHING_REFUSED, Refused
 from pixel_server.figures import breakdowns, ranges, visit_filters
 from pixel_server.figures.visit_filters import Filters
 from pixel_server.problems import Problem
@@ -46,8 +47,8 @@ async def page(api: Api, request: Request) -> Response:
         if problem.status not in (409, 422):
             raise
         # The page of the default range, with the error beside the form.
-        messages = range_picker.error_messages(problem)
-        response = await show(api, request, campaign, {}, range_errors=messages, submitted=params)
+        refused = Refused(range_errors=range_picker.error_messages(problem), submitted=params)
+        response = await show(api, request, campaign, {}, refused)
         response.status_code = problem.status
         return response
 
@@ -57,23 +58,14 @@ async def show(
     request: Request,
     campaign: Campaign,
     params: Mapping[str, str],
-    note: Mapping[str, str] | None = None,
-    problem: Problem | None = None,
-    range_errors: Sequence[str] = (),
-    submitted: Mapping[str, str] | None = None,
-    edited_note: str = "",
+    refused: Refused = NOTHING_REFUSED,
 ) -> Response:
     """Returns the page of a campaign. params: parameters of the address.
 
-    note, problem: if a note was refused, the fields of its form and the reason. edited_note: the id of the
-    note if the refused form changes a note. range_errors, submitted: if a range or filter was refused, the
-    error messages and the form's fields as they were sent. Raises Problem 409 or 422 if a parameter cannot be
-    used.
+    Raises Problem 409 or 422 if a parameter cannot be used.
     """
     if campaign.kind == "web":
-        return await site.show(
-            api, request, campaign, params, note, problem, range_errors, submitted, edited_note
-        )
+        return await site.show(api, request, campaign, params, refused)
     now = api.clock()
     range_query = range_picker.with_default(range_picker.query(params), campaign, now)
     period = range_picker.parse(api, campaign, range_query, now)
@@ -82,7 +74,7 @@ async def show(
     picker = mailing.picker(api, campaign, range_query, period, now)
     context: dict[str, Any] = {
         "campaign": campaign,
-        "submitted": submitted or {},
+        "submitted": refused.submitted,
         "stats": campaign_stats,
         "late_since": late_since,
         "texts": figure_texts.texts_of(campaign_stats),
@@ -90,11 +82,11 @@ async def show(
         "range_query": urlencode(range_query),
         "page_query": urlencode(range_query),
         "picker": picker,
-        "range_errors": range_errors,
+        "range_errors": refused.range_errors,
         "default_days": ranges.DEFAULT_DAYS,
         "chart": chart.context(campaign, campaign_stats, mailing.COLUMNS),
         "is_never_counted": await page_figures.is_never_counted(api, campaign),
-        **await note_forms.context(api, campaign, campaign_stats, edited_note),
+        **await note_forms.context(api, campaign, campaign_stats, refused.note_id),
         "titles": DIMENSION_TITLES,
         "keeps_recipients": keeps_recipients(api, campaign),
         "more_figures": {
@@ -104,8 +96,8 @@ async def show(
         },
         **await mailing.context(api, campaign, range_query, campaign_stats, now),
     }
-    note = note or {**note_forms.FIELDS, "at": picker["today"]}
-    return forms.page(api, request, mailing.TEMPLATE, note, context, problem)
+    note = refused.note or {**note_forms.FIELDS, "at": picker["today"]}
+    return forms.page(api, request, mailing.TEMPLATE, note, context, refused.problem)
 
 
 async def stats_json(api: Api, request: Request) -> Response:

@@ -14,6 +14,7 @@ from pixel_server.api.fields import with_offset
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import campaign as campaign_page
 from pixel_server.dashboard import note_forms, range_picker, render, site
+from pixel_server.dashboard.refused import Refused
 from pixel_server.problems import Problem
 
 
@@ -27,7 +28,7 @@ async def add(api: Api, request: Request) -> Response:
     try:
         await notes.add(api, campaign, content)
     except Problem as problem:
-        return await campaign_page.show(api, request, campaign, page_query, fields, problem)
+        return await campaign_page.show(api, request, campaign, page_query, Refused(fields, problem))
     return _back(api, campaign.id, page_query, "noted")
 
 
@@ -41,9 +42,7 @@ async def change(api: Api, request: Request) -> Response:
     try:
         await notes.change(api, campaign, note_id, content)
     except Problem as problem:
-        return await campaign_page.show(
-            api, request, campaign, page_query, fields, problem, edited_note=note_id
-        )
+        return await campaign_page.show(api, request, campaign, page_query, Refused(fields, problem, note_id))
     return _back(api, campaign.id, page_query, "noted")
 
 

@@ -29,6 +29,7 @@ from pixel_server.dashboard import (
 )
 from pixel_server.dashboard.glossary import DIMENSION_NAMES, DIMENSION_TITLES
 from pixel_server.dashboard.names import display_name
+from pixel_server.dashboard.refused import NOTHING_REFUSED, Refused
 from pixel_server.figures import filtered, ranges, stats, visit_filters, web_breakdowns
 from pixel_server.figures.ranges import Range
 from pixel_server.figures.visit_filters import Filters
@@ -120,21 +121,11 @@ async def show(
     request: Request,
     campaign: Campaign,
     params: Mapping[str, str],
-    note: Mapping[str, str] | None = None,
-    problem: Problem | None = None,
-    range_errors: Sequence[str] = (),
-    submitted: Mapping[str, str] | None = None,
-    edited_note: str = "",
+    refused: Refused = NOTHING_REFUSED,
 ) -> Response:
-    """Returns the page. params: parameters of the address.
-
-    note, problem: if a note was refused, the fields of its form and the reason. edited_note: the id of the
-    note if the refused form changes a note. range_errors, submitted: if a range or filter was refused, the
-    error messages and the form's fields as they were sent. Raises Problem 409 or 422 if a parameter cannot be
-    used.
-    """
+    """Returns the page. params: parameters of the address. Raises Problem 409 or 422 if one is wrong."""
     choice = await _choose(api, campaign, params)
-    return await _render(api, request, campaign, choice, note, problem, range_errors, submitted, edited_note)
+    return await _render(api, request, campaign, choice, refused)
 
 
 def page_query(campaign: Campaign, params: Mapping[str, str]) -> dict[str, str]:
@@ -174,11 +165,7 @@ async def _render(
     request: Request,
     campaign: Campaign,
     choice: _Choice,
-    note: Mapping[str, str] | None = None,
-    problem: Problem | None = None,
-    range_errors: Sequence[str] = (),
-    submitted: Mapping[str, str] | None = None,
-    edited_note: str = "",
+    refused: Refused = NOTHING_REFUSED,
 ) -> Response:
     now = api.clock()
     late_since = await asyncio.to_thread(api.late_since)
@@ -190,7 +177,7 @@ async def _render(
     visitors = site_chart.visitors_label(page_stats["visitor_unit"], is_one_day=is_one_day)
     context: dict[str, Any] = {
         "campaign": campaign,
-        "submitted": submitted or {},
+        "submitted": refused.submitted,
         "stats": page_stats,
         "late_since": late_since,
         "texts": texts,
@@ -208,7 +195,7 @@ async def _render(
         "is_all": choice.is_all,
         "filters": choice.filters,
         "chips": _chips(choice),
-        "range_errors": range_errors,
+        "range_errors": refused.range_errors,
         "kept": choice.kept,
         "chart": site_chart.context(
             campaign,
@@ -218,7 +205,7 @@ async def _render(
             {"unique_visitors": visitors, **(_CHART_LABELS_OF_MATCHING if choice.filters else {})},
         ),
         "is_never_counted": await page_figures.is_never_counted(api, campaign),
-        **await note_forms.context(api, campaign, page_stats, edited_note),
+        **await note_forms.context(api, campaign, page_stats, refused.note_id),
         "titles": DIMENSION_TITLES,
         "groups": None
         if by is None
@@ -235,8 +222,8 @@ async def _render(
             name: label for name, label in MORE_FIGURES.items() if page_stats["totals"].get(name) is not None
         },
     }
-    fields = note or {**note_forms.FIELDS, "at": picker["today"]}
-    return forms.page(api, request, "site.html", fields, context, problem)
+    fields = refused.note or {**note_forms.FIELDS, "at": picker["today"]}
+    return forms.page(api, request, "site.html", fields, context, refused.problem)
 
 
 async def _changes(
