@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from ua_parser import parse_user_agent
-
 from pixel_server import tokens
 from pixel_server.addresses import is_in_networks
 from pixel_server.classify.network_store import ListCopies
 from pixel_server.classify.networks import Networks, NetworksError, load_networks
 from pixel_server.classify.rules import Rules, Verdict, is_at_delivery, is_soon, load_rules, ruleset_name
+from pixel_server.classify.user_agents import load_lists
 from pixel_server.hit import Hit
 from pixel_server.logs import Log
 from pixel_server.settings import Settings
@@ -85,5 +84,5 @@ def load_judge(settings: Settings) -> Judge:
 
     Raises RulesError or NetworksError if the rules or the lists of networks cannot be used.
     """
-    parse_user_agent("")  # the first call compiles the patterns, which takes long
+    load_lists()
     return Judge(load_rules(settings.rules_file), load_networks(settings), settings)
