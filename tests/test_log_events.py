@@ -26,7 +26,11 @@ The name of the event is new and in kebab-case, and the sentence is one literal 
 An exception class whose text is for the operator, and quotes nothing, has `is_loggable = True`.
 Then run `python -m tests.log_events`, which updates the table in docs/logs.md."""
 
-CALLS = log_events.all_calls()
+
+@pytest.fixture(scope="module")
+def calls() -> list[log_events.LogCall]:
+    """Returns all calls of `log`."""
+    return log_events.all_calls()
 
 
 def faults(call: log_events.LogCall) -> list[str]:
@@ -51,15 +55,15 @@ def faults(call: log_events.LogCall) -> list[str]:
     return found
 
 
-def test_log_calls_have_an_event_a_sentence_and_fields():
-    assert len(CALLS) > 100
-    found = [f"{call.place}: {fault}" for call in CALLS for fault in faults(call)]
+def test_log_calls_have_an_event_a_sentence_and_fields(calls: list[log_events.LogCall]):
+    assert len(calls) > 100
+    found = [f"{call.place}: {fault}" for call in calls for fault in faults(call)]
     assert not found, "\n".join(found) + HOW_TO_LOG
 
 
-def test_log_events_each_has_one_sentence():
+def test_log_events_each_has_one_sentence(calls: list[log_events.LogCall]):
     by_event = defaultdict(set)
-    for call in CALLS:
+    for call in calls:
         by_event[call.event].add((call.level, call.sentence))
     assert [event for event, meanings in by_event.items() if len(meanings) > 1] == [], HOW_TO_LOG
 
@@ -74,9 +78,9 @@ def test_log_modules_none_but_logs_uses_logging_itself():
     assert users == [], HOW_TO_LOG
 
 
-def test_log_events_are_the_table_of_the_documents():
+def test_log_events_are_the_table_of_the_documents(calls: list[log_events.LogCall]):
     text = log_events.DOCS.read_text()
-    assert text == log_events.replace_table(text, log_events.table(CALLS)), HOW_TO_LOG
+    assert text == log_events.replace_table(text, log_events.table(calls)), HOW_TO_LOG
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.stack import Stack
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -54,6 +57,23 @@ def browser(headless: str) -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=headless, args=QUIET)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Iterator[Stack]:
+    """Returns a running stack for all tests that need no new one. Each test has a campaign of its `name`."""
+    stack = Stack(Path(tempfile.mkdtemp(prefix="px-")))
+    stack.start()
+    yield stack
+    stack.stop()
+    shutil.rmtree(stack.data)
+    stack.log.unlink()
+
+
+@pytest.fixture
+def name() -> str:
+    """Returns the id of a campaign, which is new in each run of a test."""
+    return f"c-{token_hex(4)}"
 
 
 @pytest.fixture

@@ -53,18 +53,18 @@ def show(browser: Browser, address: str, agent: str | None = None) -> None:
     context.close()
 
 
-def test_pixel_mail_shown_in_browser_is_counted(stack: Stack, browser: Browser, tmp_path: Path):
-    made = {"id": "mail", "name": "Mail", "kind": "email", "sent": 2}
-    assert stack.call("POST", "/api/campaigns", made)[0] == 201
-    _, links = stack.call("POST", "/api/campaigns/mail/links", {"recipients": ["ada@example.org", "bob"]})
+def test_pixel_mail_shown_in_browser_is_counted(shared: Stack, name: str, browser: Browser, tmp_path: Path):
+    made = {"id": name, "name": "Mail", "kind": "email", "sent": 2}
+    assert shared.call("POST", "/api/campaigns", made)[0] == 201
+    _, links = shared.call("POST", f"/api/campaigns/{name}/links", {"recipients": ["ada@example.org", "bob"]})
     mail = tmp_path / "mail.html"
     mail.write_text(MAIL.format(pixel=links["links"][0]["html"]))
 
     show(browser, mail.as_uri(), READER)
-    until(lambda: stack.totals("mail")["opens"] == 1)
+    until(lambda: shared.totals(name)["opens"] == 1)
     show(browser, mail.as_uri(), READER)
-    until(lambda: stack.totals("mail")["opens"] == 2)
-    _, stats = stack.call("GET", "/api/campaigns/mail/stats")
+    until(lambda: shared.totals(name)["opens"] == 2)
+    _, stats = shared.call("GET", f"/api/campaigns/{name}/stats")
     assert stats["totals"] == {
         **NOBODY_ASKED,
         **{"hits": 2, "opens": 2, "unique_opens": 1, "unique_opens_person": 1, "unique_ips": 1},
@@ -72,9 +72,9 @@ def test_pixel_mail_shown_in_browser_is_counted(stack: Stack, browser: Browser, 
     assert (stats["open_rate"]["low"], stats["open_rate"]["high"]) == (0.5, 0.5)
 
 
-def test_pixel_takes_no_space_and_is_loaded(stack: Stack, browser: Browser, tmp_path: Path):
-    stack.run("campaign", "create", "mail")
-    tag = stack.run("link", "mail", "ada", "--html").stdout
+def test_pixel_takes_no_space_and_is_loaded(shared: Stack, name: str, browser: Browser, tmp_path: Path):
+    shared.run("campaign", "create", name)
+    tag = shared.run("link", name, "ada", "--html").stdout
     mail = tmp_path / "mail.html"
     mail.write_text(MAIL.format(pixel=tag))
     page = browser.new_page()
@@ -86,10 +86,10 @@ def test_pixel_takes_no_space_and_is_loaded(stack: Stack, browser: Browser, tmp_
     page.close()
 
 
-def test_pixel_web_page_is_counted(stack: Stack, browser: Browser, site: str, tmp_path: Path):
-    made = {"id": "site", "name": "Site", "kind": "web", "identity": "own"}
-    assert stack.call("POST", "/api/campaigns", made)[0] == 201
-    pixel = f"{stack.address}/p/site.gif"
+def test_pixel_web_page_is_counted(shared: Stack, name: str, browser: Browser, site: str, tmp_path: Path):
+    made = {"id": name, "name": "Site", "kind": "web", "identity": "own"}
+    assert shared.call("POST", "/api/campaigns", made)[0] == 201
+    pixel = f"{shared.address}/p/{name}.gif"
     (tmp_path / "plain.html").write_text(
         PAGE.format(pixel=f'<img src="{pixel}" width="1" height="1" alt="">')
     )
@@ -99,39 +99,42 @@ def test_pixel_web_page_is_counted(stack: Stack, browser: Browser, site: str, tm
     )
 
     show(browser, f"{site}/plain.html", FIREFOX.format(139))
-    until(lambda: stack.totals("site")["views"] == 1)
+    until(lambda: shared.totals(name)["views"] == 1)
     show(browser, f"{site}/named.html", FIREFOX.format(139))
     show(browser, f"{site}/named.html", FIREFOX.format(140))
-    until(lambda: stack.totals("site")["views"] == 3)
-    totals = stack.totals("site")
+    until(lambda: shared.totals(name)["views"] == 3)
+    totals = shared.totals(name)
     assert totals["unique_visitors"] == 1, "the page's own visitor id is one visitor, whatever the browser"
     assert totals["views_no_visitor"] == 1, "a page that gives none"
 
-    made = {"id": "salted", "name": "Salted", "kind": "web"}
-    assert stack.call("POST", "/api/campaigns", made)[0] == 201
+    salted = f"{name}-salted"
+    made = {"id": salted, "name": "Salted", "kind": "web"}
+    assert shared.call("POST", "/api/campaigns", made)[0] == 201
     (tmp_path / "salted.html").write_text(
-        PAGE.format(pixel=f'<img src="{stack.address}/p/salted.gif" width="1" height="1" alt="">')
+        PAGE.format(pixel=f'<img src="{shared.address}/p/{salted}.gif" width="1" height="1" alt="">')
     )
-    until(lambda: stack.get("/p/salted.gif", **{"User-Agent": "curl/8.5.0"}) == (200, "recorded"))
+    until(lambda: shared.get(f"/p/{salted}.gif", **{"User-Agent": "curl/8.5.0"}) == (200, "recorded"))
     for version in (139, 140, 139):
         show(browser, f"{site}/salted.html", FIREFOX.format(version))
-    until(lambda: stack.totals("salted")["views"] == 3)
-    totals = stack.totals("salted")
+    until(lambda: shared.totals(salted)["views"] == 3)
+    totals = shared.totals(salted)
     assert (totals["unique_visitors"], totals["views_bot"]) == (2, 1), (
         "one a browser and address; curl is none"
     )
 
 
-def test_script_of_the_readme_counts_a_view(stack: Stack, browser: Browser, site: str, tmp_path: Path):
+def test_script_of_the_readme_counts_a_view(
+    shared: Stack, name: str, browser: Browser, site: str, tmp_path: Path
+):
     snippets = re.findall(r"^```html\n(.*?)^```", SNIPPETS, re.M | re.S)
     assert snippets
     for number, snippet in enumerate(snippets):
-        name = f"site-{number}"
-        assert stack.run("campaign", "create", name, "--kind", "web").returncode == 0
-        pixel = snippet.replace("https://img.example.org", stack.address)
-        pixel = pixel.replace("docs", name)
+        site_name = f"{name}-{number}"
+        assert shared.run("campaign", "create", site_name, "--kind", "web").returncode == 0
+        pixel = snippet.replace("https://img.example.org", shared.address)
+        pixel = pixel.replace("docs", site_name)
         assert pixel != snippet
         (tmp_path / "snippet.html").write_text(PAGE.format(pixel=pixel))
-        until(lambda name=name: stack.get(f"/p/{name}.gif") == (200, "recorded"))
+        until(lambda name=site_name: shared.get(f"/p/{name}.gif") == (200, "recorded"))
         show(browser, f"{site}/snippet.html")
-        until(lambda name=name: stack.totals(name)["hits"] > 1)
+        until(lambda name=site_name: shared.totals(name)["hits"] > 1)

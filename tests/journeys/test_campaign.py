@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
 
 from pixel_server.classify.networks import Networks
 from tests.journeys.test_campaign_of_thousands import APPLE, BOT, CHROME, GATEWAY, GMAIL, HOME, OUTLOOK
@@ -33,12 +37,18 @@ def story(draw: random.Random, program: str, reads: bool) -> list[Hit]:
     return [(CHROME, "192.0.2.99") if program == "at once" else (BOT, HOME)]
 
 
+@pytest.fixture
+def stack(data: Path) -> Iterator[Stack]:
+    """Returns a running stack that takes addresses from X-Forwarded-For, and judges by times of its own."""
+    times = {"PIXEL_SOON_SECONDS": "900", "PIXEL_DELIVERY_SECONDS": "7200"}
+    made = Stack(data, PIXEL_TRUSTED_PROXIES="127.0.0.1", **times)
+    made.start()
+    yield made
+    made.stop()
+
+
 def test_mailing_known_opens_give_the_expected_rates(stack: Stack):
     assert Networks.load().names(bytes(map(int, GATEWAY.split(".")))) == ("mimecast",)
-    more = {"PIXEL_SOON_SECONDS": "900", "PIXEL_DELIVERY_SECONDS": "7200"}
-    stack.environ |= {"PIXEL_TRUSTED_PROXIES": "127.0.0.1", **more}
-    stack.stop()
-    stack.start()
     draw = random.Random(2026)
     now = datetime.now(UTC).replace(microsecond=0)
     programs = draw.choices(list(PROGRAM_WEIGHTS), list(PROGRAM_WEIGHTS.values()), k=RECIPIENTS)

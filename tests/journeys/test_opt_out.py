@@ -57,9 +57,9 @@ def press(view: Any) -> None:
     view.locator("button").click()
 
 
-def test_opt_out_page_stops_counting(stack: Stack, reader: BrowserContext):
+def test_opt_out_page_stops_counting(shared: Stack, reader: BrowserContext):
     page = reader.new_page()
-    page.goto(f"{stack.address}/privacy")
+    page.goto(f"{shared.address}/privacy")
     assert says(page) == ENGLISH.title
     assert ENGLISH.scope_alone in page.inner_text("main")
     assert page.locator("strong").count() == 0
@@ -69,7 +69,7 @@ def test_opt_out_page_stops_counting(stack: Stack, reader: BrowserContext):
     assert cookies(reader) == [("127.0.0.1", "/", False)]
     page.reload()
     assert says(page) == ENGLISH.title_opted_out
-    page.goto(f"{stack.address}/privacy")
+    page.goto(f"{shared.address}/privacy")
     assert says(page) == ENGLISH.title_opted_out
     press(page)
     until(lambda: says(page) == ENGLISH.title)
@@ -78,37 +78,35 @@ def test_opt_out_page_stops_counting(stack: Stack, reader: BrowserContext):
 
 
 def test_opt_out_in_a_frame_stops_counting(
-    stack: Stack, reader: BrowserContext, elsewhere: str, tmp_path: Path
+    shared: Stack, name: str, reader: BrowserContext, elsewhere: str, tmp_path: Path
 ):
-    framed = {"id": "docs", "name": "Docs", "kind": "web", "origins": [elsewhere]}
-    others = {"id": "other", "name": "Other", "kind": "web", "origins": ["https://www.example.org"]}
+    framed = {"id": name, "name": "Docs", "kind": "web", "origins": [elsewhere]}
+    others = {"id": f"{name}-other", "name": "Other", "kind": "web", "origins": ["https://www.example.org"]}
     for made in (framed, others):
-        assert stack.call("POST", "/api/campaigns", made)[0] == 201
-    until(lambda: stack.get("/p/docs.gif") == (200, "recorded"))
-    for name in ("docs", "other", "none"):
-        frame = (
-            f'<!doctype html><title>A site</title><iframe src="{stack.address}/privacy?c={name}"></iframe>'
-        )
-        (tmp_path / f"{name}.html").write_text(frame)
+        assert shared.call("POST", "/api/campaigns", made)[0] == 201
+    until(lambda: shared.get(f"/p/{name}.gif") == (200, "recorded"))
+    for campaign in (name, f"{name}-other", f"{name}-none"):
+        frame = f'<iframe src="{shared.address}/privacy?c={campaign}"></iframe>'
+        (tmp_path / f"{campaign}.html").write_text(f"<!doctype html><title>A site</title>{frame}")
 
     page = reader.new_page()
-    page.goto(f"{elsewhere}/docs.html")
+    page.goto(f"{elsewhere}/{name}.html")
     frame = page.frame_locator("iframe")
     assert says(frame) == ENGLISH.title
     assert ENGLISH.scope_framed in frame.locator("main").inner_text()
     press(frame)
     until(lambda: says(frame) == ENGLISH.title_opted_out)
     assert cookies(reader) == [("127.0.0.1", "/", True)]
-    page.goto(f"{elsewhere}/docs.html")
+    page.goto(f"{elsewhere}/{name}.html")
     assert says(frame) == ENGLISH.title_opted_out
 
-    page.goto(f"{stack.address}/privacy")
+    page.goto(f"{shared.address}/privacy")
     assert says(page) == ENGLISH.title, "the answer holds for that site alone"
-    page.goto(f"{elsewhere}/docs.html")
+    page.goto(f"{elsewhere}/{name}.html")
     press(frame)
     until(lambda: says(frame) == ENGLISH.title)
     assert cookies(reader) == []
 
-    for name in ("other", "none"):
-        page.goto(f"{elsewhere}/{name}.html")
+    for campaign in (f"{name}-other", f"{name}-none"):
+        page.goto(f"{elsewhere}/{campaign}.html")
         assert frame.locator("form").count() == 0, "it is not for this site to show the page"

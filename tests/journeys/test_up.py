@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +18,7 @@ import pytest
 
 from pixel_server.store.client import connect
 from tests.journeys.up_steps import assert_refused, children, create_link, run_up, send_hits
-from tests.stack import Stack, free_port, until
+from tests.stack import PROGRAM, Stack, free_port, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -66,36 +69,42 @@ def test_up_first_start_prints_next_steps_and_stores_no_key(stack: Stack):
     assert stack.totals("hello")["opens"] == 1
 
 
-def test_up_behind_https_allows_local_sign_in(data: Path, browser: Browser):
-    stack = Stack(data, PIXEL_BASE_URL="https://www.example.org/px")
+@pytest.fixture(scope="module")
+def public() -> Iterator[Stack]:
+    """Returns a running stack that has a public address."""
+    stack = Stack(Path(tempfile.mkdtemp(prefix="px-")), PIXEL_BASE_URL="https://www.example.org/px")
     stack.start()
-    try:
-        first, second = re.findall(r"^  (?:sign in|or at  )  (\S+) \(", stack.output(), re.M)
-        assert first.startswith("https://www.example.org/px/sign-in/")
-        path = first.removeprefix("https://www.example.org")
-        assert second == stack.address + path
-        printed = stack.run("sign-in")
-        assert printed.stdout.startswith("https://www.example.org/px/sign-in/")
-        assert printed.stdout.count("\n") == 1
-        token = printed.stdout.strip().rpartition("/")[2]
-        assert f"or at {stack.address}/px/sign-in/{token} (" in printed.stderr
-        shown = json.loads(stack.run("sign-in", "--json").stdout)
-        assert shown["local_url"].startswith(f"{stack.address}/px/sign-in/")
-        page = browser.new_page()
-        page.goto(second)
-        page.get_by_role("button", name="Sign out").wait_for()
-        assert page.url == f"{stack.address}/px/"
-        [cookie] = page.context.cookies()
-        assert cookie["secure"]
-        page.get_by_role("link", name="Settings").click()
-        page.get_by_role("link", name="API keys").click()
-        page.get_by_label("Name", exact=True).fill("made here")
-        page.get_by_role("radio", name="This whole server").check()
-        page.get_by_role("button", name="Create key").click()
-        page.get_by_text("Copy the key now").first.wait_for()
-        page.context.close()
-    finally:
-        stack.stop()
+    yield stack
+    assert stack.stop() == 0
+    shutil.rmtree(stack.data)
+    stack.log.unlink()
+
+
+def test_up_behind_https_allows_local_sign_in(public: Stack, browser: Browser):
+    first, second = re.findall(r"^  (?:sign in|or at  )  (\S+) \(", public.output(), re.M)
+    assert first.startswith("https://www.example.org/px/sign-in/")
+    path = first.removeprefix("https://www.example.org")
+    assert second == public.address + path
+    printed = public.run("sign-in")
+    assert printed.stdout.startswith("https://www.example.org/px/sign-in/")
+    assert printed.stdout.count("\n") == 1
+    token = printed.stdout.strip().rpartition("/")[2]
+    assert f"or at {public.address}/px/sign-in/{token} (" in printed.stderr
+    shown = json.loads(public.run("sign-in", "--json").stdout)
+    assert shown["local_url"].startswith(f"{public.address}/px/sign-in/")
+    page = browser.new_page()
+    page.goto(second)
+    page.get_by_role("button", name="Sign out").wait_for()
+    assert page.url == f"{public.address}/px/"
+    [cookie] = page.context.cookies()
+    assert cookie["secure"]
+    page.get_by_role("link", name="Settings").click()
+    page.get_by_role("link", name="API keys").click()
+    page.get_by_label("Name", exact=True).fill("made here")
+    page.get_by_role("radio", name="This whole server").check()
+    page.get_by_role("button", name="Create key").click()
+    page.get_by_text("Copy the key now").first.wait_for()
+    page.context.close()
 
 
 def test_up_ctrl_c_ends_all_processes_and_keeps_hits(stack: Stack):
@@ -138,13 +147,6 @@ def test_up_lost_secrets_pause_counting(stack: Stack):
     assert "traceback=" not in stack.output()
 
 
-def test_up_mistyped_setting_is_reported_once(data: Path):
-    stack = Stack(data, PIXEL_TRUSTED_PROXY="10.0.0.1")
-    stack.start()
-    assert stack.output().count("did you mean PIXEL_TRUSTED_PROXIES?") == 1
-    assert stack.stop() == 0
-
-
 @pytest.mark.parametrize(("host", "shown"), [("", "127.0.0.1"), ("::", "[::1]")])
 def test_up_all_addresses_answers_ipv4_and_ipv6(data: Path, host: str, shown: str):
     stack = Stack(data)
@@ -181,13 +183,17 @@ def test_up_data_directory_with_odd_path_works(data: Path, name: str):
     assert stack.pids("") == []
 
 
-def test_up_own_api_key_is_used(data: Path):
+def test_up_own_api_key_is_used_and_proxies_and_mistyped_settings_are_not(data: Path):
+    nobody = f"http://127.0.0.1:{free_port()}"
+    unusable = dict.fromkeys(("http_proxy", "HTTP_PROXY"), nobody) | {"no_proxy": "", "NO_PROXY": ""}
+    unusable["PIXEL_TRUSTED_PROXY"] = "10.0.0.1"
     short = "k" * 15
     result = run_up(data, PIXEL_API_KEY=short)
     assert_refused(result, "PIXEL_API_KEY", "16 characters")
     assert short not in result.stderr
-    stack = Stack(data, PIXEL_API_KEY=OWN_KEY)
+    stack = Stack(data, PIXEL_API_KEY=OWN_KEY, **unusable)
     stack.start()
+    assert stack.output().count("did you mean PIXEL_TRUSTED_PROXIES?") == 1
     assert OWN_KEY not in stack.output()
     assert stack.call("GET", "/api/campaigns")[0] == 200
     stack.key = OWN_KEY[:-1]
@@ -195,22 +201,15 @@ def test_up_own_api_key_is_used(data: Path):
     assert stack.stop() == 0
 
 
-def test_up_ignores_proxy_settings(data: Path):
-    nobody = f"http://127.0.0.1:{free_port()}"
-    stack = Stack(data, http_proxy=nobody, HTTP_PROXY=nobody, no_proxy="", NO_PROXY="")
-    stack.start()
-    assert stack.stop() == 0
-
-
-def test_up_base_url_is_in_all_links(data: Path):
-    stack = Stack(data, PIXEL_BASE_URL="https://www.example.org/px")
-    stack.start()
-    del stack.environ["PIXEL_BASE_URL"]
-    offline = create_link(stack)
+def test_up_base_url_is_in_all_links(public: Stack, name: str):
+    assert public.call("POST", "/api/campaigns", {"id": name, "name": "Mail", "kind": "email"})[0] == 201
+    elsewhere = {key: value for key, value in public.environ.items() if key != "PIXEL_BASE_URL"}
+    offline = subprocess.run(
+        [PROGRAM, "link", name, "ada"], env=elsewhere, capture_output=True, text=True, check=True
+    ).stdout.strip()
     assert offline.startswith("https://www.example.org/px/o/")
-    _, online = stack.call("POST", "/api/campaigns/mail/links", {"recipients": ["bob"]})
+    _, online = public.call("POST", f"/api/campaigns/{name}/links", {"recipients": ["bob"]})
     assert online["links"][0]["url"].startswith("https://www.example.org/px/o/")
     for path in (offline.removeprefix("https://www.example.org"), "/o/" + offline.rpartition("/")[2]):
-        assert stack.get(path) == (200, "recorded"), "a proxy may take the path off, or pass it on"
-    until(lambda: stack.totals("mail")["opens"] == 2)
-    assert stack.stop() == 0
+        assert public.get(path) == (200, "recorded"), "a proxy may take the path off, or pass it on"
+    until(lambda: public.totals(name)["opens"] == 2)
