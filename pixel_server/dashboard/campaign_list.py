@@ -59,7 +59,7 @@ async def show(api: Api, request: Request) -> Response:
     if request.state.has_shared_key:
         return await _shared(api, request)
     query, page = _query(request.query_params), _page_number(request.query_params.get("page", "1"))
-    totals = await overview.count_by_kind(api.store, api.settings, api.consent, query, api.clock())
+    totals = await _count(api, query)
     kinds = [kind for kind in KINDS if query.kind in (kind, None) and totals[kind]]
     limit = PREVIEW_ROWS if len(kinds) > 1 else overview.PAGE_SIZE
     page = 1 if len(kinds) > 1 else page
@@ -74,9 +74,11 @@ async def show(api: Api, request: Request) -> Response:
         )
         tables.append(_table(own_query, listing, page, limit))
         as_of, tags = min(as_of, listing.as_of), listing.tags
+    every = query._replace(text="", tag=None)
+    of_all = totals if query == every else await _count(api, every)
     context = {
         "tables": [table for table in tables if table["rows"]],
-        "tabs": _tabs(query, totals),
+        "tabs": _tabs(query, totals) if all(of_all.values()) else [],
         "total": sum(totals.values()),
         "as_of": as_of,
         "query": query,
@@ -88,6 +90,11 @@ async def show(api: Api, request: Request) -> Response:
         "link": lambda **changed: link(query, **changed),
     }
     return render.page(api, request, "list.html", context)
+
+
+async def _count(api: Api, query: Query) -> dict[Kind, int]:
+    """Returns the number of campaigns of each kind that match a query, whatever kind the query names."""
+    return await overview.count_by_kind(api.store, api.settings, api.consent, query, api.clock())
 
 
 def _query(params: Mapping[str, str]) -> Query:
@@ -160,9 +167,7 @@ def _head(query: Query, column: Column) -> dict[str, Any]:
 
 
 def _tabs(query: Query, totals: Mapping[Kind, int]) -> list[dict[str, Any]]:
-    """Returns the links to all campaigns, to mailings and to sites, or none if there is one kind only."""
-    if not all(totals.values()):
-        return []
+    """Returns the links to all campaigns, to mailings and to sites, with the number of those that match."""
     every = {"label": "All", "link": link(query, kind=None, sort=None), "is_current": query.kind is None}
     return [
         every,

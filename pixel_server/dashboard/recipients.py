@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from pixel_server.api import fields, recipient_lists
 from pixel_server.api.context import Api
+from pixel_server.api.recipient_lists import NO_LIST
 from pixel_server.campaigns.campaign import Campaign
 from pixel_server.dashboard import downloads, render
 from pixel_server.figures import recipients, sorted_recipients
@@ -65,8 +66,14 @@ async def page(api: Api, request: Request) -> Response:
     except Problem as problem:
         if problem.status != 409:
             raise
-        return render.page(api, request, "recipients.html", {**context, "refused": problem.detail}, 409)
+        return _refused(api, request, context, problem)
     return render.page(api, request, "recipients.html", context)
+
+
+def _refused(api: Api, request: Request, context: Mapping[str, Any], problem: Problem) -> Response:
+    """Returns the page with the reason why no recipients can be shown, and with the ways out."""
+    more = {"refused": problem.detail, "has_no_list": problem.detail == NO_LIST}
+    return render.page(api, request, "recipients.html", {**context, **more}, 409)
 
 
 def _context(api: Api, campaign: Campaign, state: str) -> dict[str, Any]:
@@ -93,6 +100,7 @@ def _context(api: Api, campaign: Campaign, state: str) -> dict[str, Any]:
         "searched": None,
         "found": 0,
         "refused": "",
+        "has_no_list": False,
         "wrong": "",
         "page_rows": PAGE_ROWS,
         "max_sorted": sorted_recipients.MAX_RECIPIENTS,
@@ -175,7 +183,7 @@ async def search(api: Api, request: Request) -> Response:
     except Problem as problem:
         if problem.status != 409:
             raise
-        return render.page(api, request, "recipients.html", {**context, "refused": problem.detail}, 409)
+        return _refused(api, request, context, problem)
     if found.rows and not context["shows_names"]:
         return render.redirect(api, f"recipients/{found.rows[0]['key']}?campaign={campaign.id}")
     more = {"rows": found.rows, "counts": found.counts, "found": found.found, "sort": "last_open"}

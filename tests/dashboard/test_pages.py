@@ -206,6 +206,8 @@ def test_campaign_list_tags_filter(mail, page, reader):
     assert {(name.lower(), number) for _, name, number in chips} == {("news", "2"), ("spring", "1")}
     tagged = reader.get("/?tag=NEWS")
     assert_harmless(tagged)
+    tabs = tagged.text.partition('aria-label="Kinds of campaign">')[2].partition("</nav>")[0]
+    assert re.findall(r">([^<]+)</a>", tabs) == ["All", "Mailings 2", "Sites 0"], "a tag keeps the tabs"
     for name, is_shown in (("Spring", True), ("Autumn", True), ("Site", False)):
         assert (f"<bdi>{name}</bdi>" in tagged.text) == is_shown
     both = reader.get("/?tag=spring&q=aut").text

@@ -130,7 +130,9 @@ def test_public_share_with_machines_leads_with_opens_by_people(
     assert "data-steps" in page
     owner = sign_in().get("/campaigns/mail/shares").text
     [share_of_guests] = re.findall(r'<p class="big">([^<]+)</p>', page)
-    assert f"Guests see the counted share, {share_of_guests}, and no estimate." in owner
+    assert f"Guests see that people opened {share_of_guests} of the delivered mails." in owner
+    assert "Recipients and today\u2019s figures are not shown." in owner
+    assert "Recipients and" not in sign_in().get("/campaigns/page/shares").text
 
 
 def days(*opens):

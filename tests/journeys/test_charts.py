@@ -131,7 +131,17 @@ def days(page: Page) -> str:
 
 
 def readout(page: Page) -> str:
-    return " ".join(page.locator(".readout").inner_text().split())
+    """Returns the names and sums of the drawn series."""
+    return " ".join(" ".join(page.locator(".readout .series:has(b)").all_inner_texts()).split())
+
+
+def marks(page: Page) -> list[str]:
+    """Returns the legend's words beside the series."""
+    return [
+        text
+        for text in page.locator(".readout > span:not(:has(b)):visible").all_inner_texts()
+        if text.strip()
+    ]
 
 
 def point(page: Page) -> str:
@@ -171,6 +181,7 @@ def test_chart_draws_and_reads_out_both_series(open_page: Callable[..., Page], s
     assert readout(page) == "Opens 3,919 Unique opens 2,434"
     point_at(page, 0.01)
     assert point(page) == "Wed 28 Oct 2026 Opens 900 Unique opens 562"
+    assert marks(page) == ["not over yet"]
     point_at(page, 0.99)  # a day that is not over
     assert point(page) == "Thu 26 Nov 2026, so far Opens 49 Unique opens 30"
     box, over = page.locator(".point").bounding_box(), page.locator(".u-over").bounding_box()
@@ -420,7 +431,8 @@ def test_chart_by_hours_begins_with_sending_in_steps(open_page: Callable[..., Pa
     point_at(page, 4.5 / 24)
     assert point(page) == "Wed 25 Nov 2026, 04:00 Opens \u2013 Unique opens \u2013"
     point_at(page, 8.75 / 24)
-    assert point(page) == "Wed 25 Nov 2026, 08:00 Opens 40 Unique opens 20"
+    assert point(page) == "Wed 25 Nov 2026, 08:30 to 09:00 Opens 40 Unique opens 20"
+    assert marks(page) == ["First bar: 08:30 to 09:00 only"]
 
 
 def test_chart_of_a_mailing_draws_days_as_steps(open_page: Callable[..., Page], site: Site):
@@ -490,7 +502,7 @@ def test_chart_since_sending_draws_days_per_hour(open_page: Callable[..., Page],
     assert len(heights) <= 4, f"one level, as each hour had as many opens: {heights}"
     drag(page, 0.1, 0.3)
     page.mouse.move(0, 0)
-    assert "Whole range" in readout(page)
+    assert page.get_by_role("button", name="Whole range").is_visible()
     page.get_by_role("button", name="Whole range").click()
     assert readout(page) == "Opens 720 Unique opens 360"
     assert page.get_by_role("button", name="Whole range").is_hidden()

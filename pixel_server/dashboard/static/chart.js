@@ -110,7 +110,8 @@
       .sort((a, b) => a.when - b.when)
       .map((note) => ({ ...note, interval: starts.findLastIndex((start) => start <= note.when) }));
     return {
-      starts, ends, series, step, notes, isPerHour, isStepped, upTo, begins,
+      starts, ends, series, step, notes, isPerHour, isStepped, upTo, begins, hasRunning: running >= 0,
+      cut: isStepped ? starts.findIndex((start, i) => start < begins && ends[i] > begins) : -1, // see `steps`
       isAllSinceSending: isPerHour && stats.from == null,
       lastX: isStepped ? end : starts.at(-1), // the right end of the axis
       calendar: calendar(stats.time_zone),
@@ -234,7 +235,16 @@
       sums(shown, -Infinity, Infinity).forEach((sum, i) => {
         this.values[i].style.minWidth = `${Math.max(5, number(sum).length)}ch`;
       });
+      this.showMarks();
       this.showValues();
+    }
+
+    // Explains in the legend a line that is dashed, and a first bar that is narrower than the others.
+    showMarks() {
+      const { calendar, cut, begins, ends, hasRunning } = this.shown;
+      this.dashed.hidden = !hasRunning;
+      this.narrow.hidden = cut < 0;
+      this.narrow.textContent = cut < 0 ? "" : `First bar: ${calendar.time(begins)} to ${calendar.time(ends[cut])} only`;
     }
 
     clear() {
@@ -288,6 +298,8 @@
     drawLegend() {
       this.values = this.shown.series.map(({ label }, i) =>
         element("b", "", element("span", i ? "series" : "series filled", this.readout, `${label} `)));
+      this.dashed = element("span", "series dashed", this.readout, "not over yet");
+      this.narrow = element("span", "dim", this.readout);
       this.wholeRange = element("button", "", this.readout, "Whole range");
       this.wholeRange.type = "button";
       this.wholeRange.hidden = true;
@@ -433,8 +445,9 @@
 
     // Returns the date and the values of an interval as lines of text.
     lines(i) {
-      const { starts, ends, series, calendar, step, isPerHour, upTo } = this.shown;
-      const when = isPerHour ? calendar.span(starts[i], ends[i]) : calendar.exact(starts[i], step);
+      const { starts, ends, series, calendar, step, isPerHour, upTo, cut, begins } = this.shown;
+      const start = i === cut ? begins : starts[i];
+      const when = isPerHour || (i === cut && step < DAY) ? calendar.span(start, ends[i]) : calendar.exact(start, step);
       const suffix = starts[i] > upTo ? ", not yet" : ends[i] > upTo ? ", so far" : "";
       return [when + suffix, ...series.map(({ label, values }) => `${label} ${number(values[i])}`)];
     }
