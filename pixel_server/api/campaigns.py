@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from starlette.requests import Request
@@ -18,6 +20,7 @@ from pixel_server.campaigns.campaign import (
     KINDS,
     Campaign,
     UnfitField,
+    Uses,
     campaign_json,
     new_campaign,
     refuse_unfit,
@@ -87,14 +90,28 @@ async def change(api: Api, campaign_id: str, content: Any, who: str) -> Campaign
     """
     await api.campaign(campaign_id)
     values = check_fields(content, fields.campaign_checks(api.settings))
-    try:
+    with _conflicts():
         changed = await storage.change(api.store, campaign_id, values, who)
+    api.campaign_cache.learn(changed)
+    return changed
+
+
+def preview_change(api: Api, campaign: Campaign, uses: Uses, content: Any) -> Campaign:
+    """Returns the campaign that `change` would store. Stores nothing. Raises Problem as `change` does."""
+    values = check_fields(content, fields.campaign_checks(api.settings))
+    with _conflicts():
+        return storage.changed(campaign, uses, values)
+
+
+@contextmanager
+def _conflicts() -> Iterator[None]:
+    """Raises Problem 409 if a change does not fit the campaign, or cannot be made any more."""
+    try:
+        yield
     except UnfitField as error:
         raise _unfit_problem(error) from None
     except storage.SealedField as error:
         raise Problem(409, str(error)) from None
-    api.campaign_cache.learn(changed)
-    return changed
 
 
 async def change_campaign(api: Api, request: Request) -> Response:

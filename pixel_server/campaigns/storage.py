@@ -333,13 +333,12 @@ async def ids_of_kind(store: AsyncRedis, kind: Kind) -> list[str]:
             return sorted(ids)
 
 
-async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any], who: str) -> Campaign:
-    """Checks and stores new values of fields. Returns the changed campaign. who: name for the audit log.
+def changed(before: Campaign, uses: Uses, fields: Mapping[str, Any]) -> Campaign:
+    """Returns a campaign with new values of fields. Stores nothing.
 
-    Raises UnknownCampaign, UnfitField if a field does not fit the kind or the other fields, or SealedField if
-    hits or links forbid the new value of a field.
+    Raises UnfitField if a field does not fit the kind or the other fields, or SealedField if hits or links
+    forbid the new value of a field.
     """
-    before, uses = await get_uses(store, campaign)
     after = msgspec.structs.replace(before, **fields)
     refuse_unfit(before.kind, fields, after)
     refuse_new_preset(before, after)
@@ -347,6 +346,16 @@ async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any], who: 
         (uses.first_hit or uses.last_link) and raises_mode(before, after)
     ):
         raise SealedField
+    return after
+
+
+async def change(store: AsyncRedis, campaign: str, fields: dict[str, Any], who: str) -> Campaign:
+    """Checks and stores new values of fields. Returns the changed campaign. who: name for the audit log.
+
+    Raises UnknownCampaign, and what `changed` raises.
+    """
+    before, uses = await get_uses(store, campaign)
+    after = changed(before, uses, fields)
     if after == before:
         return before  # an empty change must not fill the audit log or wake all web processes
     if audited := _AUDITED & fields.keys():

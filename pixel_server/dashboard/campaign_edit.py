@@ -15,7 +15,7 @@ from pixel_server.api.context import Api
 from pixel_server.campaigns import retention, storage
 from pixel_server.campaigns.campaign import Campaign, Uses, new_campaign
 from pixel_server.dashboard import campaign as campaign_page
-from pixel_server.dashboard import campaign_form, forms
+from pixel_server.dashboard import campaign_form, campaign_losses, forms
 from pixel_server.problems import Problem
 from pixel_server.settings import time_zones
 from pixel_server.tokens import MODES, Mode
@@ -74,14 +74,18 @@ async def edit(api: Api, request: Request) -> Response:
 
 async def change(api: Api, request: Request) -> Response:
     campaign, uses = await storage.get_uses(api.store, (await api.campaign(request.path_params["id"])).id)
-    fields = {name: text for name, text in request.state.form.items() if name != "csrf"}
+    fields, path = campaign_losses.typed(request.state.form), f"campaigns/{campaign.id}/edit"
+    if campaign_losses.is_back(request.state.form):
+        return _form(api, request, fields, None, campaign, uses)
     try:
         changes = campaign_form.changes(campaign, fields)
         if changes:
+            if question := await campaign_losses.question(api, request, campaign, uses, changes, path):
+                return question
             await campaign_calls.change(api, campaign.id, changes, request.state.who)
     except Problem as problem:
         return _form(api, request, fields, problem, campaign, uses)
-    return forms.done(api, f"campaigns/{campaign.id}/edit", "saved")
+    return forms.done(api, path, "saved")
 
 
 async def ask_delete(api: Api, request: Request) -> Response:

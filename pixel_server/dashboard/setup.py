@@ -18,7 +18,7 @@ from pixel_server.api.routing import reply
 from pixel_server.campaigns import storage
 from pixel_server.campaigns.campaign import Campaign, Uses
 from pixel_server.dashboard import campaign as campaign_page
-from pixel_server.dashboard import campaign_form, formatting, forms, pixel
+from pixel_server.dashboard import campaign_form, campaign_losses, formatting, forms, pixel
 from pixel_server.dashboard.page_figures import is_waiting
 from pixel_server.problems import Problem
 
@@ -59,15 +59,20 @@ async def submit(api: Api, request: Request) -> Response:
 
 
 async def _store_sent(api: Api, request: Request, campaign: Campaign) -> Response:
-    form = request.state.form
+    form, path = request.state.form, f"campaigns/{campaign.id}"
     fields = {name: form[name] for name in _SENT_FIELDS if name in form}
+    if campaign_losses.is_back(form):
+        return await _show(api, request, campaign, fields)
     try:
         changes = campaign_form.changes(campaign, fields)
         if changes:
+            _, uses = await storage.get_uses(api.store, campaign.id)
+            if question := await campaign_losses.question(api, request, campaign, uses, changes, path):
+                return question
             await campaign_calls.change(api, campaign.id, changes, request.state.who)
     except Problem as problem:
         return await _show(api, request, campaign, fields, problem)
-    return forms.done(api, f"campaigns/{campaign.id}", "saved")
+    return forms.done(api, path, "saved")
 
 
 async def figures_json(api: Api, request: Request) -> Response:

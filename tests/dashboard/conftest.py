@@ -72,6 +72,17 @@ def send(reader: TestClient) -> Callable[..., Response]:
     return post
 
 
+@pytest.fixture
+def confirm(reader: TestClient) -> Callable[..., Response]:
+    """Returns a function that sends the form of a page that asks, which was the answer to a form."""
+
+    def post(asked: Response, action: str, **filled: str) -> Response:
+        assert asked.status_code == 200, asked.text
+        return reader.post(action, data={**form_of(asked, action), **filled})
+
+    return post
+
+
 _TICKED = ("radio", "checkbox")
 
 

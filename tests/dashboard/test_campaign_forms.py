@@ -76,12 +76,14 @@ def test_campaign_form_preset_sets_the_mode(site, reader, send, preset, chosen, 
     assert f"preset {preset} (mode {mode})" in reader.get("/campaigns/spring").text
 
 
-def test_campaign_form_preset_can_only_be_dropped(site, reader, send, mail):
+def test_campaign_form_preset_can_only_be_dropped(site, reader, send, confirm, mail):
     mail(preset="deliverability")
     refused = send("/campaigns/mail/edit", preset="deliverability", mode="count", name="New")
     assert refused.status_code == 409
     assert "goes with the mode last" in wrong(refused)["mode"]
-    assert send("/campaigns/mail/edit", preset="", mode="count").status_code == 303
+    asked = send("/campaigns/mail/edit", preset="", mode="count")
+    assert "The preset deliverability is dropped. It cannot be chosen again." in asked.text
+    assert confirm(asked, "/campaigns/mail/edit").status_code == 303
     assert (shown(site)["preset"], shown(site)["mode"]) == (None, "count")
     assert 'name="preset"' not in reader.get("/campaigns/mail/edit").text
 
@@ -245,7 +247,7 @@ def test_campaign_edit_refused_change_keeps_the_campaign(site, reader, send, mai
     assert shown(site) == before
 
 
-def test_campaign_edit_after_first_hit_shows_fixed_fields(site, reader, send, page, viewed, stats):
+def test_campaign_edit_after_first_hit_shows_fixed_fields(reader, send, confirm, page, viewed, stats):
     page(mode="count", time_zone="Europe/Berlin")
     fields = form_of(reader.get("/campaigns/page/edit"), "/campaigns/page/edit")
     assert {"time_zone", "identity", "mode"} <= fields.keys()
@@ -264,7 +266,7 @@ def test_campaign_edit_after_first_hit_shows_fixed_fields(site, reader, send, pa
         refused = send("/campaigns/page/edit", **{name: text})
         assert refused.status_code == 409
         assert "after the first hit" in refused.text.lower()
-    assert send("/campaigns/page/edit", mode="off").status_code == 303
+    assert confirm(send("/campaigns/page/edit", mode="off"), "/campaigns/page/edit").status_code == 303
 
 
 def test_campaign_edit_mail_ignores_fields_of_a_web_site(send, mail):
