@@ -21,29 +21,40 @@ from pixel_server.times import iso_ms
 
 _PAGING = Paging("[1-9][0-9]{0,14}-[0-9]{1,15}")
 """A cursor is the id of the last line of a page, `1796040000000-0` (time in ms, number)."""
+MAX_CHARACTERS = {"who": 300, "what": 100}
+"""Largest number of characters of the texts that a filter looks for."""
 
 
 async def audit_page(
-    api: Api, query: Mapping[str, str], log_name: audit_log.Log = "audit", who_too: Iterable[str] = ()
+    api: Api,
+    query: Mapping[str, str],
+    log_name: audit_log.Log = "audit",
+    who_too: Iterable[str] = (),
+    more_errors: Iterable[dict[str, Any]] = (),
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Returns (lines of a log, newest first; the cursor of the next page or None).
 
-    who_too: texts that `who` of a line may contain instead of the parameter `who`, if that is given. Raises
-    Problem 422 if the query has a bad parameter.
+    who_too: texts that `who` of a line may contain instead of the parameter `who`, if that is given.
+    more_errors: errors that the caller found. Raises Problem 422 if there is an error in the query or there.
     """
     wanted, errors = _parse_filter(query, who_too)
-    page = _PAGING.parse(query, errors)
+    page = _PAGING.parse(query, [*errors, *more_errors])
     lines, next_cursor = await audit_log.read_page(api.store, page.after, page.limit, log_name, wanted)
     return [_line_json(line) for line in lines], next_cursor
 
 
-async def read_all(api: Api, query: Mapping[str, str], who_too: Iterable[str] = ()) -> list[dict[str, Any]]:
+async def read_all(
+    api: Api,
+    query: Mapping[str, str],
+    who_too: Iterable[str] = (),
+    more_errors: Iterable[dict[str, Any]] = (),
+) -> list[dict[str, Any]]:
     """Returns all lines of the audit log that a query wants, newest first.
 
     Raises Problem 422 as `audit_page` does.
     """
     wanted, errors = _parse_filter(query, who_too)
-    if errors:
+    if errors := [*errors, *more_errors]:
         raise bad_parameters(errors)
     lines, _ = await audit_log.read_page(api.store, None, audit_log.MAX_LINES, "audit", wanted)
     return [_line_json(line) for line in lines]
@@ -61,6 +72,9 @@ def _parse_filter(
                 times[name] = fields.local_instant(given, ZoneInfo("UTC")) * 1000
             except ValueError as error:
                 errors.append({"field": name, "message": str(error)})
+    for name, most in MAX_CHARACTERS.items():
+        if len(query.get(name, "")) > most:
+            errors.append({"field": name, "message": f"must have at most {most} characters"})
     campaign, who = query.get("campaign", ""), query.get("who", "")
     if campaign and not is_slug(campaign):
         errors.append({"field": "campaign", "message": "must be the id of a campaign"})
@@ -87,9 +101,13 @@ async def list_actions(api: Api, request: Request) -> Response:
 
 
 _FILTER = (
-    Parameter("who", text("Only lines whose `who` contains this text.", maxLength=300)),
+    Parameter("who", text("Only lines whose `who` contains this text.", maxLength=MAX_CHARACTERS["who"])),
     Parameter(
-        "what", text("Only actions that contain this text: `recipient` or `key.revoked`.", maxLength=100)
+        "what",
+        text(
+            "Only actions that contain this text: `recipient` or `key.revoked`.",
+            maxLength=MAX_CHARACTERS["what"],
+        ),
     ),
     Parameter("campaign", text("Only lines on the campaign with this id.", pattern=f"^{PATTERN}$")),
     Parameter("from", text("Only lines from this day or instant on. A day is one of UTC.")),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,7 +14,7 @@ from pixel_server.api import fields
 from pixel_server.api.context import Api
 from pixel_server.api.openapi.values import TAG
 from pixel_server.api.paging import Paging
-from pixel_server.api.request_body import check_fields, read_json
+from pixel_server.api.request_body import check_each_field, read_json
 from pixel_server.api.routing import Call, Parameter, reply
 from pixel_server.campaigns import deletion, storage
 from pixel_server.campaigns.campaign import (
@@ -23,14 +24,17 @@ from pixel_server.campaigns.campaign import (
     Uses,
     campaign_json,
     new_campaign,
-    refuse_unfit,
     set_mode,
+    unfit_fields,
 )
 from pixel_server.campaigns.tags import query_errors
 from pixel_server.figures import disclosure
-from pixel_server.problems import Problem
+from pixel_server.problems import Problem, bad_fields
 from pixel_server.slug import PATTERN
 from pixel_server.store import audit_log
+
+TAKEN = {"field": "id", "message": "is taken, or belonged to a deleted campaign"}
+"""Error of an id that no new campaign can have."""
 
 
 async def create(api: Api, content: Any) -> Campaign:
@@ -40,24 +44,40 @@ async def create(api: Api, content: Any) -> Campaign:
     a field does not fit the kind of the campaign.
     """
     checks = {"id": fields.slug, "kind": fields.one_of(*KINDS), **fields.campaign_checks(api.settings)}
-    values = check_fields(content, checks, frozenset({"id", "name", "kind"}))
+    values, errors = check_each_field(content, checks, frozenset({"id", "name", "kind"}))
     values.setdefault("time_zone", api.settings.time_zone)
+    _refuse(errors, _unfit_new(api, values))
+    campaign = new_campaign(**values, created=api.clock())
     try:
-        set_mode(values, api.consent)
-        campaign = new_campaign(**values, created=api.clock())
-        refuse_unfit(campaign.kind, values, campaign)
         await storage.create(api.store, campaign)
     except storage.CampaignExists as error:
-        errors = [{"field": "id", "message": "is taken, or belonged to a deleted campaign"}]
-        raise Problem(409, str(error), errors) from None
-    except UnfitField as error:
-        raise _unfit_problem(error) from None
+        raise Problem(409, str(error), [TAKEN]) from None
     api.campaign_cache.learn(campaign)
     return campaign
 
 
-def _unfit_problem(error: UnfitField) -> Problem:
-    return Problem(409, str(error), [{"field": error.field, "message": str(error)}])
+def _unfit_new(api: Api, values: dict[str, Any]) -> list[UnfitField]:
+    """Returns an error for each checked field of a new campaign that does not fit the others.
+
+    Adds the mode to the fields if they have none.
+    """
+    if "kind" not in values:
+        return []
+    try:
+        set_mode(values, api.consent)
+    except UnfitField as error:
+        return [error]
+    campaign = new_campaign(**{"id": "", "name": "", **values})
+    return list(unfit_fields(campaign.kind, values, campaign))
+
+
+def _refuse(errors: list[dict[str, Any]], unfit: list[UnfitField]) -> None:
+    """Raises Problem 422 with all errors if a field is bad, and 409 if the good fields do not fit."""
+    faults = [{"field": error.field, "message": str(error)} for error in unfit]
+    if errors:
+        raise bad_fields([*errors, *faults])
+    if faults:
+        raise Problem(409, str(unfit[0]), faults)
 
 
 async def create_campaign(api: Api, request: Request) -> Response:
@@ -88,8 +108,7 @@ async def change(api: Api, campaign_id: str, content: Any, who: str) -> Campaign
     Raises Problem 404 if no campaign has this id, 422 if fields are bad, and 409 if a field does not
     fit the kind of the campaign or cannot be changed any more.
     """
-    await api.campaign(campaign_id)
-    values = check_fields(content, fields.campaign_checks(api.settings))
+    values = _checked_change(api, await api.campaign(campaign_id), content)
     with _conflicts():
         changed = await storage.change(api.store, campaign_id, values, who)
     api.campaign_cache.learn(changed)
@@ -98,9 +117,17 @@ async def change(api: Api, campaign_id: str, content: Any, who: str) -> Campaign
 
 def preview_change(api: Api, campaign: Campaign, uses: Uses, content: Any) -> Campaign:
     """Returns the campaign that `change` would store. Stores nothing. Raises Problem as `change` does."""
-    values = check_fields(content, fields.campaign_checks(api.settings))
+    values = _checked_change(api, campaign, content)
     with _conflicts():
         return storage.changed(campaign, uses, values)
+
+
+def _checked_change(api: Api, campaign: Campaign, content: Any) -> dict[str, Any]:
+    """Returns the checked fields of a change. Raises Problem that names each field that is bad or unfit."""
+    values, errors = check_each_field(content, fields.campaign_checks(api.settings))
+    after = msgspec.structs.replace(campaign, **values)
+    _refuse(errors, list(unfit_fields(campaign.kind, values, after)))
+    return values
 
 
 @contextmanager
@@ -109,7 +136,7 @@ def _conflicts() -> Iterator[None]:
     try:
         yield
     except UnfitField as error:
-        raise _unfit_problem(error) from None
+        raise Problem(409, str(error), [{"field": error.field, "message": str(error)}]) from None
     except storage.SealedField as error:
         raise Problem(409, str(error)) from None
 

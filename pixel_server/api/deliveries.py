@@ -11,7 +11,7 @@ from pixel_server.api import fields
 from pixel_server.api.context import Api
 from pixel_server.api.media_types import NDJSON, refuse_codings
 from pixel_server.api.paging import BY_TIME, cut_by_time
-from pixel_server.api.request_body import Check, check_fields, read_json
+from pixel_server.api.request_body import Check, check_each_field, check_fields, read_json
 from pixel_server.api.routing import Call, reply
 from pixel_server.deliveries import count, lines, sources
 from pixel_server.deliveries.providers import PROVIDERS
@@ -83,7 +83,14 @@ async def add(api: Api, content: Any, who: str) -> tuple[Source, str]:
         "name": fields.name,
         "key": fields.or_null(fields.string),
     }
-    values = check_fields(content, checks, frozenset({"provider", "name"}))
+    values, errors = check_each_field(content, checks, frozenset({"provider", "name"}))
+    if "provider" in values and values.get("key") is not None:
+        try:
+            PROVIDERS[values["provider"]].stored_key(values["key"])
+        except ValueError as error:
+            errors.append({"field": "key", "message": str(error)})
+    if errors:
+        raise bad_fields(errors)
     base_url = api.settings.base_url
     if base_url is None:
         raise Problem(409, "set PIXEL_BASE_URL: mail services need an address")
@@ -92,8 +99,6 @@ async def add(api: Api, content: Any, who: str) -> tuple[Source, str]:
         source, secret = await sources.add(api.store, provider, name, key, api.clock(), who)
     except sources.TooManySources as error:
         raise Problem(409, str(error)) from None
-    except ValueError as error:
-        raise bad_fields([{"field": "key", "message": str(error)}]) from None
     return source, sources.url(base_url, source, secret)
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from pixel_server.api import fields
 from pixel_server.api.context import Api
 from pixel_server.api.paging import BY_TIME, cut_by_time
-from pixel_server.api.request_body import check_fields, read_json
+from pixel_server.api.request_body import check_each_field, read_json
 from pixel_server.api.routing import Call, reply
 from pixel_server.auth import api_keys, sign_in_links
 from pixel_server.campaigns.storage import UnknownCampaign
@@ -35,26 +35,31 @@ def lacking_scopes(scopes: Iterable[str], own_scopes: Set[str]) -> list[str]:
     return [scope for scope in dict.fromkeys(needed) if scope not in own_scopes]
 
 
+def new_name(value: Any) -> str:
+    """Returns the name of a new key. Raises ValueError if the name is bad or reserved."""
+    name = fields.name(value)
+    api_keys.refuse_reserved(name)
+    return name
+
+
 async def create(api: Api, content: Any, who: str, own_scopes: Set[str]) -> tuple[api_keys.ApiKey, str]:
     """Creates an API key from the JSON of a body. Returns its record, and the key.
 
     who: name for the audit log. own_scopes: the scopes of the caller's key. Raises Problem 422 if fields are
     bad, and 403 if the new key would have a scope that the caller's key lacks, see `lacking_scopes`.
     """
-    checks = {"name": fields.name, "scopes": fields.scopes}
-    values = check_fields(content, checks, frozenset(checks))
-    name, scopes = values["name"], values["scopes"]
-    if lacking := lacking_scopes(scopes, own_scopes):
+    checks = {"name": new_name, "scopes": fields.scopes}
+    values, errors = check_each_field(content, checks, frozenset(checks))
+    scopes = values.get("scopes", [])
+    lacking = lacking_scopes(scopes, own_scopes)
+    if not lacking and (missing := await api_keys.missing_campaigns(api.store, scopes)):
+        errors.append({"field": "scopes", "message": str(UnknownCampaign(missing[0]))})
+    if errors:
+        raise bad_fields(errors)
+    if lacking:
         errors = [{"field": "scopes", "message": f"must not contain {', '.join(lacking)}"}]
         raise Problem(403, "an API key cannot create a key with scopes that it lacks", errors)
-    if missing := await api_keys.missing_campaigns(api.store, scopes):
-        errors = [{"field": "scopes", "message": str(UnknownCampaign(missing[0]))}]
-        raise bad_fields(errors)
-    try:
-        return await api_keys.create(api.store, name, scopes, who=who)
-    except ValueError as error:
-        errors = [{"field": "name", "message": str(error)}]
-        raise bad_fields(errors) from None
+    return await api_keys.create(api.store, values["name"], scopes, who=who)
 
 
 async def create_key(api: Api, request: Request) -> Response:

@@ -46,6 +46,12 @@ def _hash(key: str) -> str:
     return token_hash(key, b"px-api-key")
 
 
+def refuse_reserved(name: str) -> None:
+    """Raises ValueError if a name is reserved. Its text is the end of a sentence about the name."""
+    if name == ENVIRONMENT_KEY_NAME:
+        raise ValueError("is reserved for the key that the environment sets")
+
+
 async def create(
     store: AsyncRedis, name: str, scopes: list[str], key: str | None = None, *, who: str = audit_log.COMMAND
 ) -> tuple[ApiKey, str]:
@@ -54,8 +60,8 @@ async def create(
     key: the operator's own key, or None for a random key. who: name for the audit log. Raises ValueError if
     the name is reserved for the key that the environment sets.
     """
-    if key is None and name == ENVIRONMENT_KEY_NAME:
-        raise ValueError("is reserved for the key that the environment sets")
+    if key is None:
+        refuse_reserved(name)
     key = key or f"pk_{secrets.token_urlsafe(24)}"
     digest = _hash(key)
     record = ApiKey(id=digest[:12], name=name, scopes=scopes, created=int(time.time()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
@@ -318,25 +318,32 @@ def set_mode(fields: dict[str, Any], limits: consent.Consent) -> None:
 
 
 def refuse_unfit(kind: str, fields: Iterable[str], campaign: Campaign) -> None:
-    """Raises UnfitField if a field does not apply to this kind of campaign, or two fields contradict.
+    """Raises the first of `unfit_fields`, if there are any."""
+    for error in unfit_fields(kind, fields, campaign):
+        raise error
+
+
+def unfit_fields(kind: str, fields: Iterable[str], campaign: Campaign) -> Iterator[UnfitField]:
+    """Yields an error for each field that does not apply to this kind of campaign or contradicts another.
 
     fields: names of the fields that were set. campaign: the campaign with these fields set.
     """
-    if kind == "email" and (unfit := sorted(set(WEB_ONLY).intersection(fields))):
-        raise UnfitField(unfit[0], f"{' and '.join(WEB_ONLY)} are for web campaigns")
+    fields = set(fields)
+    if kind == "email" and (unfit := sorted(fields.intersection(WEB_ONLY))):
+        yield UnfitField(unfit[0], f"{' and '.join(WEB_ONLY)} are for web campaigns")
     if kind == "web":
         for name in EMAIL_ONLY:
             if getattr(campaign, name) and name in fields:
-                raise UnfitField(name, f"{' and '.join(EMAIL_ONLY)} are for mail campaigns")
-    if not _follows_preset(campaign) and {"mode", "preset"} & set(fields):
+                yield UnfitField(name, f"{' and '.join(EMAIL_ONLY)} are for mail campaigns")
+    if not _follows_preset(campaign) and {"mode", "preset"} & fields:
         modes = " or ".join(PRESET_MODES[campaign.preset]) if campaign.preset else ""
         detail = f"the preset {campaign.preset} goes with the mode {modes}: choose that mode, or no preset"
-        raise UnfitField("mode" if "mode" in fields else "preset", detail)
-    if campaign.sent is not None and campaign.bounced > campaign.sent and {"sent", "bounced"} & set(fields):
+        yield UnfitField("mode" if "mode" in fields else "preset", detail)
+    if campaign.sent is not None and campaign.bounced > campaign.sent and {"sent", "bounced"} & fields:
         detail = (
             f"no more mails can come back than were sent: {campaign.bounced} bounced, {campaign.sent} sent"
         )
-        raise UnfitField("bounced", detail)
+        yield UnfitField("bounced", detail)
 
 
 def refuse_new_preset(before: Campaign, after: Campaign) -> None:

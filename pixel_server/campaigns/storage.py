@@ -203,6 +203,11 @@ async def create(store: AsyncRedis, campaign: Campaign) -> None:
         raise CampaignExists(campaign.id)
 
 
+async def is_taken(store: AsyncRedis, campaign: str) -> bool:
+    """Returns whether an id is or was another campaign's."""
+    return bool(await store.exists(keys.campaign(campaign)) or await store.sismember(keys.GONE, campaign))
+
+
 async def get(store: AsyncRedis, campaign: str) -> Campaign:
     """Returns a campaign. Raises UnknownCampaign, or UnreadableCampaign if its record cannot be read."""
     return decode(await _get_record(store, campaign), campaign)

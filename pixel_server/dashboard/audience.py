@@ -32,10 +32,13 @@ LABELS = {
     "of": "Campaigns",
     "opened": "Opened",
     "state": "By",
-    "since": "Since",
     "min_opens": "Times",
+    "since": "Since",
 }
-"""Labels of the parameters in error messages."""
+"""Labels of the parameters in error messages, in the order of the page."""
+
+Faults = list[dict[str, Any]]
+"""Errors of a `Problem`: field and message of each."""
 
 
 async def page(api: Api, request: Request) -> Response:
@@ -46,21 +49,26 @@ async def page(api: Api, request: Request) -> Response:
     if len(ids) > MAX_CAMPAIGNS:
         errors, status = [f"Choose at most {MAX_CAMPAIGNS} campaigns."], 422
     context: dict[str, Any] = {"found": None, "counts": None, "number": 0, "by_machines": 0}
-    if ids and not errors:
+    faults: Faults = []
+    if errors:
+        faults = _faults_of_condition(params, ids)
+    elif ids:
         try:
             context |= await _figures(api, request, ids)
         except Problem as problem:
-            errors, status = _messages(problem), problem.status
+            faults, status = problem.errors or [], problem.status
+            if not faults:
+                errors = [f"{problem.detail[0].upper()}{problem.detail[1:]}.".replace("`", "")]
     loaded_by_nobody = {**_condition(params), "state": "opened"}
     context |= {
         "chosen": chosen,
         "query": campaign_picker.search_text(params),
         "matches": await _others(api, request, chosen),
-        "errors": errors,
+        "errors": [*errors, *_messages(faults)],
         "states": STATES,
         "submitted": {name: params.get(name, "") for name in CONDITION},
         "max_min_opens": MAX_MIN_OPENS,
-        "wrong_times": any(message.startswith(LABELS["min_opens"]) for message in errors),
+        "wrong": [fault["field"] for fault in faults],
         "without_machines": urlencode([("of", ",".join(ids)), *loaded_by_nobody.items()]),
         "link": urlencode([("of", ",".join(ids)), *_condition(params).items()]),
     }
@@ -119,10 +127,19 @@ def _condition(params: QueryParams) -> dict[str, str]:
     return {name: params[name] for name in CONDITION if params.get(name)}
 
 
-def _messages(problem: Problem) -> list[str]:
-    """Returns the messages of a problem, for the page."""
-    errors = [f"{LABELS[error['field']]} {error['message']}." for error in problem.errors or ()]
-    return errors or [f"{problem.detail[0].upper()}{problem.detail[1:]}.".replace("`", "")]
+def _faults_of_condition(params: QueryParams, ids: Sequence[str]) -> Faults:
+    """Returns the errors of the condition, if the campaigns cannot be used either."""
+    try:
+        calls.parse(_parameters(params, ids))
+    except Problem as problem:
+        return [fault for fault in problem.errors or () if fault["field"] in CONDITION]
+    return []
+
+
+def _messages(faults: Faults) -> list[str]:
+    """Returns the messages of faults, in the order of the page."""
+    in_order = sorted(faults, key=lambda fault: list(LABELS).index(fault["field"]))
+    return [f"{LABELS[fault['field']]} {fault['message']}." for fault in in_order]
 
 
 async def download(api: Api, request: Request) -> Response:

@@ -18,7 +18,7 @@ from pixel_server.campaigns import storage
 from pixel_server.dashboard import forms, recipients, render
 from pixel_server.deliveries import sources
 from pixel_server.figures import csv_export
-from pixel_server.problems import Problem, bad_parameters
+from pixel_server.problems import Problem
 from pixel_server.store import audit_log
 from pixel_server.webhooks import storage as webhooks
 
@@ -46,8 +46,8 @@ async def list_actions(api: Api, request: Request) -> Response:
 async def download(api: Api, request: Request) -> Response:
     """Returns all lines that the filter wants as CSV."""
     keys = await _key_names(api, request)
-    query = request.query_params
-    entries = await audit.read_all(api, _api_query(query), _who_of_names(keys, query.get("who", "")))
+    query, errors = _api_query(request.query_params)
+    entries = await audit.read_all(api, query, _who_of_names(keys, query.get("who", "")), errors)
     rows = [_csv_row(entry, keys) for entry in entries]
     return Response(
         csv_export.lines([("at", "who", "key_name", "what", "campaign", "details"), *rows]),
@@ -71,11 +71,11 @@ async def _page(api: Api, request: Request, log_name: audit_log.Log) -> Response
     problem: Problem | None = None
     entries: list[dict[str, Any]] = []
     next_cursor = None
+    query, errors = _api_query(request.query_params)
+    query["limit"] = str(PAGE_ROWS)
     try:
-        query = {"limit": str(PAGE_ROWS), **_api_query(request.query_params)}
-        entries, next_cursor = await audit.audit_page(
-            api, query, log_name, _who_of_names(keys, submitted["who"])
-        )
+        who_too = _who_of_names(keys, submitted["who"])
+        entries, next_cursor = await audit.audit_page(api, query, log_name, who_too, errors)
     except Problem as error:
         if error.status != 422 or not any(submitted.values()):
             raise
@@ -93,8 +93,8 @@ async def _page(api: Api, request: Request, log_name: audit_log.Log) -> Response
     return forms.page(api, request, "audit.html", submitted, context, problem)
 
 
-def _api_query(query: Mapping[str, str]) -> dict[str, str]:
-    """Returns the parameters of the API call, made from the parameters of the page."""
+def _api_query(query: Mapping[str, str]) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Returns the parameters of the API call, and the errors of what the API does not know: `until`."""
     asked = {name: query[name].strip() for name in ("who", "what", "campaign", "from") if query.get(name)}
     if "after" in query:
         asked["after"] = query["after"]
@@ -102,8 +102,8 @@ def _api_query(query: Mapping[str, str]) -> dict[str, str]:
         try:
             asked["to"] = (date.fromisoformat(until) + timedelta(days=1)).isoformat()
         except (ValueError, OverflowError):
-            raise bad_parameters([{"field": "until", "message": "must be a day, as 2026-11-24"}]) from None
-    return asked
+            return asked, [{"field": "until", "message": "must be a day, as 2026-11-24"}]
+    return asked, []
 
 
 async def _key_names(api: Api, request: Request) -> dict[str, str]:

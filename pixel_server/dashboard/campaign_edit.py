@@ -18,6 +18,7 @@ from pixel_server.dashboard import campaign as campaign_page
 from pixel_server.dashboard import campaign_form, campaign_losses, forms
 from pixel_server.problems import Problem
 from pixel_server.settings import time_zones
+from pixel_server.slug import is_slug
 from pixel_server.tokens import MODES, Mode
 
 MAX_ID_NUMBER = 1000
@@ -41,7 +42,9 @@ async def create(api: Api, request: Request) -> Response:
     try:
         campaign = await (campaign_calls.create if content.get("id") else _create_named)(api, content)
     except Problem as problem:
-        return _form(api, request, fields, _no_answer(problem) if content.get("mode") == "" else problem)
+        if content.get("mode") == "":
+            problem = forms.with_message(problem, "mode", campaign_form.NO_ANSWER)
+        return _form(api, request, fields, await _with_taken_id(api, content.get("id", ""), problem))
     return forms.done(api, f"campaigns/{campaign.id}", "made")
 
 
@@ -52,19 +55,21 @@ async def _create_named(api: Api, content: dict[str, Any]) -> Campaign:
         try:
             return await campaign_calls.create(api, {**content, "id": slug.from_name(name, number)})
         except Problem as problem:
-            is_taken = problem.status == 409 and problem.errors
-            if not is_taken or number == MAX_ID_NUMBER:
+            if problem.errors != [campaign_calls.TAKEN] or number == MAX_ID_NUMBER:
                 raise
     raise AssertionError
 
 
-def _no_answer(problem: Problem) -> Problem:
-    """Returns the problem of a form without a mode, with an error message that says what to choose."""
-    errors = [
-        {**error, "message": campaign_form.NO_ANSWER} if error["field"] == "mode" else error
-        for error in problem.errors or []
-    ]
-    return Problem(problem.status, problem.detail, errors)
+async def _with_taken_id(api: Api, campaign_id: str, problem: Problem) -> Problem:
+    """Returns the problem of a form, which also names the id if no new campaign can have it.
+
+    Storing the campaign would find this only after all other errors are corrected.
+    """
+    errors = problem.errors or []
+    has_error = any(error["field"] == "id" for error in errors)
+    if has_error or not is_slug(campaign_id) or not await storage.is_taken(api.store, campaign_id):
+        return problem
+    return Problem(problem.status, problem.detail, [*errors, campaign_calls.TAKEN])
 
 
 async def edit(api: Api, request: Request) -> Response:

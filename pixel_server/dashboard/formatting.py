@@ -7,7 +7,8 @@ The rule: a page shows no digit that the figure does not know, and writes each k
 - The limits of a share that is not known exactly are in whole percent.
 - The parts of an open rate are in whole percent if the rate is known less exactly than that: `27%` to `55%`.
 - Durations are known within 5%, so they have two digits or so: `36 min`, `2 h 10 min`.
-- Times are to the minute, in the zone of the campaign: `17 Nov 2026, 08:30 CET`.
+- Times are to the minute, in the zone of the campaign: `17 Nov 2026, 08:30 CET`. In a log of
+  events they are to the second, so that its lines can be told apart: `17 Nov 2026, 08:30:07 UTC`.
 """
 
 from __future__ import annotations
@@ -125,13 +126,24 @@ def span(seconds: float | None) -> str:
 
 def instant(at: str | float | None, zone: str = "UTC") -> str:
     """Returns an instant as `26 Nov 2026, 10:54 UTC`. at: ISO 8601, or seconds since 1970."""
+    return _instant(at, zone, "%H:%M")
+
+
+def log_time(at: str | float) -> str:
+    """Returns the instant of a line of a log: `26 Nov 2026, 10:54:07 UTC`. at: as for `instant`."""
+    return _instant(at, "UTC", "%H:%M:%S")
+
+
+def _instant(at: str | float | None, zone: str, clock_format: str) -> str:
     utc = _parse(at)
     if utc is None:
         return UNKNOWN
     local = utc.astimezone(ZoneInfo(zone))
     name = local.tzname() or ""
     # The time zone database names zones without an abbreviation by their offset: +0330.
-    return f"{local.day} {local:%b %Y, %H:%M} {'UTC' if name[:1] in ('+', '-') else ''}{name}"
+    return (
+        f"{local.day} {local:%b %Y}, {local:{clock_format}} {'UTC' if name[:1] in ('+', '-') else ''}{name}"
+    )
 
 
 def instant_here(at: str | float, zone: str) -> str:

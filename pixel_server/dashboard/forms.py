@@ -45,6 +45,14 @@ def errors(problem: Problem | None) -> dict[str, list[str]]:
     return by_field
 
 
+def with_message(problem: Problem, field: str, message: str) -> Problem:
+    """Returns a problem whose error in a field, if it has one, has another message."""
+    errors = [
+        {**error, "message": message} if error["field"] == field else error for error in problem.errors or []
+    ]
+    return Problem(problem.status, problem.detail, errors)
+
+
 def page(
     api: Api,
     request: Request,

@@ -1,4 +1,4 @@
-"""Types of form fields that show a date or a time."""
+"""Types of form fields that show a date, a time or a number."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ _READERS: dict[str, Callable[[str], date | time]] = {
 def input_type(kind: str, value: str) -> str:
     """Returns the type of a field that shows a value: `kind`, or `text` if the field would stay empty.
 
-    A browser shows nothing in a field for a date or a time whose value it cannot read, such as `"soon"`.
+    A browser shows nothing in a field for a date, a time or a number whose value it cannot read, such as
+    `"soon"`.
     """
+    if kind == "number":
+        return kind if not value or (value.isascii() and value.isdigit()) else "text"
     read = _READERS.get(kind)
     if not value or read is None:
         return kind

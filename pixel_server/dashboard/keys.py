@@ -11,6 +11,7 @@ from starlette.responses import Response
 from pixel_server.addresses import is_local
 from pixel_server.api import keys
 from pixel_server.api.context import Api
+from pixel_server.api.request_body import check_each_field
 from pixel_server.auth import api_keys, sign_in_links
 from pixel_server.auth.api_keys import ApiKey
 from pixel_server.dashboard import campaign_picker, forms, long_list, permissions
@@ -36,18 +37,33 @@ async def page(api: Api, request: Request) -> Response:
 async def create(api: Api, request: Request) -> Response:
     """Creates a key, and shows the key on the page that answers the POST and nowhere else."""
     fields = request.state.form
+    name = fields.get("name", "").strip()
+    scopes, errors = _scopes(fields)
     try:
-        content = {"name": fields.get("name", "").strip(), "scopes": _scopes(fields)}
+        if errors:
+            _, name_errors = check_each_field({"name": name}, {"name": keys.new_name})
+            raise bad_fields([*name_errors, *errors])
+        content = {"name": name, "scopes": scopes}
         record, key = await keys.create(api, content, request.state.who, request.state.session.scopes)
     except Problem as problem:
-        return await _page(api, request, {"name": "", "campaigns": "", **fields}, problem)
+        shown = {"name": "", "campaigns": "", **fields}
+        return await _page(api, request, shown, _of_form(fields, problem))
     return await _page(api, request, _INITIAL_FIELDS, None, {"record": record, "key": key})
 
 
-def _scopes(fields: Mapping[str, str]) -> list[str]:
-    """Returns the scopes that the part of the form below the chosen answer names.
+def _of_form(fields: Mapping[str, str], problem: Problem) -> Problem:
+    """Returns a problem whose errors name fields of the form. The scopes of a shared key are campaigns."""
+    if fields.get("sees") != SHARED:
+        return problem
+    names = {"scopes": "campaigns"}
+    errors = [{**error, "field": names.get(error["field"], error["field"])} for error in problem.errors or []]
+    return Problem(problem.status, problem.detail, errors)
 
-    Raises Problem 422 if no answer is chosen, if its part is empty, or if the other part is filled too. The
+
+def _scopes(fields: Mapping[str, str]) -> tuple[list[str], list[dict[str, str]]]:
+    """Returns (the scopes that the part of the form below the chosen answer names, errors).
+
+    There is an error if no answer is chosen, if its part is empty, or if the other part is filled too. The
     tick of `read` does not fill its part, because it is there from the start.
     """
     scopes = [scope for scope in permissions.MEANINGS if fields.get(f"scope_{scope}")]
@@ -55,24 +71,25 @@ def _scopes(fields: Mapping[str, str]) -> list[str]:
     sight = fields.get("sees")
     if sight == SERVER:
         if campaigns:
-            raise _contradiction(SERVER, "chose campaigns")
-        if not scopes:
-            raise bad_fields([{"field": "scopes", "message": "tick at least one permission"}])
-        return scopes
+            return [], [_contradiction(SERVER, "chose campaigns")]
+        return scopes, [] if scopes else [_error("scopes", "tick at least one permission")]
     if sight == SHARED:
         if set(scopes) - {"read"}:
-            raise _contradiction(SHARED, "ticked permissions")
+            return [], [_contradiction(SHARED, "ticked permissions")]
         if not campaigns:
-            raise bad_fields([{"field": "scopes", "message": "choose at least one campaign"}])
+            return [], [_error("scopes", "choose at least one campaign")]
         if bad := [campaign for campaign in campaigns if not is_slug(campaign)]:
-            raise bad_fields([{"field": "scopes", "message": f"“{bad[0][:64]}” is not an id of a campaign"}])
-        return [CAMPAIGN_SCOPE + campaign for campaign in campaigns]
-    raise bad_fields([{"field": "sees", "message": "choose what the key may see"}])
+            return [], [_error("scopes", f"“{bad[0][:64]}” is not an id of a campaign")]
+        return [CAMPAIGN_SCOPE + campaign for campaign in campaigns], []
+    return [], [_error("sees", "choose what the key may see")]
 
 
-def _contradiction(sight: str, other: str) -> Problem:
-    message = f"you chose “{SIGHT_NAMES[sight]}” and also {other}: undo one of the two"
-    return bad_fields([{"field": "sees", "message": message}])
+def _error(field: str, message: str) -> dict[str, str]:
+    return {"field": field, "message": message}
+
+
+def _contradiction(sight: str, other: str) -> dict[str, str]:
+    return _error("sees", f"you chose “{SIGHT_NAMES[sight]}” and also {other}: undo one of the two")
 
 
 async def make_sign_in_link(api: Api, request: Request) -> Response:
@@ -107,7 +124,6 @@ async def _page(
     records = (await api_keys.list_keys(api.store))[::-1]
     campaigns = await campaign_picker.search(api, "", []) if "write" in own_scopes else []
     context = {
-        "scopes_part": "campaigns" if fields.get("sees") == SHARED else "scopes",
         "sights": SIGHTS,
         "sight_names": SIGHT_NAMES,
         "campaigns": campaigns,

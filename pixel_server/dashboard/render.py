@@ -54,7 +54,19 @@ _environment = Environment(
     auto_reload=False,
 )
 _FILTERS = (
-    *("number", "counted", "share", "share_range", "span", "instant", "instant_here", "day", "iso", "ago"),
+    *(
+        "number",
+        "counted",
+        "share",
+        "share_range",
+        "span",
+        "instant",
+        "instant_here",
+        "log_time",
+        "day",
+        "iso",
+        "ago",
+    ),
     *("rate_parts", "interval"),
 )
 _environment.filters.update({name: getattr(formatting, name) for name in _FILTERS})

@@ -87,7 +87,7 @@ async def create(api: Api, request: Request) -> Response:
     try:
         made, secret = await webhooks.create(api, content, request.state.who, session.scopes)
     except Problem as problem:
-        return await _list_page(api, request, {**_EMPTY_FIELDS, **fields}, problem)
+        return await _list_page(api, request, {**_EMPTY_FIELDS, **fields}, _of_page(fields, problem))
     return await _list_page(api, request, _EMPTY_FIELDS, created={"webhook": made, "secret": secret})
 
 
@@ -111,8 +111,7 @@ async def show(api: Api, request: Request) -> Response:
         failures = await deliveries.last_failures(api.store, webhook_id, tried)
     of = await webhooks.report_on(api, webhook_id)
     context = {
-        **_head(request, of.endpoint),
-        "of": of,
+        **_head(request, of),
         "condition": condition(of),
         "view": view,
         "rows": rows,
@@ -154,10 +153,11 @@ def _state(line: Delivery, places: Mapping[str, Place], newer: str | None) -> tu
 
 
 async def edit(api: Api, request: Request) -> Response:
-    known = await webhooks.find(api, request.path_params["id"])
+    of = await webhooks.report_on(api, request.path_params["id"])
+    known = of.endpoint
     ticked = [*map(_field, known.events), *(campaign_picker.FIELD + ident for ident in known.campaigns)]
     fields = {"url": known.url, "name": known.name, "campaigns": "", **dict.fromkeys(ticked, "yes")}
-    return await _edit_page(api, request, known, fields)
+    return await _edit_page(api, request, of, fields)
 
 
 async def change(api: Api, request: Request) -> Response:
@@ -165,8 +165,8 @@ async def change(api: Api, request: Request) -> Response:
     try:
         await _change(api, request, _content(fields))
     except Problem as problem:
-        known = await webhooks.find(api, webhook_id)
-        return await _edit_page(api, request, known, {**_EMPTY_FIELDS, **fields}, problem)
+        of = await webhooks.report_on(api, webhook_id)
+        return await _edit_page(api, request, of, {**_EMPTY_FIELDS, **fields}, _of_page(fields, problem))
     return forms.done(api, f"webhooks/{webhook_id}", "saved")
 
 
@@ -179,7 +179,7 @@ async def ask_disable(api: Api, request: Request) -> Response:
     of = await webhooks.report_on(api, request.path_params["id"])
     if not _may_change(request, of.endpoint):
         raise permissions.Lacking(request.state.session, PEOPLE_SCOPE, _CHANGE_PERSONAL)
-    return render.page(api, request, "webhook_disable.html", {**_head(request, of.endpoint), "of": of})
+    return render.page(api, request, "webhook_disable.html", _head(request, of))
 
 
 async def disable(api: Api, request: Request) -> Response:
@@ -208,8 +208,7 @@ async def send_again(api: Api, request: Request) -> Response:
 
 
 async def ask_secret(api: Api, request: Request) -> Response:
-    known = await webhooks.find(api, request.path_params["id"])
-    return _secret_page(api, request, known)
+    return _secret_page(api, request, await webhooks.report_on(api, request.path_params["id"]))
 
 
 async def rotate(api: Api, request: Request) -> Response:
@@ -219,13 +218,13 @@ async def rotate(api: Api, request: Request) -> Response:
     try:
         secret = await webhooks.rotate(api, webhook_id, content, request.state.who)
     except Problem as problem:
-        return _secret_page(api, request, await webhooks.find(api, webhook_id), problem)
-    return _secret_page(api, request, await webhooks.find(api, webhook_id), secret=secret)
+        return _secret_page(api, request, await webhooks.report_on(api, webhook_id), problem)
+    return _secret_page(api, request, await webhooks.report_on(api, webhook_id), secret=secret)
 
 
 async def ask_delete(api: Api, request: Request) -> Response:
     of = await webhooks.report_on(api, request.path_params["id"])
-    return render.page(api, request, "webhook_delete.html", {**_head(request, of.endpoint), "of": of})
+    return render.page(api, request, "webhook_delete.html", _head(request, of))
 
 
 async def delete(api: Api, request: Request) -> Response:
@@ -254,6 +253,13 @@ def _content(fields: Mapping[str, str]) -> dict[str, Any]:
             dict.fromkeys([*campaign_picker.ticked(fields), *forms.lines(fields.get("campaigns", ""))])
         ),
     }
+
+
+def _of_page(fields: Mapping[str, str], problem: Problem) -> Problem:
+    """Returns the problem of a form. If no type of events is ticked, its message does not list the types."""
+    if any(fields.get(_field(event_type)) for event_type in TYPES):
+        return problem
+    return forms.with_message(problem, "events", "choose at least one")
 
 
 def _field(event_type: str) -> str:
@@ -313,10 +319,12 @@ def _may_change(request: Request, known: Endpoint) -> bool:
     return "write" in scopes and (PEOPLE_SCOPE in scopes or set(known.events).isdisjoint(PERSONAL))
 
 
-def _head(request: Request, known: Endpoint) -> dict[str, Any]:
+def _head(request: Request, of: Report) -> dict[str, Any]:
     """Returns what the head of each page of one webhook needs."""
+    known = of.endpoint
     return {
         "webhook": known,
+        "of": of,
         "may_change": _may_change(request, known),
         "people": _PEOPLE,
         "views": VIEWS,
@@ -350,24 +358,25 @@ async def _list_page(
 
 
 async def _edit_page(
-    api: Api, request: Request, known: Endpoint, fields: Mapping[str, str], problem: Problem | None = None
+    api: Api, request: Request, of: Report, fields: Mapping[str, str], problem: Problem | None = None
 ) -> Response:
+    known = of.endpoint
     if not _may_change(request, known):
         raise permissions.Lacking(request.state.session, PEOPLE_SCOPE, _CHANGE_PERSONAL)
     lacks_people = f"This webhook was made without the permission {_PEOPLE}: make another webhook for it."
     choices = _choices("" if PEOPLE_SCOPE in known.scopes else lacks_people)
     fields, picks = await _picks(api, fields)
-    context = {**_head(request, known), **picks, "choices": choices, "labels": _labels(choices, picks)}
+    context = {**_head(request, of), **picks, "choices": choices, "labels": _labels(choices, picks)}
     return forms.page(api, request, "webhook_edit.html", fields, context, problem)
 
 
 def _secret_page(
-    api: Api, request: Request, known: Endpoint, problem: Problem | None = None, secret: str = ""
+    api: Api, request: Request, of: Report, problem: Problem | None = None, secret: str = ""
 ) -> Response:
     now = api.clock()
     context = {
-        **_head(request, known),
-        "secrets": [each for each in known.secrets if each.until is None or now < each.until],
+        **_head(request, of),
+        "secrets": [each for each in of.endpoint.secrets if each.until is None or now < each.until],
         "secret": secret,
         "overlaps": OVERLAPS,
         "default_overlap": storage.OVERLAP_SECONDS,

@@ -112,13 +112,19 @@ def test_audience_page_offers_mailings_that_keep_recipients(story, site, mail, r
         ("id=listed&opened=2", 422, "Opened must be any, all, none"),
         ("id=listed&min_opens=0", 422, "Times must be a whole number from 1 to 1,000."),
         ("id=listed&since=soon", 422, "Since must be a day or a time"),
+        ("id=listed&since=soon&min_opens=many", 422, "Times must be a whole number from 1 to 1,000."),
+        ("id=listed&id=nothing&opened=2&since=soon", 404, "Since must be a day or a time"),
     ],
 )
 def test_audience_page_bad_query_says_what_to_change(story, reader, query, status, text):
     answer = reader.get(f"/audience?{query}")
     assert answer.status_code == status
     assert text in assert_harmless(answer).text
-    assert ('aria-invalid="true"' in answer.text) == ("min_opens" in query)
+    fields = [each for each in Page(answer).all("input") if each.get("aria-invalid")]
+    assert {each["name"] for each in fields} == {name for name in ("min_opens", "since") if name in query}
+    for each in fields:
+        assert each["type"] == "text" or each["value"].isdigit(), "the refused value is seen"
+        assert f"{each['name']}={each['value']}" in query
     assert reader.get(f"/audience/recipients.csv?{query}").status_code in (404, 409, 422)
 
 

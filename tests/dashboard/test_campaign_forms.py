@@ -269,6 +269,20 @@ def test_campaign_edit_after_first_hit_shows_fixed_fields(reader, send, confirm,
     assert confirm(send("/campaigns/page/edit", mode="off"), "/campaigns/page/edit").status_code == 303
 
 
+def test_campaign_forms_name_all_faults_at_once(site, send, mail):
+    mail(preset="aggregate", sent=3)
+    faults = {"name": "", "bounced": "4", "min_cell": "no", "mode": "identified"}
+    refused = send("/campaigns/mail/edit", **faults)
+    assert (refused.status_code, wrong(refused).keys()) == (422, faults.keys())
+    refused = send("/campaigns/mail/edit", bounced="4", mode="identified")
+    assert (refused.status_code, wrong(refused).keys()) == (409, {"bounced", "mode"})
+    faults = {"id": "mail", "name": "", "sent": "3", "bounced": "4", "mode": "count"}
+    assert wrong(send("/new", **faults)).keys() == {"id", "name", "bounced"}
+    assert wrong(send("/new", **{**faults, "name": "M"})).keys() == {"id", "bounced"}
+    assert wrong(send("/new", **{**faults, "name": "M", "id": ""})).keys() == {"bounced"}
+    assert [each["id"] for each in site.get("/api/campaigns").json()["items"]] == ["mail"]
+
+
 def test_campaign_edit_mail_ignores_fields_of_a_web_site(send, mail):
     mail()
     answer = send("/campaigns/mail/edit", origins="https://example.org")

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests.dashboard.test_campaign_forms import wrong
 from tests.dashboard.test_pages import EVIL, Page, assert_harmless
 
 
@@ -30,6 +31,8 @@ def test_deliveries_page_sets_a_needed_and_an_optional_key(site, reader, send):
     saved = send("/deliveries", f"/deliveries/{ids['brevo']}/key", key="anna:secret")
     assert saved.headers["location"] == "/deliveries?done=saved"
     assert key_cells(reader.get("/deliveries"))["brevo"] == "set"
+    refused = send("/deliveries", provider="brevo", name="n" * 201, key="no key")
+    assert (refused.status_code, wrong(refused).keys()) == (422, {"name", "key"})
     refused = send("/deliveries", f"/deliveries/{ids['sendgrid']}/key", key="no key")
     assert refused.status_code == 422
 

@@ -1,4 +1,4 @@
-"""A field shows its value also if the value is not a date."""
+"""A field shows its value also if the value is not a date or a number."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ from pixel_server.dashboard.input_types import input_type
         ("datetime-local", "2026-11-24T09:30:15", "datetime-local"),
         ("datetime-local", "2026-11-24T09:30:00+01:00", "text"),
         ("datetime-local", "2026-11-24", "text"),
+        ("number", "12", "number"),
+        ("number", "many", "text"),
+        ("number", "", "number"),
         ("url", "nowhere", "url"),
     ],
 )

@@ -85,6 +85,9 @@ def test_keys_page_chooses_no_answer_and_shows_at_most_20_campaigns_by_name(site
         ({"name": "a", "sees": "shared", "campaigns": "nothing"}, {"campaigns"}),
         ({"name": "a", "sees": "shared", "campaigns": "<b>"}, {"campaigns"}),
         ({"name": api_keys.ENVIRONMENT_KEY_NAME}, {"name"}),
+        ({"name": "", "sees": None}, {"name", "sees"}),
+        ({"name": api_keys.ENVIRONMENT_KEY_NAME, "sees": "shared"}, {"name", "campaigns"}),
+        ({"name": "w" * 300, "sees": "shared", "campaigns": "nothing"}, {"name", "campaigns"}),
     ],
 )
 def test_keys_page_invalid_key_is_refused(site, send, mail, filled, fields):

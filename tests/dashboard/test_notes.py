@@ -92,7 +92,11 @@ def test_notes_change_refused_shows_its_own_form(send, reader, site):
     send(reader, text="Stays")
     note = next(note for note in site.get(f"/api{PATH}").json()["items"] if note["text"] == "Mail sent")
     path = f"{PATH}/{note['id']}"
-    for fields, says in (({"text": " "}, "1 to 200 characters"), ({"at": "1969-01-01"}, "between 1970")):
+    for fields, says in (
+        ({"text": " "}, "1 to 200 characters"),
+        ({"at": "1969-01-01"}, "between 1970"),
+        ({"at": "soon", "time": "25:00", "text": " "}, "a date and time"),
+    ):
         answer = reader.post(path, data={**form_of(reader.get(PAGE), path), **fields})
         assert answer.status_code == 422
         page = assert_harmless(answer)
@@ -101,6 +105,8 @@ def test_notes_change_refused_shows_its_own_form(send, reader, site):
         assert f'The note was not saved. <a href="#note-{note["id"]}">' in answer.text
         shown = form_of(answer, path)
         assert {name: shown[name] for name in fields} == fields, "as it was filled in"
+        types = {each.get("value"): each["type"] for each in page.all("input") if "type" in each}
+        assert types.get("soon", "text") == types.get("25:00", "text") == "text", "a date shows nothing"
         assert form_of(answer, PATH)["text"] == ""
     form = {**form_of(reader.get(PAGE), path), "text": "x"}
     assert reader.post(path, data={**form, "csrf": "no"}).status_code == 403

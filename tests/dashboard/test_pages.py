@@ -630,6 +630,7 @@ def test_pages_base_path_is_in_all_links(below):
         (formatting.instant("2026-11-26T10:54:15.3Z", "Europe/Berlin"), "26 Nov 2026, 11:54 CET"),
         (formatting.instant("2026-11-26T10:54:15.3Z", "America/Sao_Paulo"), "26 Nov 2026, 07:54 UTC-03"),
         (formatting.instant("2026-11-26T10:54:15.3Z"), "26 Nov 2026, 10:54 UTC"),
+        (formatting.log_time("2026-11-26T10:54:15.3Z"), "26 Nov 2026, 10:54:15 UTC"),
         (formatting.ago(100, 100 + 3600 * 25), "1 d ago"),
         (names.display_name("DE", "country"), "Germany"),
         (names.display_name("XX", "country"), "XX"),

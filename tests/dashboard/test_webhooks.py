@@ -112,6 +112,8 @@ def test_webhooks_page_invalid_webhook_is_refused(site, send, filled, fields):
     assert answer.status_code == 422
     assert_harmless(answer)
     assert wrong(answer).keys() == fields
+    if "events" in fields:
+        assert wrong(answer)["events"] == "Choose at least one."
     kept = form_of(answer, "/webhooks")
     assert {name: kept.get(name) for name in filled} == filled
     assert listed(site) == []
@@ -236,24 +238,26 @@ def test_webhook_page_log_says_what_is_true_of_each_request_now(
         return " ".join(text.split())
 
     aside = set_aside(path)
-    client.hset(keys.hook_units(name), aside, f"2 {now - 3_600_000} {aside}")
+    client.hset(keys.hook_units(name), aside, f"2 {now - 86_400_000} {aside}")
     client.zadd(keys.hook_aside(name), {aside: now})
     log_try(path, webhook_id=aside, attempt=1)
     log_try(path, webhook_id=aside, attempt=2, status=None, answer="no route", outcome="retry")
     log = shown()
-    assert re.search(rf"{aside}2no answer12 msSet aside \d+ \w+ \d+, \d\d:\d\d UTC no route", log), log
+    assert re.search(
+        rf"{aside}2no answer12 msSet aside after a day, \d+ \w+ \d+, \d\d:\d\d:\d\d UTC no route", log
+    ), log
     assert re.search(rf"{aside}150012 msFailed then tried again no", log), log
     tab = shown("?show=aside")
-    assert re.search(rf"{aside}2.*after 1 hno route", tab), tab
+    assert re.search(rf"{aside}2.*after 1 dno route", tab), tab
     assert "not tried again unless you say so" in tab
-    assert "in a day" not in tab
+    assert "not delivered within a day" in tab
 
     waiting = site.post(f"/api{path}/test").json()["webhook_id"]
     client.zadd(keys.hook_due(name), {waiting: now + 60_000})
     log_try(path, webhook_id=waiting)
-    assert re.search(rf"{waiting}150012 msFailed next try \d+ \w+ \d+, \d\d:\d\d UTC no", shown())
+    assert re.search(rf"{waiting}150012 msFailed next try \d+ \w+ \d+, \d\d:\d\d:\d\d UTC no", shown())
     client.hset(keys.hook_state(name), "paused_until", now + 86_400_000)
-    assert f"next try {formatting.instant(now / 1000 + 86_400)}" in shown()
+    assert f"next try {formatting.log_time(now / 1000 + 86_400)}" in shown()
     client.zadd(keys.hook_due(name), {waiting: now - 1})
     client.hdel(keys.hook_state(name), "paused_until")
     assert "next try now" in shown()
@@ -264,6 +268,19 @@ def test_webhook_page_log_says_what_is_true_of_each_request_now(
     assert "Failed then delivered no" in shown()
     queued = site.get(f"/api{path}/queue?aside=true").json()["items"][0]
     assert (queued["due"], queued["set_aside"] is None) == (None, False)
+
+
+def test_webhook_pages_count_what_waits_in_each_tab(site, reader, send, make, set_aside):
+    path = make()
+    set_aside(path)
+    for _ in range(2):
+        site.post(f"/api{path}/test")
+    pages = [reader.get(path + suffix) for suffix in ("", "?show=aside", "/edit", "/secret")]
+    pages += [send(f"{path}/edit", url="nowhere"), send(f"{path}/secret", overlap_seconds="soon")]
+    for answer in (*pages, send(f"{path}/secret")):
+        tabs = re.search('<nav class="tabs" aria-label="Webhook">(.*?)</nav>', answer.text, re.S)[1]
+        shown = " ".join(re.sub("<.*?>", " ", tabs).split())
+        assert shown == "Log Waiting 2 Set aside 1 Change New secret Delete", answer.status_code
 
 
 def test_webhook_page_test_event_waits_and_what_was_set_aside_is_sent_again(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pixel_server.store import keys
 from pixel_server.store.client import connect
+from pixel_server.times import DAY
 from tests.stack import Stack, until
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ class Filled:
         self.facts["day"] = busiest["start"][:10]
 
     def _fail_webhook(self) -> None:
-        """Makes a webhook at an address that is refused, tries it, and sets a request aside."""
+        """Makes a webhook at a refused address. One request is set aside after a day, another waits."""
         call = self.stack.call
         made = {"url": "https://127.0.0.1/" + "opens/" * 20, "events": ["open.first", "health"], "name": NAME}
         self.facts["webhook"] = webhook = call("POST", "/api/webhooks", made)[1]["id"]
@@ -274,8 +275,9 @@ class Filled:
         event_id = call("POST", f"{path}/test")[1]["webhook_id"]
         until(lambda: call("GET", f"{path}/deliveries")[1]["items"])
         with connect(json.loads((self.stack.data / "up.json").read_text())["redis_url"]) as client:
-            client.zadd(keys.hook_aside(webhook), {event_id: int(client.time()[0]) * 1000})
-            client.zrem(keys.hook_due(webhook), event_id)
+            a_day_ago = int(client.time()[0] - DAY) * 1000
+            client.hset(keys.hook_units(webhook), event_id, f"5 {a_day_ago} {event_id}")
+        until(lambda: call("GET", path)[1]["aside"])
         call("POST", f"{path}/test")
 
     def _upload(self, campaign: str, rows: str) -> None:
