@@ -423,7 +423,7 @@ class Settings:
     keep_webhooks: int = _setting(
         "PIXEL_KEEP_DAYS_WEBHOOKS",
         7,
-        "Days for which the log of deliveries is stored, and events that could not be delivered in a day.",
+        "Days for which the log of a webhook is stored, and events that could not be delivered in a day.",
         _number(1, MAX_DAYS),
     )
     rewrite_minutes: int = _setting(

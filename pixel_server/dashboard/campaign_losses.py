@@ -22,8 +22,8 @@ from pixel_server.tokens import Mode
 CONFIRMED, BACK = "confirmed", "back"
 """Fields of the page that asks: the losses that it showed, and the button that leads back to the form."""
 _DELETION = (
-    "The server deletes this within about 10 minutes. If more than one day of data is due at once, "
-    "it waits until its operator allows the deletion."
+    "What is past its days is deleted within about 10 minutes. If that is more than one day of data, "
+    "the deletion waits until the operator of this server allows it."
 )
 _IN_TEN_MINUTES = "is deleted within about 10 minutes"
 

@@ -130,7 +130,7 @@ _BREAKDOWNS = Reading("hgetall", _first_breakdown_day)
 SOURCES = {source.key.pattern: source for source in (
     Source(keys.hits, "waiting hits", "recipient key, IP address, user agent, page, referrer",
         "batches", _STREAM),
-    Source(keys.dead, "dead letters", "requests that could not be read", "hits", _STREAM),
+    Source(keys.dead, "dead letters", "hits that could not be read", "hits", _STREAM),
     Source(keys.people, "recipients",
         "recipient key: first and last open, opens by verdict, time to open, which pixels were loaded",
         "recipients", _RECORDS),
@@ -168,13 +168,13 @@ SOURCES = {source.key.pattern: source for source in (
         "what recipients did on the privacy page, not who", "lines", _STREAM),
     Source(keys.TABLE[keys.OWED_ERASURES], "owed erasures",
         "masked keys of recipients, and when each is due", "recipients", _MEMBERS),
-    Source(keys.TABLE[keys.WEBHOOKS], "webhooks", "a URL, secrets, who made it", "endpoints", _ENTRIES),
+    Source(keys.TABLE[keys.WEBHOOKS], "webhooks", "a URL, secrets, who made it", "webhooks", _ENTRIES),
     Source(keys.outbox, "new events of webhooks", "recipient key, what happened when", "events", _STREAM),
     Source(keys.TABLE[keys.NOTICES], "new notices of webhooks", "recipient key of a withdrawal", "events",
         _STREAM),
-    Source(keys.hook_events, "events that wait for an endpoint",
+    Source(keys.hook_events, "events that wait for a webhook",
         "recipient key, a hash of it, what happened when", "events", _ENTRIES),
-    Source(keys.hook_log, "log of deliveries", "answers of endpoints; names nobody", "tries", _STREAM),
+    Source(keys.hook_log, "log of webhooks", "each try with its answer; names nobody", "tries", _STREAM),
 )}
 """Kinds of data in Redis, by the pattern of their keys, in the order of the inventory."""
 # fmt: on

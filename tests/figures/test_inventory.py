@@ -57,7 +57,7 @@ def test_inventory_used_store_counts_each_kind(
 
     found = report(settings, 7, 1_772_000_000_000)
     elsewhere = ("audit log", "log of recipients", "owed erasures", "webhooks", "new events of webhooks")
-    elsewhere += ("new notices of webhooks", "events that wait for an endpoint", "log of deliveries")
+    elsewhere += ("new notices of webhooks", "events that wait for a webhook", "log of webhooks")
     numbers = {name: kind.number for name, kind in found.items() if name not in elsewhere}
     assert numbers == {
         "waiting hits": 1,

@@ -97,6 +97,12 @@ def _upload(page: Page) -> None:
     page.get_by_text("on the list already").wait_for()
 
 
+def _lower_mode(page: Page) -> None:
+    """Saves a lower mode and a shorter retention of a campaign with opens, which asks first."""
+    page.locator("#mode-count").check()
+    _send("Save", keep_days="7")(page)
+
+
 def _make_sign_in_link(page: Page) -> None:
     """Makes a sign-in link for the newest key."""
     with page.expect_navigation():
@@ -145,6 +151,7 @@ BUSY = (
     Shown("new", "/new"),
     Shown("new-wrong", "/new", _send("Create campaign", name="W" * 201, id="No Id", sent="many")),
     Shown("edit-email", "/campaigns/demo-newsletter/edit"),
+    Shown("edit-asks", "/campaigns/demo-newsletter/edit", _lower_mode),
     Shown("edit-web", "/campaigns/wiki/edit"),
     Shown("pixel-email", "/campaigns/spring/pixel"),
     Shown("pixel-made", "/campaigns/spring/pixel", _send("Create pixel", recipient="ada@example.org")),
@@ -276,7 +283,7 @@ class Filled:
         until(lambda: call("GET", f"{path}/deliveries")[1]["items"])
         with connect(json.loads((self.stack.data / "up.json").read_text())["redis_url"]) as client:
             a_day_ago = int(client.time()[0] - DAY) * 1000
-            client.hset(keys.hook_units(webhook), event_id, f"5 {a_day_ago} {event_id}")
+            client.hset(keys.hook_units(webhook), event_id, f"1 {a_day_ago} {event_id}")
         until(lambda: call("GET", path)[1]["aside"])
         call("POST", f"{path}/test")
 

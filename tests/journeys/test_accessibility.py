@@ -60,6 +60,15 @@ NOUNS = "recipients|visitors|visits|views|opens|mails|requests|campaigns|events|
 BAD_PLURAL = re.compile(rf"(?<![\d.,])1 (?:more )?(?:{NOUNS})\b")
 BAD_NUMBER = re.compile(r"(?<![\w.,:/=%#+-])(?!(?:19|20)\d\d\b)\d{4,7}(?![\w:/=-]|\.\d)")
 """A number of four digits or more without a comma, which is not a year."""
+SMALL_TIMES = """[...document.querySelectorAll("td time")].filter((time) =>
+    parseFloat(getComputedStyle(time).fontSize) < parseFloat(getComputedStyle(time.parentElement).fontSize)
+).map((time) => time.innerText)"""
+LONG_NAMES = """[...document.querySelectorAll("table a bdi, th bdi, .who-acted > bdi")].filter((name) =>
+    name.offsetHeight > 3.5 * parseFloat(getComputedStyle(name).lineHeight)).map((name) => name.innerText)"""
+LOW_TICKS = """[...document.querySelectorAll(".tick input, .option input")].filter((box) =>
+    box.getBoundingClientRect().top > box.nextElementSibling.getBoundingClientRect().top + 12
+).map((box) => box.id)"""
+"""Boxes that do not stand at the first line of their label."""
 HEIGHT = "document.documentElement.scrollHeight"
 OVERHANG = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -96,6 +105,9 @@ def wrong_on_a_phone(page: Page, name: str) -> Iterator[str]:
         yield f"the first recipient begins at {page.evaluate(FIRST_NAME)} px"
     if (height := page.evaluate(HEIGHT)) > MAX_SCREENS * PHONE["height"]:
         yield f"{height} px high"
+    yield from (f"a time smaller than its sentence: {time}" for time in page.evaluate(SMALL_TIMES))
+    yield from (f"a name of more than three lines: {text}" for text in page.evaluate(LONG_NAMES))
+    yield from (f"a box below the first line of its label: {box}" for box in page.evaluate(LOW_TICKS))
     page.set_viewport_size({**PHONE, "width": NARROW})
     if (overhang := page.evaluate(OVERHANG)) > 0:
         yield f"{overhang} px too wide"
