@@ -60,6 +60,22 @@ os.environ["PIXEL_NETWORKS_REFRESH"] = "off"  # no test asks the internet
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+MIN_MEMORY_BYTES = 2 << 30
+"""Free bytes that a file system in memory must have for the data of the tests."""
+
+
+def memory_directory() -> str | None:
+    """Returns a directory in memory, where a sync takes no time; None if it is missing or small."""
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage("/dev/shm").free >= MIN_MEMORY_BYTES:
+            return "/dev/shm"
+    return None
+
+
+# All data of the tests goes there, unless it must not hold programs: some tests write and run one.
+if (in_memory := memory_directory()) is not None and not os.statvfs(in_memory).f_flag & os.ST_NOEXEC:
+    tempfile.tempdir = os.environ["TMPDIR"] = in_memory
+
 leftovers.begin()
 
 
@@ -83,18 +99,6 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         os.umask(umask)
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, earlier_handler)
-
-
-MIN_MEMORY_BYTES = 1 << 30
-"""Free bytes that a file system in memory must have for the data of the tests' Valkey."""
-
-
-def memory_directory() -> str | None:
-    """Returns a directory in memory, where a sync takes no time; None if it is missing or small."""
-    with contextlib.suppress(OSError):
-        if shutil.disk_usage("/dev/shm").free >= MIN_MEMORY_BYTES:
-            return "/dev/shm"
-    return None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -42,9 +42,11 @@ FIRST_FIGURE = """(() => {
 })()"""
 SHORTEN = """() => {
     for (const one of document.querySelectorAll("details")) one.open = true
-    for (const row of document.querySelectorAll("tbody > tr:nth-child(n+4):nth-last-child(n+4)")) row.remove()
+    const inside = ":nth-child(n+3):nth-last-child(n+3)"
+    const others = document.querySelectorAll(`tbody > tr${inside}, datalist > option${inside}`)
+    for (const one of others) one.remove()
 }"""
-"""Opens all details. Long tables keep their first and last rows, because the others are like them."""
+"""Opens all details. Long tables and lists keep their first and last two rows; the others are like them."""
 FIRST_NAME_PX = 480
 """Height within which the first recipient of a list begins on a phone."""
 FIRST_NAME = "document.querySelector('.recipients tbody')?.getBoundingClientRect().top + scrollY"

@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from pixel_server import settings
-from pixel_server.cli import main
 from pixel_server.commands.recipients import verdict_of
 from pixel_server.counters.recipient_record import RecipientRecord
 from pixel_server.run.up_state import read_up_state
@@ -30,23 +28,14 @@ from pixel_server.secret import Secrets, SecretsError
 from pixel_server.store import keys
 from pixel_server.store.client import connect
 from pixel_server.tokens import decode_unverified
+from tests.in_process import StackInProcess, run_command
 from tests.stack import NOBODY_ASKED, PROGRAM, Stack, until
-
-
-class Server(Stack):
-    """A stack whose commands run in the process of the tests, which takes a tenth of the time."""
-
-    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        done = cli(*arguments, data=self.data)
-        if check:
-            done.check_returncode()
-        return done
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     """Starts one stack for this file. Each test has its own campaigns."""
-    made = Server(Path(tempfile.mkdtemp(prefix="px-")))
+    made = StackInProcess(Path(tempfile.mkdtemp(prefix="px-")))
     made.start()
     yield made
     made.stop()
@@ -55,14 +44,8 @@ def stack() -> Iterator[Stack]:
 
 
 def cli(*arguments: str | bytes, data: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command in this process, on a data directory, with an empty stdin."""
-    words = [os.fsdecode(argument) for argument in arguments]
-    done = CliRunner().invoke(
-        main, words, env={"PIXEL_DATA_DIR": str(data), **environ}, prog_name="pixel-server"
-    )
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
+    """Runs a command in this process, on a data directory."""
+    return run_command(*arguments, PIXEL_DATA_DIR=str(data), **environ)
 
 
 def program(*arguments: str | bytes, data: Path, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
+
+import pytest
 
 from pixel_server.secret import Secrets
 from pixel_server.store.client import connect
 from pixel_server.tokens import Mode, Token, decode_unverified
 from tests.disk import forms, search
+from tests.in_process import StackInProcess
 from tests.stack import READER, Stack, until
 
 REF = "2026-05@2026-05-04T09:30:00Z"
@@ -21,10 +25,16 @@ def token(url: str) -> Token:
     return decode_unverified(url.rpartition("/")[2].removesuffix(".gif").encode())
 
 
+@pytest.fixture
+def stack(data: Path) -> Iterator[Stack]:
+    """Returns a running stack that takes addresses from X-Forwarded-For."""
+    made = StackInProcess(data, PIXEL_TRUSTED_PROXIES="127.0.0.1")
+    made.start()
+    yield made
+    made.stop()
+
+
 def test_law_presets_store_what_they_say(stack: Stack, tmp_path: Path):
-    stack.stop()
-    stack.environ["PIXEL_TRUSTED_PROXIES"] = "127.0.0.1"
-    stack.start()
     secrets = Secrets.load(stack.data)
     for preset, mode in (("deliverability", "last"), ("aggregate", "count"), ("consented", "pseudonymous")):
         created = json.loads(stack.run("campaign", "create", preset, "--preset", preset, "--json").stdout)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.in_process import StackInProcess
 from tests.stack import Stack
 
 DOCS = Path(__file__).parents[2] / "docs" / "operating.md"
@@ -32,7 +33,7 @@ def link(stack: Stack) -> str:
 
 @pytest.fixture
 def server(tmp_path: Path):
-    server = Stack(tmp_path / "pixel-data")
+    server = StackInProcess(tmp_path / "pixel-data")
     server.start()
     yield server
     server.stop()
