@@ -218,7 +218,10 @@ def web(settings: Settings, secrets: Secrets) -> Iterator[TestClient]:
     queue = jobs.queue(connect_queue(settings.queue_url or settings.redis_url, timeout=5.0))
     app = create_app(settings, secrets, connect_async(settings.redis_url), queue)
     with TestClient(
-        app, base_url="http://pixel.test", headers={"Authorization": f"Bearer {API_KEY}"}
+        app,
+        base_url="http://pixel.test",
+        headers={"Authorization": f"Bearer {API_KEY}"},
+        backend_options={"use_uvloop": True},
     ) as client:
         yield client
 

@@ -91,6 +91,7 @@ def site(
         base_url="http://pixel.test",
         headers={"Authorization": f"Bearer {API_KEY}", "User-Agent": READER},
         client=("203.0.113.7", 5000),
+        backend_options={"use_uvloop": True},
     ) as client:
         yield client
 
