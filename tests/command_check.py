@@ -34,8 +34,7 @@ CLIENTS = (
 def check(*words: Any) -> None:
     """Raises AssertionError if a command would not be carried out as a whole by a cluster."""
     encoded = [word.encode() if isinstance(word, str) else word for word in words]
-    keys = [word for word in encoded if isinstance(word, bytes) and _tag(word)]
-    tags = {match[1] for word in keys if (match := _tag(word))}
+    tags = {match[1] for word in encoded if isinstance(word, bytes) and (match := _tag(word))}
     assert len(tags) <= 1, f"{words[0]} names keys of several tags: {sorted(tags)}"
     if words[0] not in ("EVAL", "EVALSHA"):
         return
