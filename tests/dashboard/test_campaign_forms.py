@@ -29,7 +29,7 @@ def wrong(answer):
     """
     page = Page(answer)
     ids = [attrs["id"] for _, attrs in page.found if "id" in attrs]
-    alert = re.search('<div class="alert" role="alert">.*?</div>', answer.text, re.DOTALL)
+    alert = re.search('<div class="alert" role="alert"[^>]*>.*?</div>', answer.text, re.DOTALL)
     places = [ids.index(linked) for linked in re.findall('href="#([^"]+)"', alert[0] if alert else "")]
     assert places == sorted(places)
     told = [attrs for _, attrs in page.found if attrs.get("aria-invalid")]

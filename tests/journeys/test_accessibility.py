@@ -53,6 +53,11 @@ FIRST_NAME = "document.querySelector('.recipients tbody')?.getBoundingClientRect
 SIDE_OVERHANG = """Math.max(0, ...[...document.querySelectorAll(".scroll:has(.side)")].map(
     (table) => table.scrollWidth - table.clientWidth))"""
 """Width in px by which a table of campaigns side by side is too wide."""
+REFUSAL_UNSEEN = """() => {
+    const refusal = document.querySelector("main div[role=alert]"), top = refusal?.getBoundingClientRect().top
+    return Boolean(refusal) && (document.activeElement !== refusal || top < 0 || top > innerHeight)
+}"""
+"""Whether a page says that something was refused, but does not open there."""
 OWN_WORDS = """() => {
     for (const one of document.querySelectorAll("code, bdi, time, textarea, pre")) one.remove()
     return document.body.innerText
@@ -130,6 +135,8 @@ def look(lookers: Lookers, filled: Filled, pages: Iterable[Shown]) -> list[str]:
     for shown in pages:
         page = lookers.of(shown.who)
         filled.show(page, shown)
+        if page.evaluate(REFUSAL_UNSEEN):
+            wrong.append(f"{shown.name}: does not open where it says what was refused")
         wrong += [f"{shown.name} on a phone: {one}" for one in wrong_on_a_phone(page, shown.name)]
         page.evaluate(SHORTEN)
         for width, scheme, rules in LOOKS:
@@ -168,6 +175,15 @@ def test_phone_check_finds_faults(browser: Browser, html: str, finding: str):
     page.set_content(f"<!doctype html><meta name='viewport' content='width=device-width'>{html}")
     [wrong] = wrong_on_a_phone(page, "campaign-web")
     assert finding in wrong
+
+
+@pytest.mark.parametrize(("attributes", "is_unseen"), [("", True), ("tabindex='-1' autofocus", False)])
+def test_refusal_unseen_finds_a_page_that_opens_elsewhere(browser: Browser, attributes: str, is_unseen: bool):
+    page = browser.new_page()
+    page.set_content(f"<main><p style='height: 3000px'></p><div role='alert' {attributes}>No.</div></main>")
+    if not is_unseen:
+        page.locator("[role=alert]:focus").wait_for()
+    assert page.evaluate(REFUSAL_UNSEEN) == is_unseen
 
 
 @pytest.mark.parametrize(
