@@ -150,6 +150,15 @@ def test_forms_campaign_key_and_recipient_from_create_to_delete(
         assert page.get_by_text("recipient erased").first.is_visible()
 
         page.goto(f"{stack.address}/campaigns/{name}/edit")
+        page.get_by_role("radio", name="Numbers (count)").check()
+        page.get_by_role("button", name="Save").click()
+        arrives(page, "These changes lose something for good")
+        page.get_by_role("button", name="Back to the form").click()
+        assert page.get_by_role("radio", name="Numbers (count)").is_checked()
+        page.get_by_role("button", name="Save").click()
+        arrives(page, "These changes lose something for good")
+        page.get_by_role("button", name="Save").click()
+        assert says(page) == "Saved."
         page.get_by_role("link", name="Delete this campaign").click()
         page.get_by_label("To confirm, type the id").fill(name)
         page.get_by_role("button", name="Delete permanently").click()
