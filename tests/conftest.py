@@ -72,11 +72,12 @@ def memory_directory() -> str | None:
     return None
 
 
-# All data of the tests goes there, unless it must not hold programs: some tests write and run one.
-if (in_memory := memory_directory()) is not None and not os.statvfs(in_memory).f_flag & os.ST_NOEXEC:
-    tempfile.tempdir = os.environ["TMPDIR"] = in_memory
-
-leftovers.begin()
+in_memory = memory_directory()
+if in_memory is not None and os.statvfs(in_memory).f_flag & os.ST_NOEXEC:
+    in_memory = None  # some tests write a program and run it
+if in_memory is not None:
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = in_memory  # pytest keeps the files of tests that fail
+leftovers.begin(in_memory)
 
 
 @pytest.hookimpl(wrapper=True)
