@@ -132,6 +132,7 @@ class Town(NamedTuple):
 
     browser: Browser
     chromium: str
+    headless: str
     server: Server
     site: str
     homes: Path
@@ -153,7 +154,7 @@ class Reader:
             (profile / "Default" / "Preferences").write_text(json.dumps(blocked))
         self.context: BrowserContext = town.browser.browser_type.launch_persistent_context(
             profile,
-            executable_path=town.chromium,
+            executable_path=town.chromium if refuses else town.headless,  # only Chromium reads preferences
             args=[*QUIET, f"--user-agent={AGENTS[name]}"],
             **options,
         )
@@ -226,6 +227,7 @@ def read_the_site(town: Town) -> None:
 def test_web_site_figures_equal_a_count_by_hand(
     browser: Browser,
     chromium: str,
+    headless: str,
     server: Server,
     site: str,
     tmp_path: Path,
@@ -235,7 +237,7 @@ def test_web_site_figures_equal_a_count_by_hand(
     for identity in IDENTITIES:
         made = {"id": identity, "name": "Site", "kind": "web", "identity": identity, "origins": [site]}
         server.call("POST", "/api/campaigns", made)
-    read_the_site(Town(browser, chromium, server, site, tmp_path / "homes"))
+    read_the_site(Town(browser, chromium, headless, server, site, tmp_path / "homes"))
     count(server.now)
     for identity in IDENTITIES:
         check_figures(server, identity)
