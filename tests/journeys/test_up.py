@@ -138,8 +138,10 @@ def test_up_sighup_ends_all_processes_unless_nohup(data: Path):
 
 def test_up_lost_secrets_pause_counting(stack: Stack):
     url = create_link(stack)
+    worker = children(stack)["worker"]
+    os.kill(worker, signal.SIGSTOP)  # it must not need the secrets before it is killed
     (stack.data / "secrets.json").rename(stack.data / "kept")
-    os.kill(children(stack)["worker"], signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
     until(lambda: "there are no secrets in" in stack.output())
     send_hits(stack, url, 1)
     (stack.data / "kept").rename(stack.data / "secrets.json")
