@@ -18,10 +18,11 @@ from starlette.testclient import TestClient
 from pixel_server import app
 from pixel_server.collect import recorder
 from pixel_server.collect.redis_sink import RedisSink
+from pixel_server.counters import recipient_record
 from pixel_server.mail.links import Minter
 from pixel_server.secret import Secrets
 from pixel_server.settings import Settings
-from pixel_server.store import jobs
+from pixel_server.store import jobs, keys
 from pixel_server.store.client import connect, connect_async
 from tests.conftest import API_KEY, NOW
 from tests.stack import READER
@@ -45,6 +46,15 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def few_buckets() -> Iterator[None]:
+    """Keeps the recipients of a campaign in 256 hashes and not in 4096, so that reading all is fast."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keys, "PEOPLE_BUCKETS", 256)
+        patch.setattr(recipient_record, "PEOPLE_BUCKETS", 256)
+        yield
 
 
 @pytest.fixture

@@ -30,6 +30,9 @@ DAY = "2025-06-10"
 NAMES = ("ada", "bob", "cyd", "dan", "eve", "fay")
 
 
+pytestmark = pytest.mark.usefixtures("few_buckets")
+
+
 @pytest.fixture
 def story(site, mail, clock, secrets, stats):
     """Fills three campaigns: `old` and `new` have lists, `bare` has none. Eve opened, and then withdrew."""

@@ -9,6 +9,8 @@ import pytest
 from pixel_server.mail.links import Minter
 from tests.figures.test_recipients import LIST, SCANNER
 
+pytestmark = pytest.mark.usefixtures("few_buckets")
+
 
 @pytest.fixture
 def send(site, clock):

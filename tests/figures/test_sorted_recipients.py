@@ -23,6 +23,9 @@ NAMES = {
 }
 
 
+pytestmark = pytest.mark.usefixtures("few_buckets")
+
+
 @pytest.fixture
 def story(site, mail, clock, secrets, stats):
     """Makes six recipients: ada opened twice, cyd and dan (not on the list) once, fay by a machine.
