@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
+
 from pixel_server.campaigns import retention
 from pixel_server.secret import Secrets
 from pixel_server.store import keys
+
+pytestmark = pytest.mark.usefixtures("few_buckets")
 
 
 def add_dead_letter(client, days: int) -> None:

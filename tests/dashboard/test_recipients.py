@@ -16,6 +16,9 @@ PATH = "/campaigns/mail/recipients"
 LIST = {"Content-Type": "application/x-ndjson"}
 
 
+pytestmark = pytest.mark.usefixtures("few_buckets")
+
+
 @pytest.fixture
 def listed(site, mail):
     """Makes a campaign with 450 recipients, r0 to r449, of whom nobody opened."""
