@@ -164,7 +164,7 @@ def _form(
     is_web = fields.get("kind") == "web"
     context = {
         **(_head_context(api, campaign) if campaign else {"campaign": None}),
-        "labels": campaign_form.labels()
+        "labels": campaign_form.labels(campaign.kind == "web")
         if campaign
         else campaign_form.labels_of_new(is_web, [name for name in main_modes if name in allowed_modes]),
         "is_web": is_web,
@@ -176,7 +176,7 @@ def _form(
         "main_modes": main_modes,
         "other_modes": {name: text for name, text in campaign_form.MODES.items() if name not in main_modes},
         "mode_names": campaign_form.MODE_NAMES,
-        "answers": {**campaign_form.MODE_NAMES, **campaign_form.ANSWERS},
+        "web_mode_names": campaign_form.WEB_MODE_NAMES,
         "samples": campaign_form.SAMPLES,
         "kind_names": campaign_form.KIND_NAMES,
         "web_modes": campaign_form.web_modes(campaign.mode if campaign else _default_mode(api)),
@@ -184,7 +184,9 @@ def _form(
         "max_mode": max_mode.name.lower(),
         "presets": campaign_form.PRESETS,
         "identities": campaign_form.IDENTITIES,
+        "identity_names": campaign_form.IDENTITY_NAMES,
         "paths": campaign_form.PATHS,
+        "path_names": campaign_form.PATH_NAMES,
         "gpc_effects": campaign_form.GPC_EFFECTS,
         "server_gpc_effect": campaign_form.GPC_EFFECTS[api.settings.gpc_effect],
         "keeps": campaign_form.KEEP_LABELS,

@@ -16,9 +16,9 @@ from pixel_server.settings import time_zones
 MODES = {
     "off": "Nothing. No pixel is created, and opens of mails already sent are not counted.",
     "count": "Only the number of requests and opens. Recipients are not told apart.",
-    "last": "The same as count, and for each recipient the day of the last open in any campaign.",
+    "last": "Only the number of opens, and of each recipient the day of the last open in any campaign.",
     "pseudonymous": "A hash of each recipient, the first and last open, and the number of opens.",
-    "identified": "The same as pseudonymous, and the recipients and names of a list that you upload.",
+    "identified": "Recipients and names of a list that you upload, first and last open, and number of opens.",
 }
 """Texts that say what is stored about a recipient, by mode."""
 MAIN_MODES = {
@@ -27,12 +27,6 @@ MAIN_MODES = {
     "count": "Only numbers. Recipients are not told apart.",
 }
 """Texts of the modes that the form for a new campaign offers first: what the sender sees of a recipient."""
-ANSWERS = {
-    "identified": "Yes, with addresses",
-    "pseudonymous": "No, only keys",
-    "count": "No, only numbers",
-}
-"""Names of these modes as answers to the question whether the sender wants to see who opened."""
 SAMPLES = {
     "identified": "ada@example.org opened 2 times",
     "pseudonymous": "Recipient 810aea0d opened 2 times",
@@ -44,35 +38,45 @@ NO_ANSWER = "choose an answer"
 WEB_MODE = "web_mode"
 """Name of the field with the mode of a new web site. The form for a new campaign has both kinds of modes."""
 MODE_NAMES = {
-    "pseudonymous": "Keys (pseudonymous)",
-    "identified": "Addresses (identified)",
-    "count": "Numbers (count)",
-    "last": "Last day (last)",
-    "off": "Nothing (off)",
+    "identified": "Yes, with addresses",
+    "pseudonymous": "No, only keys",
+    "last": "No, only the last day",
+    "count": "No, only numbers",
+    "off": "No, and count nothing",
 }
-"""Names of the modes on pages."""
+"""Names of the modes of a mailing: answers to QUESTION."""
+WEB_MODE_NAMES = {
+    "identified": "Visitors, told apart",
+    "pseudonymous": "Visitors, told apart",
+    "last": "Only numbers",
+    "count": "Only numbers",
+    "off": "Nothing",
+}
+"""Names of the modes of a web site: answers to WEB_QUESTION."""
 KIND_NAMES = {"email": "Mailing", "web": "Web site"}
 """Names of the kinds of campaign on pages."""
 WEB_MODES = {
     "off": "Nothing, and nothing is counted.",
     "count": "Only the number of views. Visitors are not told apart.",
-    "last": "The same as count: a web site has no recipients.",
+    "last": "Only the number of views. A web site has no recipients whose last open could be stored.",
     "pseudonymous": "Visitors are told apart, in the way that the identity sets.",
-    "identified": "The same as pseudonymous: a web site has no list of names.",
+    "identified": "Visitors are told apart, in the way that the identity sets. A web site has no names.",
 }
 """Texts that say what is stored about a visitor, by mode."""
 MAIL_ONLY_MODES = ("last", "identified")
 """Modes that, for a web site, mean the same as another mode."""
 PRESETS = {
-    "deliverability": "only the day of the last open of a recipient",
-    "aggregate": "only counts, by pixels that are the same for all",
-    "consented": "opens of recipients whose consent is on record",
+    "deliverability": "Only the day of the last open of a recipient",
+    "aggregate": "Only counts, by pixels that are the same for all",
+    "consented": "Opens of recipients whose consent is on record",
 }
 """Texts that say what a campaign of each preset stores."""
+PATH_NAMES = {"exact": "As they are", "folded": "Folded"}
 PATHS = {
-    "exact": "As they are: /tea, /tea/ and /tea/index.html are three pages.",
-    "folded": "Folded: /tea, /tea/ and /tea/index.html are one page, /tea.",
+    "exact": "/tea, /tea/ and /tea/index.html are three pages.",
+    "folded": "/tea, /tea/ and /tea/index.html are one page, /tea.",
 }
+IDENTITY_NAMES = {"cookieless": "Without a cookie", "cookie": "By a cookie", "own": "By your own id"}
 IDENTITIES = {
     "cookieless": "By IP address and browser, for one day. Nothing is stored in the browser.",
     "cookie": "By a signed cookie, for at most 13 months, after the page reports that the visitor agreed.",
@@ -119,9 +123,10 @@ QUESTION = "Do you want to see who opened?"
 WEB_QUESTION = "What is stored about visitors?"
 
 
-def labels() -> dict[str, tuple[str, str]]:
-    """Returns LABELS in the order of the form for a campaign that exists."""
-    return {name: LABELS[name] for name in ORDER}
+def labels(is_web: bool) -> dict[str, tuple[str, str]]:
+    """Returns LABELS in the order of the form for a campaign that exists, with the question for the mode."""
+    mode = WEB_QUESTION if is_web else QUESTION, LABELS["mode"][1]
+    return {name: mode if name == "mode" else LABELS[name] for name in ORDER}
 
 
 def labels_of_new(is_web: bool, modes: Sequence[str]) -> dict[str, tuple[str, str]]:

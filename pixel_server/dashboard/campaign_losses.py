@@ -85,7 +85,7 @@ def _lost_by_mode(settings: Settings, before: Campaign, uses: Uses, after: Campa
             ("recipient", campaign_form.MODES) if is_email else ("visitor", campaign_form.WEB_MODES)
         )
         losses.append(f"From now on this is stored about a {person}: {modes[after.mode]}")
-        losses.append("A mode that stores more cannot be chosen again.")
+        losses.append("An answer that stores more cannot be chosen again.")
     return losses
 
 

@@ -89,7 +89,7 @@ def test_fields_form_has_a_control_for_each_field_of_its_kind(kind):
 
 
 def test_fields_form_has_a_label_for_each_field():
-    for labels in (campaign_form.LABELS, campaign_form.labels(), campaign_form.labels_of_new(False, [])):
+    for labels in (campaign_form.LABELS, campaign_form.labels(False), campaign_form.labels_of_new(False, [])):
         assert labels.keys() - {"id", "kind"} == NAMES
 
 

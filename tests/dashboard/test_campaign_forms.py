@@ -102,6 +102,35 @@ def test_campaign_form_each_mode_has_a_meaning_for_mail_and_web(reader):
         assert f'id="means-web_mode-{name}">{WEB_MODES[name]}</span>' in answer.text
 
 
+def labels_of(answer, name):
+    """Returns the label of each radio button with this name, as (words, value of the API)."""
+    return dict(
+        re.findall(rf'<label for="{name}-\w+">(.*?) <code class="dim">(\w+)</code></label>', answer.text)
+    )
+
+
+def test_campaign_forms_same_choice_has_the_same_words_beside_the_api_value(reader, mail, page):
+    mail()
+    page()
+    new, mailing, web_site = (
+        reader.get(f"/{path}") for path in ("new", "campaigns/mail/edit", "campaigns/page/edit")
+    )
+    for name, name_of_new, edit in (
+        ("mode", "mode", mailing),
+        ("mode", "web_mode", web_site),
+        ("identity", "identity", web_site),
+        ("paths", "paths", web_site),
+    ):
+        shown = labels_of(edit, name)
+        assert list(shown.values()) == radios(edit, name)
+        assert shown == labels_of(new, name_of_new)
+        assert not shown.keys() & set(shown.values()), "a bare value is no label"
+    assert labels_of(mailing, "mode")["No, only keys"] == "pseudonymous"
+    assert "<legend>Do you want to see who opened?</legend>" in mailing.text
+    assert "<legend>What is stored about visitors?</legend>" in web_site.text
+    assert not any("same as" in text for text in (*MODES.values(), *WEB_MODES.values()))
+
+
 def test_campaign_form_mailing_without_an_answer_is_refused(site, reader, send):
     fields = form_of(reader.get("/new"), "/new")
     assert "mode" not in fields

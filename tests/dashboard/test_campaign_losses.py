@@ -43,7 +43,7 @@ def test_lowered_mode_asks_and_saves_what_was_typed(site, send, confirm, mail, o
         "From now on the open rate and other figures about recipients are not shown, also of the past.",
         "From now on this is stored about a recipient: "
         "Only the number of requests and opens. Recipients are not told apart.",
-        "A mode that stores more cannot be chosen again.",
+        "An answer that stores more cannot be chosen again.",
     ]
     assert shown(site) == before
     back = confirm(asked, EDIT, back="yes")
@@ -73,7 +73,7 @@ def test_lowered_mode_of_a_site_asks(send, page, viewed, stats):
     assert losses(send("/campaigns/page/edit", mode="count")) == [
         "From now on figures about visitors are not shown, also of the past.",
         "From now on this is stored about a visitor: Only the number of views. Visitors are not told apart.",
-        "A mode that stores more cannot be chosen again.",
+        "An answer that stores more cannot be chosen again.",
     ]
 
 
@@ -103,7 +103,7 @@ def test_shorter_retention_asks_only_about_stored_days(
         ({"keep_names": "1"}, ("names ended on 21 Sep 2026", "The uploaded list of recipients and names is")),
         ({"keep_recipients": "1"}, ("recipients ended on 21 Sep 2026", "Further opens are only counted.")),
         ({"sent_at": "2024-01-01T09:00"}, ("recipients ended on", "Further opens are only counted.")),
-        ({"sent_at": "2024-01-01T09:00", "mode": "count"}, ("All that is stored", "A mode that stores more")),
+        ({"sent_at": "2024-01-01T09:00", "mode": "count"}, ("All that is stored", "An answer that")),
     ],
 )
 def test_time_of_sending_and_days_to_keep_people_ask(site, send, mail, opened, stats, clock, changes, lost):

@@ -150,11 +150,11 @@ def test_forms_campaign_key_and_recipient_from_create_to_delete(
         assert page.get_by_text("recipient erased").first.is_visible()
 
         page.goto(f"{stack.address}/campaigns/{name}/edit")
-        page.get_by_role("radio", name="Numbers (count)").check()
+        page.get_by_role("radio", name="No, only numbers").check()
         page.get_by_role("button", name="Save").click()
         arrives(page, "These changes lose something for good")
         page.get_by_role("button", name="Back to the form").click()
-        assert page.get_by_role("radio", name="Numbers (count)").is_checked()
+        assert page.get_by_role("radio", name="No, only numbers").is_checked()
         page.get_by_role("button", name="Save").click()
         arrives(page, "These changes lose something for good")
         page.get_by_role("button", name="Save").click()
