@@ -42,11 +42,11 @@ WITHDRAWN = "withdrawn"
 def recipients(campaign_id: str, state: str | None, source: Path | None, column: str, out: Path) -> None:
     """Write to a file what the recipients of a campaign did.
 
-    With --join, OUT is your list with the columns first_open, last_open, opens and verdict. The verdict is
-    `person`, `machine_only`, `opened` (the state `unknown`: it is not known by whom), `unopened`, or
-    `withdrawn`. Rows that cannot be used are left out and named in OUT.bad; the exit code is then 1. Without
-    --join, OUT is CSV with a row for each recipient in the state (default: opened). OUT is written as a
-    whole, or not at all.
+    With --join, OUT is your list with the columns first_open, last_open, opens and verdict. The first three
+    count opens by anybody, also by machines. The verdict is `person`, `machine_only`, `opened` (the state
+    `unknown`: it is not known by whom), `unopened`, or `withdrawn`. Rows that cannot be used are left out and
+    named in OUT.bad; the exit code is then 1. Without --join, OUT is CSV with a row for each recipient in the
+    state (default: opened). OUT is written as a whole, or not at all.
     """
 
     async def write(store: AsyncRedis, settings: Settings) -> Filled:

@@ -55,6 +55,11 @@ STATES = {
 }
 """Label and meaning, by state. The first is shown first."""
 FIRST_STATE = next(iter(STATES))
+_TIMES_OF_SORT = {
+    **{"first_open": "any", "last_open": "any"},
+    **{"first_open_person": "person", "last_open_person": "person"},
+}
+"""Opens whose times are shown, by the time that sorts the list."""
 
 
 async def page(api: Api, request: Request) -> Response:
@@ -79,6 +84,7 @@ def _refused(api: Api, request: Request, context: Mapping[str, Any], problem: Pr
 def _context(api: Api, campaign: Campaign, state: str) -> dict[str, Any]:
     """Returns the names that the template needs on every page.
 
+    times: "person" if the first and last open by a person are shown, "any" if machines count too.
     is_short: whether the page has only the first FIRST_KEYS rows, until the visitor sorts or pages the list.
     """
     shows_names = api.consent.rule(campaign.mode, None).mode == Mode.IDENTIFIED
@@ -93,6 +99,7 @@ def _context(api: Api, campaign: Campaign, state: str) -> dict[str, Any]:
         "counts": {},
         "number": 0,
         "sort": "",
+        "times": "person" if state == "person" else "any",
         "is_descending": True,
         "next_query": None,
         "is_first": True,
@@ -113,8 +120,7 @@ async def _rows(api: Api, request: Request, campaign: Campaign, context: dict[st
     number = await sorted_recipients.count_recipients(api.store, campaign.id, api.settings.shards)
     if "sort" not in parameters and number > SORTED_AT_ONCE:
         return {"number": number, **await _unsorted_rows(api, request, campaign, context)}
-    by_name = context["state"] == "unopened" and context["shows_names"]
-    sort = "recipient" if by_name else "last_open"
+    sort = _default_sort(context)
     parameters = {"state": context["state"], "sort": sort, **parameters}
     limit = FIRST_KEYS if context["is_short"] else PAGE_ROWS
     query, found = await recipient_lists.list_sorted(api, campaign, parameters, limit, request.state.who)
@@ -129,11 +135,18 @@ async def _rows(api: Api, request: Request, campaign: Campaign, context: dict[st
         "rows": found.rows,
         "counts": found.counts,
         "sort": query.sort,
+        "times": _TIMES_OF_SORT.get(query.sort, context["times"]),
         "is_descending": query.is_descending,
         "next_query": urlencode(following) if after else None,
         "is_first": query.after is None,
         "first_row": first_row,
     }
+
+
+def _default_sort(context: Mapping[str, Any]) -> str:
+    if context["state"] == "unopened" and context["shows_names"]:
+        return "recipient"
+    return "last_open_person" if context["times"] == "person" else "last_open"
 
 
 def _first_row(parameters: Mapping[str, str]) -> int:

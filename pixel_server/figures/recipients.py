@@ -34,6 +34,7 @@ with or without an open before. all: every recipient on the list or with a recor
 FIELDS = (
     *("key", "recipient", "name", "listed"),
     *("opens", "opens_person", "first_open", "last_open", "last_open_person", "withdrawn"),
+    "first_open_person",
 )
 FIRST_PLACES, MAX_PLACES = 64, 1024
 """Number of places read in the first round trip (about 4,000 of a million recipients), and largest number
@@ -234,6 +235,7 @@ def row(
         "last_open": iso_ms(record.last * 1000) if record.opens else None,
         "last_open_person": iso_ms(record.last_person * 1000) if record.person else None,
         "withdrawn": is_withdrawn,
+        "first_open_person": iso_ms(record.first_person * 1000) if record.person else None,
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import operator
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pixel_server.counters import recipient_record
@@ -25,7 +25,15 @@ MAX_RECIPIENTS = 1_000_000
 """Largest number of recipients of a campaign whose list is sorted, searched or counted. A reading of so many
 takes some seconds of a processor."""
 TEXT_SORTS = ("recipient", "name")
-NUMBER_SORTS = ("opens", "opens_person", "first_open", "last_open")
+_NUMBER_OF: dict[str, Callable[[RecipientRecord], int]] = {
+    "opens": operator.attrgetter("opens"),
+    "opens_person": operator.attrgetter("person"),
+    "first_open": operator.attrgetter("first"),
+    "last_open": operator.attrgetter("last"),
+    "first_open_person": operator.attrgetter("first_person"),
+    "last_open_person": operator.attrgetter("last_person"),
+}
+NUMBER_SORTS = tuple(_NUMBER_OF)
 SORTS = (*TEXT_SORTS, *NUMBER_SORTS)
 """Fields of a row by which a list can be sorted."""
 
@@ -146,7 +154,7 @@ def rank(
 ) -> Rank:
     """Returns the rank of a recipient. Raises NewerFormat if a newer version wrote the name."""
     if sort in NUMBER_SORTS:
-        return rank_of_number(_number(sort, record), is_descending, recipient)
+        return rank_of_number(_NUMBER_OF[sort](record), is_descending, recipient)
     entry = lists.unpack(packed_name) if packed_name is not None else None
     text = (entry.recipient if sort == "recipient" else entry.name) if entry else None
     return (not text) != is_descending, (text or "").casefold(), recipient
@@ -155,14 +163,6 @@ def rank(
 def rank_of_number(value: int, is_descending: bool, recipient: bytes) -> Rank:
     """Returns the rank of a recipient with this value of one of NUMBER_SORTS. Times are in seconds."""
     return (not value) != is_descending, value, recipient
-
-
-def _number(sort: str, record: RecipientRecord) -> int:
-    if sort == "opens":
-        return record.opens
-    if sort == "opens_person":
-        return record.person
-    return record.first if sort == "first_open" else record.last
 
 
 class _Reading:

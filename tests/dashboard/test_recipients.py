@@ -68,6 +68,32 @@ def test_recipients_page_states_show_their_recipients(story, site, reader):
     assert reader.get("/campaigns/page/recipients").status_code == 409
 
 
+def test_recipients_page_times_are_of_the_opens_that_the_heads_name(
+    story, site, reader, secrets, clock, stats
+):
+    clock.at("2026-09-20T11:00Z")
+    link = Minter("http://pixel.test", secrets).url("mail", "ada", now=clock.now)
+    site.get(link, headers={"User-Agent": "python-requests/2.32.3"})
+    stats("mail")
+
+    key = secrets.recipient_key("ada").hex()
+
+    def row(query):
+        """Returns the heads of the times, and the first and last time of ada's row."""
+        html = reader.get(f"{PATH}?{query}").text
+        heads = re.findall(r">((?:First|Last) open[^<]*)</a>", html)
+        cells = next(row for row in html.split("<tr>") if f"/recipients/{key}?" in row)
+        assert re.findall(r'class="at [^>]*data-label="([^"]*)"', cells) == heads
+        return heads, re.findall(r"<time[^>]*>20 Sep 2026, ([0-9:]*)<", cells)
+
+    by_person = ["First open by a person", "Last open by a person"], ["09:00", "09:01"]
+    by_any = ["First open (any)", "Last open (any)"], ["09:00", "11:00"]
+    assert row("") == by_person
+    assert row("state=all") == by_any
+    assert row("state=person&sort=last_open") == by_any
+    assert row("state=all&sort=first_open_person") == by_person
+
+
 @pytest.mark.parametrize("sorted_at_once", [1000, 0])
 def test_recipients_page_many_recipients_are_paged(listed, reader, secrets, monkeypatch, sorted_at_once):
     monkeypatch.setattr(pages, "SORTED_AT_ONCE", sorted_at_once)

@@ -69,6 +69,7 @@ def test_recipients_row_has_opens_and_name(story, site, secrets):
         "last_open": f"{DAY}T08:00:00.000Z",
         "last_open_person": f"{DAY}T08:00:00.000Z",
         "withdrawn": False,
+        "first_open_person": f"{DAY}T08:00:00.000Z",
     }
 
 

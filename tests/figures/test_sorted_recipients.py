@@ -30,6 +30,8 @@ pytestmark = pytest.mark.usefixtures("few_buckets")
 def story(site, mail, clock, secrets, stats):
     """Makes six recipients: ada opened twice, cyd and dan (not on the list) once, fay by a machine.
 
+    A machine opened the mail of cyd too, at 11:30.
+
     bob opened nothing. eve opened nothing and withdrew.
     """
     clock.at(f"{DAY}T08:00Z")
@@ -41,6 +43,9 @@ def story(site, mail, clock, secrets, stats):
     for who, hour in opens:
         clock.at(f"{DAY}T{hour:02}:00Z")
         site.get(minter.url("mail", who, now=clock.now))
+        if hour == 11:
+            clock.at(f"{DAY}T11:30Z")
+            site.get(minter.url("mail", "cyd@example.org", now=clock.now), headers={"User-Agent": SCANNER})
     site.get(minter.url("mail", "fay", now=clock.now), headers={"User-Agent": SCANNER})
     site.post("/api/withdrawals", json={"recipients": ["eve@example.org"]})
     stats("mail")
@@ -68,9 +73,13 @@ def listed(site, secrets):
 
 def test_sorted_recipients_state_and_order_are_kept(story, listed):
     for query, found in (
-        ({"sort": "last_open", "state": "person"}, "adc"),
-        ({"sort": "last_open", "state": "person", "order": "asc"}, "cda"),
+        ({"sort": "last_open", "state": "person"}, "acd"),
+        ({"sort": "last_open", "state": "opened", "order": "asc"}, "dc"),
+        ({"sort": "last_open_person", "state": "person"}, "adc"),
+        ({"sort": "last_open_person", "state": "person", "order": "asc"}, "cda"),
         ({"sort": "first_open", "state": "person"}, "dac"),
+        ({"sort": "first_open_person", "state": "all"}, "dac"),
+        ({"sort": "last_open_person", "state": "all"}, "adc"),
         ({"sort": "recipient", "state": "unopened"}, "b"),
         ({"sort": "recipient", "state": "withdrawn"}, "e"),
         ({"sort": "opens_person", "state": "opened", "limit": 1}, "a"),

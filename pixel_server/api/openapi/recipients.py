@@ -127,8 +127,9 @@ _IS_LISTED = flag(
 _OPENS = {
     "opens": count("All opens."),
     "opens_person": count("Opens by a person, or by an image proxy for a person."),
-    "first_open": instant_or_null("Null if there is no open."),
-    "last_open": instant_or_null("Null if there is no open."),
+    "first_open": instant_or_null("First open by anybody, also by a machine; null if none."),
+    "last_open": instant_or_null("Last open by anybody, also by a machine; null if none."),
+    "first_open_person": instant_or_null("First open by a person or a proxy for a person; null if none."),
     "last_open_person": instant_or_null("Last open by a person or a proxy for a person; null if none."),
 }
 
@@ -222,7 +223,6 @@ SCHEMAS = {
                 **_OPENS,
                 opens_prefetch=count("Opens by a machine that loads images whether or not the mail is read."),
                 opens_scanner=count("Opens by a scanner."),
-                first_open_person=instant_or_null("Null if no person opened."),
                 time_to_open=or_null(
                     {"type": "number", "minimum": 0},
                     "Seconds from sending to `first_open_person`, to within 5 %; null if not known.",
