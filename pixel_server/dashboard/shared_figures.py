@@ -31,6 +31,8 @@ MAX_FIGURES = 4
 """Figures that are shown above the chart, beside the open rate."""
 MAX_LATE_SHARE = 0.05
 """Largest share of opens on the days after the open rate's last day that the page leaves out."""
+Figure = tuple[str, str, str, str]
+"""(label, name of its definition or "", text, unit or ""): `("Delivered", "delivered", "1,963", "mails")`."""
 Lists = dict[str, dict[str, Any]]
 """Lists by dimension: `{"country": {"rows": [...], "rest": {...}, "count": "visits", "unnamed": 108}}`.
 
@@ -214,29 +216,29 @@ def _label(campaign: Campaign, name: str) -> str:
     return "Visitor-days" if is_by_day else LABELS[name]
 
 
-def _figures(campaign: Campaign, stats: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Returns (label, name of its definition or "", text) of at most MAX_FIGURES figures.
+def _figures(campaign: Campaign, stats: Mapping[str, Any]) -> list[Figure]:
+    """Returns at most MAX_FIGURES figures.
 
     If few figures are shared, others that follow from them are added, so that a page is not two numbers.
     """
     if campaign.kind == "email":
         return _figures_of_mailing(stats)
     totals = stats["totals"]
-    shown = []
+    shown: list[Figure] = []
     for name, value in totals.items():
         if value is not None:
             label = _label(campaign, name)
             definition = "visitor-days" if label == "Visitor-days" else name
-            shown.append((label, definition, formatting.number(value)))
+            shown.append((label, definition, formatting.number(value), ""))
     if totals.get("views") is not None and totals.get("visits"):
-        shown.append(("Views per visit", "", f"{totals['views'] / totals['visits']:.1f}"))
+        shown.append(("Views per visit", "", f"{totals['views'] / totals['visits']:.1f}", ""))
     busiest = max(stats["series"], key=lambda item: item["views"] or 0, default=None)
     if busiest and busiest["views"]:
-        shown.append(("Busiest day", "", formatting.day(busiest["start"], stats["time_zone"])))
+        shown.append(("Busiest day", "", formatting.day(busiest["start"], stats["time_zone"]), ""))
     return shown[:MAX_FIGURES]
 
 
-def _figures_of_mailing(stats: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def _figures_of_mailing(stats: Mapping[str, Any]) -> list[Figure]:
     """Returns what `_figures` returns, for a mailing: the figures of its own page, as far as they are shared.
 
     With an open rate, the recipients are those that it counts.
@@ -245,12 +247,16 @@ def _figures_of_mailing(stats: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     person = rate and round(rate["low"] * delivered)
     opened = round(rate["high"] * delivered) if rate else totals["unique_opens"]
     figures = (
-        ("Opened by people", "unique_opens_person", person),
-        ("Delivered", "delivered", delivered),
-        ("Opened by people or machines", "unique_opens", opened),
-        (LABELS["opens"], "opens", totals["opens"]),
+        ("Opened by people", "unique_opens_person", person, "recipient"),
+        ("Delivered", "delivered", delivered, "mail"),
+        ("Opened by people or machines", "unique_opens", opened, "recipient"),
+        (LABELS["opens"], "opens", totals["opens"], ""),
     )
-    return [(label, name, formatting.number(value)) for label, name, value in figures if value is not None]
+    return [
+        (label, name, formatting.number(value), unit if value == 1 or not unit else f"{unit}s")
+        for label, name, value, unit in figures
+        if value is not None
+    ]
 
 
 def _rate_bar(rate: Mapping[str, Any] | None) -> dict[str, float] | None:

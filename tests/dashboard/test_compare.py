@@ -171,6 +171,18 @@ def test_compare_web_sites_show_figures_and_differences(story, reader):
     assert "Mailings" not in answer.text
 
 
+def test_compare_visitors_name_their_unit(story, page, viewed, clock, stats, reader):
+    page(id="strict", name="Strict site", identity="cookieless")
+    viewed(f"{DAY}T10:00Z", "eve", "strict")
+    clock.at(f"{DAY}T12:00Z")
+    stats("strict")
+    mixed = rows(reader.get("/compare?id=page&id=strict"))
+    assert mixed["page"]["Visitors or visitor"] == "2 visitors"
+    assert mixed["strict"]["Visitors or visitor"] == "1 visitor-day"
+    alike = reader.get("/compare?id=page&id=shop")
+    assert rows(alike)["page"]["Visitors"] == "2"
+
+
 def test_compare_both_kinds_get_two_tables(story, reader):
     answer = reader.get("/compare?id=page&id=mail&id=shop&id=later&id=mail")
     page = assert_harmless(answer)
@@ -210,6 +222,11 @@ def test_compare_mails_in_a_range_have_no_differences(story, reader):
         assert not any("mail" in text for text in differences(answer))
         assert "share opened by a person" not in answer.text
         assert "each mailing has had another time to be opened" in answer.text
+        shown_day = f"{int(day[-2:])} Sep 2026"
+        chosen = f'<span aria-current="true">Custom: {shown_day}</span>'
+        assert (chosen in answer.text) == (day != DAY), "the preset Today is this day"
+        if day == DAY:
+            assert f'Opens by mail program<span class="of-range">, {shown_day}</span>' in answer.text
         all_time = re.search(r'<a href="([^"]*)">for all time</a>', answer.text)
         assert all_time is not None
         assert len(differences(reader.get(unescape(all_time[1])))) == 2

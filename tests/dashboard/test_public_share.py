@@ -111,6 +111,9 @@ def test_public_share_shows_several_figures(story, visitor, share, name, labels)
     page = visitor.get(share(name)).text
     found = re.findall(r"<div><dt>(?:<span[^>]*>)?([^<]+)", page)
     assert found == labels
+    units = re.findall(r'<dd>[\d,]+ <span class="unit">([^<]+)', page)
+    assert units == (["recipients", "mails", "recipients"] if name == "mail" else [])
+    assert ("Each open counts, so a recipient can count more than once." in page) == (name == "mail")
     assert (">Open rate<" in page) == (name == "mail"), "nobody else opened, so the rate is exact"
     assert ("Counted, of the delivered mails." in page) == (name == "mail")
 

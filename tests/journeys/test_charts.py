@@ -500,11 +500,14 @@ def test_chart_since_sending_draws_days_per_hour(open_page: Callable[..., Page],
     assert max(columns) == pytest.approx(70.16 / 72 * width, abs=8), "up to now"
     heights = page.evaluate(ROWS, SECOND)
     assert len(heights) <= 4, f"one level, as each hour had as many opens: {heights}"
+    assert marks(page) == ["not over yet"]
     drag(page, 0.1, 0.3)
     page.mouse.move(0, 0)
     assert page.get_by_role("button", name="Whole range").is_visible()
+    assert marks(page) == [], "nothing is dashed in the visible range"
     page.get_by_role("button", name="Whole range").click()
     assert readout(page) == "Opens 720 Unique opens 360"
+    assert marks(page) == ["not over yet"]
     assert page.get_by_role("button", name="Whole range").is_hidden()
 
 

@@ -97,6 +97,7 @@
       }))
       .filter((each) => hasValue(each.values));
     const running = starts.findLastIndex((start, i) => start <= upTo && ends[i] > upTo);
+    const isRunningDrawn = series.some(({ values }) => values[running] != null);
     const drawn = series.map(({ values }) =>
       values.map((value, i) => (isPerHour && value != null ? value * HOUR / (ends[i] - starts[i]) : value)));
     const over = drawn.map((values) => values.map((value, i) => (i === running ? null : value)));
@@ -110,7 +111,7 @@
       .sort((a, b) => a.when - b.when)
       .map((note) => ({ ...note, interval: starts.findLastIndex((start) => start <= note.when) }));
     return {
-      starts, ends, series, step, notes, isPerHour, isStepped, upTo, begins, hasRunning: running >= 0,
+      starts, ends, series, step, notes, isPerHour, isStepped, upTo, begins, running: isRunningDrawn ? running : -1,
       cut: isStepped ? starts.findIndex((start, i) => start < begins && ends[i] > begins) : -1, // see `steps`
       isAllSinceSending: isPerHour && stats.from == null,
       lastX: isStepped ? end : starts.at(-1), // the right end of the axis
@@ -235,16 +236,17 @@
       sums(shown, -Infinity, Infinity).forEach((sum, i) => {
         this.values[i].style.minWidth = `${Math.max(5, number(sum).length)}ch`;
       });
-      this.showMarks();
       this.showValues();
     }
 
-    // Explains in the legend a line that is dashed, and a first bar that is narrower than the others.
+    // Explains in the legend a line that is dashed, and a first bar that is narrower than the others, if it is in
+    // the visible range.
     showMarks() {
-      const { calendar, cut, begins, ends, hasRunning } = this.shown;
-      this.dashed.hidden = !hasRunning;
-      this.narrow.hidden = cut < 0;
-      this.narrow.textContent = cut < 0 ? "" : `First bar: ${calendar.time(begins)} to ${calendar.time(ends[cut])} only`;
+      const { calendar, cut, begins, starts, ends, running, isStepped } = this.shown, { min, max } = this.u.scales.x;
+      const isVisible = (i) => i >= 0 && ends[i] > min && (isStepped ? starts[i] < max : starts[i] <= max);
+      this.dashed.hidden = !isVisible(running);
+      this.narrow.hidden = !isVisible(cut);
+      this.narrow.textContent = this.narrow.hidden ? "" : `First bar: ${calendar.time(begins)} to ${calendar.time(ends[cut])} only`;
     }
 
     clear() {
@@ -425,6 +427,7 @@
       const first = visible[0] ?? min, last = visible.at(-1) ?? min;
       const text = this.firstDays(min, max) || calendar.days(first, last);
       if (this.days) this.days.textContent = this.zoomed ? text : this.daysOfWhole;
+      this.showMarks();
       this.showPoint(u);
     }
 
