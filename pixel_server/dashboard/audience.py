@@ -52,13 +52,13 @@ async def page(api: Api, request: Request) -> Response:
     faults: Faults = []
     if errors:
         faults = _faults_of_condition(params, ids)
+        errors += await _without_recipients(api, chosen)
     elif ids:
         try:
             context |= await _figures(api, request, ids)
         except Problem as problem:
             faults, status = problem.errors or [], problem.status
-            if not faults:
-                errors = [f"{problem.detail[0].upper()}{problem.detail[1:]}.".replace("`", "")]
+            errors = await _without_recipients(api, chosen) if faults else [_sentence(problem)]
     loaded_by_nobody = {**_condition(params), "state": "opened"}
     context |= {
         "chosen": chosen,
@@ -93,6 +93,21 @@ async def _figures(api: Api, request: Request, ids: Sequence[str]) -> dict[str, 
         "by_machines": max(0, by_machines),
         "withdrawn": withdrawn,
     }
+
+
+async def _without_recipients(api: Api, chosen: Sequence[Campaign]) -> list[str]:
+    """Returns a sentence about each campaign that keeps no recipients, such as a web site."""
+    sentences = []
+    for campaign in chosen:
+        try:
+            await calls.find(api.store, api.settings, api.consent, {"of": campaign.id})
+        except Problem as problem:
+            sentences.append(_sentence(problem))
+    return sentences
+
+
+def _sentence(problem: Problem) -> str:
+    return f"{problem.detail[0].upper()}{problem.detail[1:]}.".replace("`", "")
 
 
 def _is_unseen(condition: audience.Condition) -> bool:

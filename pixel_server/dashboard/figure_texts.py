@@ -117,7 +117,7 @@ def _previous(period: Range) -> Range:
 
 def _values(campaign_stats: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
     """Yields each path with its value: `("verdicts.person.hits", 12)`."""
-    for name in ("sent", "delivered", "bounce_share"):
+    for name in ("sent", "bounced", "delivered", "bounce_share"):
         yield name, campaign_stats[name]
     for name, value in (campaign_stats["deliveries"] or {}).items():
         yield f"deliveries.{name}", value

@@ -42,9 +42,9 @@ _OF_EACH_MAIL: tuple[Kind, ...] = ("delivered", "bounced_hard", "bounced_soft")
 MIN_REPORTED_SHARE = 0.5
 """Smallest share of the sent mails with a report for which the page shows reported deliveries and bounces."""
 SOURCES = {
-    "given": "the number that was entered",
-    "deliveries": "the number that the mail service reported",
-    "lists": "the number of recipients with links",
+    "given": "entered",
+    "deliveries": "reported by the mail service",
+    "lists": "recipients with links",
 }
 """Words that say where the number of sent mails comes from, by `sent_source`."""
 
@@ -125,8 +125,9 @@ def deliveries(whole: Mapping[str, Any]) -> dict[str, Any] | None:
     says = f"The mail service has reported on {of_sent}{formatting.counted(sent or reported, 'mail')}."
     if source is not None:
         is_entered = whole["bounced"] != counts["bounced_hard"] + counts["bounced_soft"]
-        bounces = "entered" if is_entered else "reported"
-        says += f" Delivered is {SOURCES[source]}, less the {bounces} bounces."
+        bounced = formatting.counted(whole["bounced"], "bounce")
+        says += f" Delivered is {formatting.counted(sent, 'mail')} sent ({SOURCES[source]}), "
+        says += f"less {bounced} ({'entered' if is_entered else 'reported'})."
     labels = {kind: text for kind, text in DELIVERIES.items() if is_useful or kind not in _OF_EACH_MAIL}
     return {"says": says, "labels": labels}
 

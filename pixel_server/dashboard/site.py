@@ -38,12 +38,12 @@ from pixel_server.problems import Problem
 GROUPS = {
     "Pages": ("page", "entry_page", "exit_page"),
     "Sources": (
-        *("referrer_kind", "referrer"),
-        *("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"),
+        *("referrer_kind", "utm_source", "referrer"),
+        *("utm_medium", "utm_campaign", "utm_term", "utm_content"),
     ),
     "Visitors": ("country", "language", "device", "browser", "system"),
 }
-"""The breakdowns in the order of the page, by heading."""
+"""The breakdowns in the order of the page, by heading. Short and long lists fill the columns about evenly."""
 DIMENSIONS = tuple(name for names in GROUPS.values() for name in names)
 MORE_FIGURES = {
     "hits": "Requests",

@@ -41,7 +41,7 @@ def test_mailing_page_begins_with_sending(sent, reader):
     page = assert_harmless(answer)
     assert "Sent 20 Sep 2026, 08:30 UTC to 40 · mail" in words(page)
     assert "Open rate 7.5% known exactly" in words(page)
-    assert "Of the 3 recipients who opened it" in words(page)
+    assert "Measured for 3 recipients with an open by a person and a known time of sending." in words(page)
     assert "Half opened within about" in page.text
     assert "3 recipients, 7.5% of the delivered" in words(page)
     assert "3 machines and repeated opens too" in words(page)
@@ -51,6 +51,12 @@ def test_mailing_page_begins_with_sending(sent, reader):
     assert series[0]["start"] == "2026-09-20T08:30:00+00:00"
     assert [item["opens"] for item in series] == [1, 1, *[0] * 46, 1, 0, 0]
     assert "Opens per hour since sending" in words(page)
+
+
+def test_mailing_page_says_what_delivered_is_made_of(sent, site, reader):
+    assert "40 mails: 40 sent (entered)" in words(Page(reader.get(PAGE)))
+    assert site.patch("/api" + PAGE, json={"bounced": 2}).status_code == 200
+    assert "38 mails: 40 sent (entered), less 2 bounced" in words(Page(reader.get(PAGE)))
 
 
 def test_mailing_page_first_day_leads_with_its_own_rate(sent, reader):
@@ -231,12 +237,12 @@ def test_mailing_page_without_rate_says_why(sent, site, reader, fields, says):
             "given",
             1,
             37,
-            "reported on 1 of 40 mails. Delivered is the number that was entered, less the entered",
+            "reported on 1 of 40 mails. Delivered is 40 mails sent (entered), less 37 bounces (entered).",
             2,
         ),
         ("given", 30, 0, "reported on 30 of 40 mails", 5),
-        ("lists", 19, 0, "Delivered is the number of recipients with links, less the reported bounces.", 2),
-        ("deliveries", 1, 0, "Delivered is the number that the mail service reported", 5),
+        ("lists", 19, 0, "Delivered is 40 mails sent (recipients with links), less 0 bounces (reported).", 2),
+        ("deliveries", 1, 0, "mails sent (reported by the mail service), less", 5),
         (None, 1, 0, "The mail service has reported on 1 mail.", 5),
     ],
 )

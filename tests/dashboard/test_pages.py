@@ -165,6 +165,7 @@ def test_campaign_list_draft_comes_last_and_is_marked(story, mail, reader):
     text = reader.get("/?kind=email").text
     rows = re.findall(r'<tr( class="draft")?>\s*<th scope="row">.*?/campaigns/([a-z-]+)', text, re.DOTALL)
     assert rows == [("", "mail"), (' class="draft"', "draft")]
+    assert re.search(r'<td data-label="Sent on"><span class="dim">not set</span>.*created', text)
 
 
 def heads(answer):
@@ -431,7 +432,7 @@ def test_pages_hostile_names_are_harmless(site, mail, page, clock, viewed, reade
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"mode": "count", "sent": 4}, "of 4 sent"),
+        ({"mode": "count", "sent": 4}, "mails: 4 sent (entered)"),
         ({"mode": "last"}, "there is no rate"),
         ({"sent": 0}, "More recipients opened than mails were delivered"),
         ({"sent": 2, "bounced": 2}, "More recipients opened than mails were delivered"),
