@@ -41,9 +41,10 @@ def chromium() -> str:
 
 @pytest.fixture(scope="session")
 def headless(chromium: str) -> str:
-    """Returns the path of the same browser without its own windows and settings, else that of Chromium.
+    """Returns the path of Chromium's headless shell, or of Chromium if the shell is not installed.
 
-    It takes a third of the processor time. Its Debian package is chromium-headless-shell.
+    The shell is the same browser without windows and preferences, and needs a third of the processor time.
+    Debian's package is `chromium-headless-shell`.
     """
     return shutil.which("chromium-headless-shell") or chromium
 
