@@ -31,6 +31,7 @@ def begin(place: str | None = None) -> None:
     signal.signal(signal.SIGTERM, _end_run)
     if place is not None:
         tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="px-run-", dir=place)
+        os.chmod(tempfile.tempdir, 0o711)  # Postfix, of another user, finds its own directory there
         atexit.register(_remove_data)
 
 
