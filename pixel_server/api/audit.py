@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -31,13 +31,15 @@ async def audit_page(
     log_name: audit_log.Log = "audit",
     who_too: Iterable[str] = (),
     more_errors: Iterable[dict[str, Any]] = (),
+    campaigns_too: Sequence[str] = (),
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Returns (lines of a log, newest first; the cursor of the next page or None).
 
     who_too: texts that `who` of a line may contain instead of the parameter `who`, if that is given.
+    campaigns_too: ids of campaigns that the text in the parameter `campaign` names, besides its id.
     more_errors: errors that the caller found. Raises Problem 422 if there is an error in the query or there.
     """
-    wanted, errors = _parse_filter(query, who_too)
+    wanted, errors = _parse_filter(query, who_too, campaigns_too)
     page = _PAGING.parse(query, [*errors, *more_errors])
     lines, next_cursor = await audit_log.read_page(api.store, page.after, page.limit, log_name, wanted)
     return [_line_json(line) for line in lines], next_cursor
@@ -48,12 +50,13 @@ async def read_all(
     query: Mapping[str, str],
     who_too: Iterable[str] = (),
     more_errors: Iterable[dict[str, Any]] = (),
+    campaigns_too: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Returns all lines of the audit log that a query wants, newest first.
 
     Raises Problem 422 as `audit_page` does.
     """
-    wanted, errors = _parse_filter(query, who_too)
+    wanted, errors = _parse_filter(query, who_too, campaigns_too)
     if errors := [*errors, *more_errors]:
         raise bad_parameters(errors)
     lines, _ = await audit_log.read_page(api.store, None, audit_log.MAX_LINES, "audit", wanted)
@@ -61,7 +64,7 @@ async def read_all(
 
 
 def _parse_filter(
-    query: Mapping[str, str], who_too: Iterable[str] = ()
+    query: Mapping[str, str], who_too: Iterable[str] = (), campaigns_too: Sequence[str] = ()
 ) -> tuple[audit_log.Filter, list[dict[str, Any]]]:
     """Returns the filter of a query, and the errors of its parameters. An empty parameter filters nothing."""
     errors: list[dict[str, Any]] = []
@@ -76,10 +79,14 @@ def _parse_filter(
         if len(query.get(name, "")) > most:
             errors.append({"field": name, "message": f"must have at most {most} characters"})
     campaign, who = query.get("campaign", ""), query.get("who", "")
-    if campaign and not is_slug(campaign):
+    if campaign and not campaigns_too and not is_slug(campaign):
         errors.append({"field": "campaign", "message": "must be the id of a campaign"})
     wanted = audit_log.Filter(
-        (who, *who_too) if who else (), query.get("what", ""), campaign, times.get("from", 0), times.get("to")
+        (who, *who_too) if who else (),
+        query.get("what", ""),
+        (campaign, *campaigns_too) if campaign else (),
+        times.get("from", 0),
+        times.get("to"),
     )
     return wanted, errors
 

@@ -107,7 +107,7 @@ def set_key(id: str, key: str, as_json: bool) -> None:  # noqa: A002
     try:
         with_store(lambda store, _: sources.set_key(store, id, _read_key(key) or ""))
     except sources.UnknownSource:
-        raise Failure(f"there is no source {id}") from None
+        raise Failure(f"there is no mail service {id}") from None
     except ValueError as error:
         raise Failure(f"KEY {error}") from None
     click.echo(json.dumps({"id": id}) if as_json else f"set the key of {id}")
@@ -121,7 +121,7 @@ def remove(id: str, as_json: bool) -> None:  # noqa: A002
     try:
         with_store(lambda store, _: sources.remove(store, id))
     except sources.UnknownSource:
-        raise Failure(f"there is no source {id}") from None
+        raise Failure(f"there is no mail service {id}") from None
     click.echo(json.dumps({"removed": id}) if as_json else f"removed {id}")
 
 

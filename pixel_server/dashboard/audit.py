@@ -17,8 +17,10 @@ from pixel_server.auth import api_keys, share_links
 from pixel_server.campaigns import storage
 from pixel_server.dashboard import forms, recipients, render
 from pixel_server.deliveries import sources
-from pixel_server.figures import csv_export
+from pixel_server.figures import campaign_order, csv_export
+from pixel_server.figures import sources as sources_of_figures
 from pixel_server.problems import Problem
+from pixel_server.slug import is_slug
 from pixel_server.store import audit_log
 from pixel_server.webhooks import storage as webhooks
 
@@ -30,6 +32,9 @@ _key_of = re.compile(r"key ([0-9a-f]+)", re.ASCII).fullmatch
 
 FILTERS = "who", "what", "campaign", "from", "until"
 """Fields of the form that filters the log. `until` is the last day; the API's `to` is the day after it."""
+
+_LABELS = {"source": "mail service", "share": "share link"}
+"""Names of details on the page, if the log has another name."""
 
 Names = Mapping[tuple[str, str], tuple[str, str]]
 """(text, path of a page or "") of a detail, by its name and value: `("webhook", "80c5f7145b")`."""
@@ -46,8 +51,8 @@ async def list_actions(api: Api, request: Request) -> Response:
 async def download(api: Api, request: Request) -> Response:
     """Returns all lines that the filter wants as CSV."""
     keys = await _key_names(api, request)
-    query, errors = _api_query(request.query_params)
-    entries = await audit.read_all(api, query, _who_of_names(keys, query.get("who", "")), errors)
+    query, campaigns, errors = await _api_query(api, request)
+    entries = await audit.read_all(api, query, _who_of_names(keys, query.get("who", "")), errors, campaigns)
     rows = [_csv_row(entry, keys) for entry in entries]
     return Response(
         csv_export.lines([("at", "who", "key_name", "what", "campaign", "details"), *rows]),
@@ -71,11 +76,11 @@ async def _page(api: Api, request: Request, log_name: audit_log.Log) -> Response
     problem: Problem | None = None
     entries: list[dict[str, Any]] = []
     next_cursor = None
-    query, errors = _api_query(request.query_params)
+    query, campaigns, errors = await _api_query(api, request)
     query["limit"] = str(PAGE_ROWS)
     try:
         who_too = _who_of_names(keys, submitted["who"])
-        entries, next_cursor = await audit.audit_page(api, query, log_name, who_too, errors)
+        entries, next_cursor = await audit.audit_page(api, query, log_name, who_too, errors, campaigns)
     except Problem as error:
         if error.status != 422 or not any(submitted.values()):
             raise
@@ -89,12 +94,27 @@ async def _page(api: Api, request: Request, log_name: audit_log.Log) -> Response
         "log": log_name,
         "filtered": urlencode({name: value for name, value in submitted.items() if value}),
         "key_names": sorted(set(keys.values())),
+        "actions": sorted(audit_log.ACTIONS.values()),
     }
     return forms.page(api, request, "audit.html", submitted, context, problem)
 
 
-def _api_query(query: Mapping[str, str]) -> tuple[dict[str, str], list[dict[str, Any]]]:
-    """Returns the parameters of the API call, and the errors of what the API does not know: `until`."""
+async def _api_query(api: Api, request: Request) -> tuple[dict[str, str], list[str], list[dict[str, Any]]]:
+    """Returns the parameters of the API call, the campaigns whose names match, and errors.
+
+    The API does not know `until`, and of a campaign it takes only the id.
+    """
+    query, errors = _parse_days(request.query_params)
+    text = query.get("campaign", "")
+    campaigns = await _campaigns_named(api, request, text)
+    if text and not campaigns and not is_slug(text):
+        del query["campaign"]
+        errors.append({"field": "campaign", "message": "no campaign has this id or name"})
+    return query, campaigns, errors
+
+
+def _parse_days(query: Mapping[str, str]) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Returns the parameters of the API call, with `to` in place of `until`, and the errors of `until`."""
     asked = {name: query[name].strip() for name in ("who", "what", "campaign", "from") if query.get(name)}
     if "after" in query:
         asked["after"] = query["after"]
@@ -111,6 +131,20 @@ async def _key_names(api: Api, request: Request) -> dict[str, str]:
     if "read" not in request.state.session.scopes:
         return {}
     return {key.id: key.name for key in await api_keys.list_keys(api.store)}
+
+
+async def _campaigns_named(api: Api, request: Request, text: str) -> list[str]:
+    """Returns the ids of campaigns whose name contains a text. A session without `read` must not learn them.
+
+    Returns nothing if the text is the id of a campaign.
+    """
+    if not text or "read" not in request.state.session.scopes:
+        return []
+    found = await sources_of_figures.find(api.store, api.settings.shards)
+    order = await campaign_order.read(api.store, found.tags, api.consent, api.clock())
+    if any(entry.id == text for entry in order.entries):
+        return []
+    return [entry.id for entry in order.entries if text.casefold() in entry.name]
 
 
 def _who_of_names(keys: Mapping[str, str], text: str) -> list[str]:
@@ -169,7 +203,7 @@ def _row(entry: Mapping[str, Any], keys: Mapping[str, str], names: Names) -> dic
 
 def _details(about: Mapping[str, str], names: Names) -> Iterator[tuple[str, str, str]]:
     for name, value in about.items():
-        label = name.replace("_", " ")
+        label = _LABELS.get(name) or name.replace("_", " ")
         if name == "state" and value in recipients.STATES:
             yield label, recipients.STATES[value][0], ""
         else:

@@ -47,32 +47,70 @@ class Filter(NamedTuple):
     """Choice of lines. Each field narrows it, unless it is empty or None.
 
     who: texts; `who` of a line must contain one of them. what: text that the action contains, as stored or
-    in words: `"key.revoked"`, `"key revoked"`. campaign: id. start, end: ms since 1970, half-open.
+    in words: `"key.revoked"`, `"key revoked"`. campaigns: ids; a line must be on one of them.
+    start, end: ms since 1970, half-open.
     """
 
     who: tuple[str, ...] = ()
     what: str = ""
-    campaign: str = ""
+    campaigns: tuple[str, ...] = ()
     start: int = 0
     end: int | None = None
 
     def has(self, line: Mapping[str, str]) -> bool:
         """Returns whether a line is wanted, whatever its time."""
         who, what, wanted = line["who"].casefold(), line["what"], self.what.casefold()
-        campaigns = line.get("campaign", ""), *line.get("campaigns", "").split(",")
+        campaigns = {line.get("campaign", ""), *line.get("campaigns", "").split(",")}
         return (
             (not self.who or any(text.casefold() in who for text in self.who))
             and (not wanted or wanted in what or wanted in words(what))
-            and (not self.campaign or self.campaign in campaigns)
+            and (not self.campaigns or not campaigns.isdisjoint(self.campaigns))
         )
 
 
 EVERY = Filter()
 
+ACTIONS = {
+    "audience.counted": "audience counted",
+    "audience.read": "audience listed",
+    "campaign.changed": "campaign changed",
+    "campaign.deleted": "campaign deleted",
+    "dead_letters.dropped": "dead letters deleted",
+    "dead_letters.shown": "dead letters shown",
+    "deliveries.import_begun": "import of delivery reports begun",
+    "deliveries.source_added": "mail service added",
+    "deliveries.source_key_set": "key of mail service set",
+    "deliveries.source_removed": "mail service removed",
+    "host.forgotten": "host forgotten",
+    "key.made": "key created",
+    "key.revoked": "key revoked",
+    "losses.acknowledged": "losses acknowledged",
+    "names.removed": "names removed",
+    "recipient.erased": "recipient erased",
+    "recipient.shown": "recipient shown",
+    "recipients.read": "recipients listed",
+    "recipients.removed": "recipients removed",
+    "recipients.upload_begun": "upload of recipients begun",
+    "recipients.uploaded": "recipients uploaded",
+    "share.made": "share link created",
+    "share.revoked": "share link revoked",
+    "sign_in_link.made": "sign-in link created",
+    "store.adopted": "store adopted",
+    "webhook.changed": "webhook changed",
+    "webhook.deleted": "webhook deleted",
+    "webhook.made": "webhook created",
+    "webhook.secret": "webhook secret created",
+    "withdrawals.added": "withdrawals added",
+    "withdrawals.by_mail_service": "withdrawals reported by mail service",
+    "withdrawals.ended": "withdrawals ended",
+    "withdrawals.exported": "withdrawals downloaded",
+}
+"""Each action of the audit log in words."""
+
 
 def words(what: str) -> str:
-    """Returns an action in words: `"sign in link created"` for `"sign_in_link.made"`."""
-    return what.replace(".made", ".created").replace(".", " ").replace("_", " ")
+    """Returns an action in words: `"sign-in link created"` for `"sign_in_link.made"`."""
+    return ACTIONS.get(what) or what.replace(".", " ").replace("_", " ")
 
 
 async def note(store: AsyncRedis, who: str, what: str, **details: str | int) -> None:

@@ -70,7 +70,7 @@ def test_deliveries_source_is_added_listed_and_removed(run, site):
     assert "KEY must be the verification key" in run("key", sendgrid["id"], "x", code=1).stderr
     assert run("remove", sendgrid["id"]).stdout == f"removed {sendgrid['id']}\n"
     for command in (("remove", sendgrid["id"]), ("key", sendgrid["id"], "x"), ("remove", "../x")):
-        assert "there is no source" in run(*command, code=1).stderr
+        assert "there is no mail service" in run(*command, code=1).stderr
     assert "--key must be the ARN" in run("add", "ses", "--key", "x", code=1).stderr
     what = [line["what"] for line in site.get("/api/audit").json()["items"]]
     assert what.count("deliveries.source_added") == 2

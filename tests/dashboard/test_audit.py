@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import html
+import re
+from pathlib import Path
 
 import pytest
 
+from pixel_server.store import audit_log
 from tests.dashboard.test_campaign_forms import wrong
 from tests.dashboard.test_pages import EVIL as EVIL_TEXTS
 from tests.dashboard.test_pages import assert_harmless
@@ -24,7 +27,7 @@ def test_audit_page_names_keys_and_links_campaigns(site, reader, mail):
     made = site.post("/api/keys", json={"name": EVIL, "scopes": ["read"]}).json()
     page = reader.get("/audit").text
     [own_name] = {key["name"] for key in site.get("/api/keys").json()["items"]} - {EVIL}
-    shared = row_of(page, "share created")
+    shared = row_of(page, "share link created")
     assert f"<bdi>{own_name}</bdi>" in shared
     assert (
         f'<a href="/campaigns/mail"><bdi>{html.escape(EVIL)}</bdi></a>'.replace("&#x27;", "&#39;").replace(
@@ -40,7 +43,7 @@ def test_audit_page_deleted_campaign_is_not_a_link(site, reader, mail):
     mail()
     site.post("/api/campaigns/mail/shares", json={"name": "a partner"})
     site.delete("/api/campaigns/mail")
-    row = row_of(reader.get("/audit").text, "share created")
+    row = row_of(reader.get("/audit").text, "share link created")
     assert "<bdi>mail</bdi>" in row
     assert "campaigns/mail" not in row
 
@@ -63,11 +66,11 @@ def test_audit_page_without_scope_read_shows_no_names(site, mail, made_key, sign
     page = sign_in(key).get("/audit")
     assert page.status_code == 200
     assert "Secret plan" not in page.text
-    assert "<bdi>mail</bdi>" in row_of(page.text, "share created")
+    assert "<bdi>mail</bdi>" in row_of(page.text, "share link created")
 
 
 def test_audit_page_filters_by_name_action_campaign_and_day_and_downloads_that(site, reader, mail, made_key):
-    mail()
+    mail(name="Spring News")
     mail(id="other")
     for campaign in ("mail", "other"):
         site.post(f"/api/campaigns/{campaign}/shares", json={"name": "a partner"})
@@ -85,7 +88,8 @@ def test_audit_page_filters_by_name_action_campaign_and_day_and_downloads_that(s
         return [line.split(",")[3:5] for line in lines[1:]]
 
     assert rows("who=another") == rows(f"who={key_id}") == [["campaign.deleted", "other"]]
-    assert rows("what=share+created&campaign=mail") == [["share.made", "mail"]]
+    assert rows("what=share+link+created&campaign=mail") == [["share.made", "mail"]]
+    assert {campaign for _, campaign in rows("campaign=spring+news")} == {"mail"}
     today = site.get("/api/audit").json()["items"][0]["at"][:10]
     assert len(rows(f"from={today}&until={today}&what=share")) == 2
     assert rows("until=2020-01-01&who=&what=&campaign=") == []
@@ -103,7 +107,7 @@ def test_audit_page_bad_filter_stays_in_its_field_and_says_why(reader):
     assert '<input id="from" name="from" type="text" value="soon"' in answer.text, "a date shows nothing"
     for kept in ("soon", "later", "No id", "share"):
         assert f'value="{kept}"' in answer.text
-    assert "Must be the id of a campaign." in answer.text
+    assert "No campaign has this id or name." in answer.text
     assert "No entries match" not in answer.text, "nothing was looked for"
     assert reader.get("/audit/all.csv?until=soon").status_code == 422
     assert reader.get("/audit?after=x").status_code == 422
@@ -117,12 +121,40 @@ def test_audit_page_names_webhooks_mail_services_and_share_links(site, reader, m
         "/api/webhooks", json={"url": "https://hooks.example.org", "name": "CRM", "events": ["health"]}
     ).json()["id"]
     page = reader.get("/audit").text
-    assert '<a href="/campaigns/mail/shares"><bdi>a partner</bdi></a>' in row_of(page, "share created")
-    added = row_of(page, "deliveries source added")
+    assert '<a href="/campaigns/mail/shares"><bdi>a partner</bdi></a>' in row_of(page, "share link created")
+    added = row_of(page, "mail service added")
     assert '<a href="/deliveries"><bdi>Shop</bdi></a>' in added
     assert f'<a href="/webhooks/{made}"><bdi>CRM</bdi></a>' in row_of(page, "webhook created")
     site.delete(f"/api/webhooks/{made}")
     assert f"<bdi>{made}</bdi>" in row_of(reader.get("/audit").text, "webhook created")
+
+
+def test_audit_page_offers_each_action_in_words(reader):
+    page = reader.get("/audit").text
+    offered = page.partition('<datalist id="actions">')[2].partition("</datalist>")[0]
+    assert re.findall('<option value="(.*?)">', offered) == sorted(audit_log.ACTIONS.values())
+    assert 'list="actions"' in page
+
+
+def test_audit_page_campaign_without_scope_read_is_not_found_by_name(site, mail, made_key, sign_in):
+    mail(name="Secret plan")
+    site.post("/api/campaigns/mail/shares", json={"name": "a partner"})
+    mail(id="shown")
+    _, key = made_key("people", "read:shown")
+    assert "Must be" not in sign_in(key).get("/audit?campaign=mail").text
+    assert sign_in(key).get("/audit?campaign=Secret+plan").status_code == 422
+
+
+def test_actions_in_words_have_each_action_that_the_code_notes():
+    root = Path(audit_log.__file__).parents[2]
+    code = "".join(
+        path.read_text()
+        for part in ("pixel_server", "workers")
+        for path in sorted((root / part).rglob("*.py"))
+    )
+    noted = set(re.findall(r'\b_?note\([^"()]*(?:\([^()]*\))?[^"()]*"([a-z_]+\.[a-z_]+)"', code))
+    assert len(noted) > 25
+    assert noted | {"names.removed", "recipients.removed"} == audit_log.ACTIONS.keys()
 
 
 @pytest.mark.parametrize("text", EVIL_TEXTS)
@@ -136,4 +168,4 @@ def test_audit_page_says_that_a_recipient_is_not_named(site, reader, secrets):
     site.get("/api/withdrawals", headers={"Accept": "text/csv"})
     page = reader.get("/audit").text
     assert "the recipient is not named here" in row_of(page, "recipient shown")
-    assert '<td class="details nothing">' in row_of(page, "withdrawals exported")
+    assert '<td class="details nothing">' in row_of(page, "withdrawals downloaded")

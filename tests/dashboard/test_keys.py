@@ -149,8 +149,8 @@ def test_keys_page_makes_a_sign_in_link_that_works_once_and_is_audited(site, rea
     assert (newest["what"], newest["about"]) == ("sign_in_link.made", {"key": name})
     assert newest["who"].startswith("key ")
     assert newest["who"] != f"key {name}"
-    assert ">sign in link created<" in reader.get("/audit").text
-    assert ">sign in link created<" not in own
+    assert ">sign-in link created<" in reader.get("/audit").text
+    assert ">sign-in link created<" not in own
     visitor.cookies.clear()
     assert visitor.get(link).status_code == 303
     assert "another" in visitor.get("/keys").text

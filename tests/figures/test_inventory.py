@@ -82,7 +82,7 @@ def test_inventory_used_store_counts_each_kind(
         "daily series": numbers["daily series"],
         "totals": numbers["totals"],
         "withdrawals": 2,
-        "sources of events": 1,
+        "mail services": 1,
         "share links": 1,
     }
     assert min(numbers.values()) > 0

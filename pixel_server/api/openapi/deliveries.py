@@ -35,7 +35,7 @@ OPERATIONS = {
         ok("A page of sources.", page("Source")),
     ),
     "add_source": Operation(
-        "Add a source of events",
+        "Add a mail service",
         ok("The source. Only this answer shows its address.", ref("NewSource")),
         "Enter `url` at the mail service as the address of its webhook. 409: there are "
         f"{sources.MAX_SOURCES} sources already, or no base URL is set.",
