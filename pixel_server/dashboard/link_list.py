@@ -284,7 +284,7 @@ async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
 
 def _why_refused(checked: Checked) -> str:
     if not checked.rows:
-        return "no line of this list can be used; no link was made"
+        return "no line of this list can be used, so no link was made: mend the list"
     lines = formatting.counted(checked.bad, "line")
     return f"{lines} of this list cannot be used, so no link was made: mend or leave out these lines"
 

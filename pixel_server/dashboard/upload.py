@@ -58,7 +58,7 @@ async def upload(api: Api, request: Request) -> Response:
         await file.skip()
         return refuse(problem.detail, problem.status)
     if not stored.lines:
-        return refuse("there is no recipient in this file: choose a list", 422)
+        return refuse("there is no recipient in this file", 422)
     status = 422 if stored.bad and not stored.has_usable_lines else 200
     listed = await lists.count_listed(api.store, campaign.id, api.settings.shards)
     return _page(

@@ -36,8 +36,10 @@ def check_recipient(recipient: str) -> str:
 
     Raises ValueError if the recipient is empty, has more than 256 characters, or has a control character.
     """
-    if not 1 <= len(recipient) <= MAX_RECIPIENT_CHARACTERS:
-        raise LinkError("must have 1 to 256 characters")
+    if not recipient:
+        raise LinkError("must not be empty")
+    if len(recipient) > MAX_RECIPIENT_CHARACTERS:
+        raise LinkError(f"must have at most {MAX_RECIPIENT_CHARACTERS} characters")
     if has_control_characters(recipient):
         raise LinkError("must not contain control characters")
     return recipient

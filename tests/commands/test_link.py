@@ -124,7 +124,7 @@ def test_link_list_bad_rows_are_named_and_left_out(link):
     assert [row["note"] for row in rows] == ["a", "c", "two\nlines", "a, b", "c", ""]
     assert all(row["pixel_url"].startswith(BASE_URL) for row in rows)
     assert bad.decode().splitlines() == [
-        "3: recipient must have 1 to 256 characters",
+        "3: recipient must not be empty",
         "4: has 3 fields, not 2",
         "6: is not in UTF-8",
         "10: is not CSV: its quotes are broken",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 
@@ -65,12 +66,17 @@ def test_link_list_mode_count_counts_mails(site, mail, upload):
 
 def test_link_list_bad_line_makes_no_link_until_it_is_left_out(site, mail, upload):
     mail()
-    content = "recipient\nada\n" + "x" * 300 + "\n"
+    content = "recipient,name\nada,\n" + "x" * 300 + ",\n,Bob\n"
     refused = upload(content)
     page = assert_harmless(refused)
     assert refused.status_code == 422
-    assert "Line 3" in page.text
-    assert "Leave out the lines" in page.text
+    assert "Choose the file again, because it is not stored." in page.text
+    assert "Line 3 recipient must have at most 256 characters" in page.text
+    assert "Line 4 recipient must not be empty" in page.text
+    [form] = re.findall("<form [^>]*multipart.*?</form>", refused.text, re.DOTALL)
+    names = re.findall('<input [^>]*name="(.*?)"', form)
+    assert names == ["csrf", "leave_out", "column", "count_sent", "list"], "the error's way out comes first"
+    assert refused.text.index(form) < refused.text.index("<h2>Lines that cannot be used")
     assert sent(site) is None
     answer = upload(content, leave_out="yes")
     assert [line[:3] for line in answer.text.splitlines()] == ["rec", "ada"]

@@ -50,6 +50,7 @@ def test_upload_page_other_column_is_used_and_stays_in_the_form(site, mail, uplo
     mail()
     refused = upload("email\nada@example.org\n", sent=None)
     assert refused.status_code == 422
+    assert "Choose the file again, because it is not stored." in refused.text
     answer = upload("name,E-Mail\nAda,ada@example.org\n", column=" e-mail ", sent=None)
     assert_harmless(answer)
     assert listed(site) == 1

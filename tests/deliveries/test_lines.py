@@ -53,7 +53,7 @@ def test_lines_pieces_of_any_size_give_the_same_events():
         (b"[" * 5000 + b"\n", "Expected `object`, got `array`"),
         (b'{"x":' * 5000 + b"\n", "is not a JSON object in UTF-8"),
         (line("ada", "opened"), "event must be one of: delivered, bounced_hard, bounced_soft, complained"),
-        (line(""), "recipient must have 1 to 256 characters"),
+        (line(""), "recipient must not be empty"),
         (line("a\nb"), "recipient must not contain control characters"),
         (line(7), "Expected `str`, got `int` - at `$.recipient`"),
         (b'{"event": "delivered"}\n', "Object missing required field `recipient`"),
