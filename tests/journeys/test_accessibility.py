@@ -76,6 +76,14 @@ LOW_TICKS = """[...document.querySelectorAll(".tick input, .option input")].filt
     box.getBoundingClientRect().top > box.nextElementSibling.getBoundingClientRect().top + 12
 ).map((box) => box.id)"""
 """Boxes that do not stand at the first line of their label."""
+UNNAMED_CELLS = """[...document.querySelectorAll(".draft td[data-label]:not(.rate)")].filter((cell) =>
+    cell.offsetParent && getComputedStyle(cell, "::before").display === "none"
+).map((cell) => cell.innerText)"""
+"""Cells of a mailing that is not sent whose label a phone leaves out."""
+CUT_NUMBERS = """[...document.querySelectorAll(".legend b, .readout b")].filter((number) =>
+    number.offsetHeight > 1.9 * parseFloat(getComputedStyle(number).fontSize)
+).map((number) => number.innerText)"""
+"""Numbers that stand on two lines."""
 HEIGHT = "document.documentElement.scrollHeight"
 OVERHANG = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -114,6 +122,8 @@ def wrong_on_a_phone(page: Page, name: str) -> Iterator[str]:
         yield f"{height} px high"
     yield from (f"a time smaller than its sentence: {time}" for time in page.evaluate(SMALL_TIMES))
     yield from (f"a name of more than three lines: {text}" for text in page.evaluate(LONG_NAMES))
+    yield from (f"a cell without its label: {text}" for text in page.evaluate(UNNAMED_CELLS))
+    yield from (f"a number on two lines: {text}" for text in page.evaluate(CUT_NUMBERS))
     yield from (f"a box below the first line of its label: {box}" for box in page.evaluate(LOW_TICKS))
     page.set_viewport_size({**PHONE, "width": NARROW})
     if (overhang := page.evaluate(OVERHANG)) > 0:
