@@ -411,13 +411,13 @@ class Settings:
         "PIXEL_WEBHOOK_PRIVATE",
         0,
         "1 lets webhooks be sent to private addresses, such as 10.0.0.7 or this machine, and over http. "
-        "Otherwise whoever may add an endpoint could reach into the network of this server.",
+        "Otherwise whoever may add a webhook could reach into the network of this server.",
         _number(0, 1),
     )
     webhook_queue: int = _setting(
         "PIXEL_WEBHOOK_QUEUE",
         100_000,
-        "Number of events that may wait for one endpoint. Beyond that, events are dropped and counted.",
+        "Number of events that may wait for one webhook. Beyond that, events are dropped and counted.",
         _number(100, 10**7),
     )
     keep_webhooks: int = _setting(

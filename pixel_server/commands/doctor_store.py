@@ -51,7 +51,7 @@ def redis_and_workers(settings: Settings, today: date) -> Iterator[Finding]:
         "hosts": counted(len(report["hosts"]), "host") + " with a spool; all settings agree",
         "clocks": "all agree with Redis's clock",
         "retention": "removes expired data by itself",
-        "webhooks": "no endpoint needs attention",
+        "webhooks": "no webhook needs attention",
     }
     if newer := newer_version(report["newest_version"] or ""):
         text = f"{newer} has used this store, and this is {__version__}: see docs/upgrading.md"

@@ -130,9 +130,9 @@ def decode(record: bytes) -> Endpoint:
     try:
         endpoint = _decode(record)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise ValueError(f"the record of an endpoint cannot be read: {error}") from None
+        raise ValueError(f"the record of a webhook cannot be read: {error}") from None
     if endpoint.format > FORMAT:
-        raise ValueError(f"endpoint of format {endpoint.format}, this version reads {FORMAT}")
+        raise ValueError(f"webhook of format {endpoint.format}, this version reads {FORMAT}")
     return endpoint
 
 

@@ -59,7 +59,7 @@ class TooManyEndpoints(ValueError):
     """There are MAX_ENDPOINTS endpoints already."""
 
     def __init__(self) -> None:
-        super().__init__(f"there are {MAX_ENDPOINTS} endpoints already: delete one first")
+        super().__init__(f"there are {MAX_ENDPOINTS} webhooks already: delete one first")
 
 
 class State(NamedTuple):

@@ -143,7 +143,7 @@ def test_doctor_redis_without_workers_is_a_problem(run, tmp_path, client, valkey
         "ok       store hosts: 0 hosts with a spool; all settings agree",
         "ok       store clocks: all agree with Redis's clock",
         "ok       store retention: removes expired data by itself",
-        "ok       store webhooks: no endpoint needs attention",
+        "ok       store webhooks: no webhook needs attention",
     ]
     assert not client.exists(keys.STORE), "a check does not claim the store"
 

@@ -152,7 +152,7 @@ SCHEMAS = {
             description="Hosts of web processes with a spool.",
         ),
         host_warnings=array(text("A spool of a host that is away, or a setting that differs.")),
-        webhook_warnings=array(text("An endpoint of webhooks that needs attention.")),
+        webhook_warnings=array(text("A webhook that needs attention.")),
         wrong_clocks=mapping(
             {"type": "integer", "description": "Seconds ahead of Redis's clock; negative if behind."},
             "Processes with a wrong clock, by name.",
