@@ -52,10 +52,15 @@ def headless(chromium: str) -> str:
 @pytest.fixture(scope="module")
 def browser(headless: str) -> Iterator[Browser]:
     """Returns a headless browser, one for each file of tests. Each test opens its own context."""
+    yield from launched(headless)
+
+
+def launched(path: str) -> Iterator[Browser]:
+    """Yields the browser at a path, once."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=headless, args=QUIET)
+        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
         yield browser
         browser.close()
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pixel_server.privacy.texts import TEXTS
+from tests.journeys.conftest import launched
 from tests.journeys.test_browser import _Quiet
 from tests.stack import Stack, until
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
 
 ENGLISH = TEXTS["en"].browser
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """Returns Chromium itself. Its headless shell sometimes shows nothing in a frame of another site."""
+    yield from launched(chromium)
 
 
 @pytest.fixture
