@@ -181,7 +181,7 @@ def compare(openers: Set[Opener], receiver: Receiver, url: str, outcome: Outcome
         outcome.expect(not lost, f"{path}: {len(lost)} events were lost")
         outcome.expect(not double, f"{path}: {len(double)} events were sent under two ids")
     outcome.expect(received[paths[0]] == received[paths[1]], "the endpoints got different ids")
-    outcome.figures["requests to endpoints"] = len(receiver.requests)
+    outcome.figures["requests to webhooks"] = len(receiver.requests)
 
 
 def note(client: Client, answer: Answers, receiver: Receiver, url: str, outcome: Outcome) -> None:
