@@ -7,16 +7,18 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 PROGRAM = str(Path(sys.executable).with_name("pixel-server"))
 
@@ -166,3 +168,17 @@ class Stack:
                 if is_own and words in " ".join(Path(word).name for word in re.split("[ \0]", line)):
                     pids.append(int(entry.name))
         return pids
+
+
+StackT = TypeVar("StackT", bound=Stack)
+
+
+@contextlib.contextmanager
+def running(kind: type[StackT]) -> Iterator[StackT]:
+    """Starts a stack on new data. At the end, stops it and removes its data and its log."""
+    stack = kind(Path(tempfile.mkdtemp(prefix="px-")))
+    stack.start()
+    yield stack
+    stack.stop()
+    shutil.rmtree(stack.data)
+    stack.log.unlink()

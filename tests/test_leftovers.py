@@ -39,7 +39,7 @@ def test_leftovers_sigterm_ends_detached_processes_too_and_removes_data(tmp_path
 
 
 def _mark_of_child(pid: int) -> str | None:
-    """Returns the mark in the environment of a child of this process, None if there is no child yet."""
+    """Returns the mark in the environment of a child of this process. Returns None before it has a child."""
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         children = file.read().split()
     for child in children:

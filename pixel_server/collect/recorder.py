@@ -68,7 +68,7 @@ _RETRY_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 class Recorder:
     """Stores hits through a sink, in one event loop. `start` must not be called before a fork.
 
-    spool: the sink for batches that Redis does not accept, None if there is no spool.
+    spool: the sink for batches that Redis does not accept, or None.
     linger_seconds: minimum number of seconds between two departures. A hit after a pause departs at once.
     on_stored: called with the shards that have new hits in Redis.
     is_ready: returns whether Redis may be used again after a failure.

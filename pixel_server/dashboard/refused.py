@@ -1,4 +1,4 @@
-"""What the page of a campaign shows beside its figures after a form on it was refused."""
+"""The refused form of a campaign's page, which shows it again beside the figures."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def two_months(site, page, clock, stats):
 
 
 def test_public_share_list_with_withheld_visits_shows_limits(site, page, clock, stats, visitor, share):
-    """What is withheld may belong to any row, so no row shows all that a name has."""
+    """Withheld visits may belong to any row, so no row shows all that a name has."""
     page(min_cell=3, name="Our site")
     clock.at("2026-09-14T10:00Z")
     for number, path in enumerate(["/a"] * 6 + ["/b", "/c", "/d"]):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.stack import Stack
+from tests.stack import Stack, running
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -68,12 +68,8 @@ def launched(path: str) -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def shared() -> Iterator[Stack]:
     """Returns a running stack for all tests that need no new one. Each test has a campaign of its `name`."""
-    stack = Stack(Path(tempfile.mkdtemp(prefix="px-")))
-    stack.start()
-    yield stack
-    stack.stop()
-    shutil.rmtree(stack.data)
-    stack.log.unlink()
+    with running(Stack) as stack:
+        yield stack
 
 
 @pytest.fixture

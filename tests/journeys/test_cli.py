@@ -29,18 +29,14 @@ from pixel_server.store import keys
 from pixel_server.store.client import connect
 from pixel_server.tokens import decode_unverified
 from tests.in_process import StackInProcess, run_command
-from tests.stack import NOBODY_ASKED, PROGRAM, Stack, until
+from tests.stack import NOBODY_ASKED, PROGRAM, Stack, running, until
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     """Starts one stack for this file. Each test has its own campaigns."""
-    made = StackInProcess(Path(tempfile.mkdtemp(prefix="px-")))
-    made.start()
-    yield made
-    made.stop()
-    shutil.rmtree(made.data)
-    made.log.unlink()
+    with running(StackInProcess) as made:
+        yield made
 
 
 def cli(*arguments: str | bytes, data: Path, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,7 +13,7 @@ import pytest
 from pixel_server.dashboard.campaign_form import WEB_MODES
 from pixel_server.slug import from_name
 from tests.journeys.test_dashboard import assert_fits, looking, sign_in
-from tests.stack import Stack, until
+from tests.stack import Stack, running, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -30,12 +27,8 @@ FOCUSED = "document.activeElement.id"
 
 @pytest.fixture(scope="module")
 def stack_of_forms() -> Iterator[Stack]:
-    stack = Stack(Path(tempfile.mkdtemp(prefix="px-")))
-    stack.start()
-    yield stack
-    stack.stop()
-    shutil.rmtree(stack.data)
-    stack.log.unlink()
+    with running(Stack) as stack:
+        yield stack
 
 
 def says(page: Page) -> str:
